@@ -1,0 +1,56 @@
+# What people do with a checkout, one word each; `make` alone lists them.
+# The set-up itself is in deploy/, as scripts that can be read: a target here only says what it needs and what it starts.
+# PYTHON is the environment's own, which set-up makes; nothing here depends on the PATH.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+TCPTRACE := .venv/bin/tcptrace
+C_FILES = $(shell find bpf -name '*.[ch]')
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test bench check format install uninstall clean
+
+help: ## list the targets (this)
+	@echo 'usage: make TARGET [ARGS="…"]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install what `run` needs and is missing: python3-bpfcc, and .venv
+	@deploy/setup.sh run
+
+run: setup ## set up, then trace: make run ARGS="--duration 10 --json"
+	@exec deploy/as-root.sh "$(CURDIR)/$(TCPTRACE)" run $(ARGS)
+
+demo: setup ## replay a recording that comes along, without root, with /metrics and the page
+	@exec $(TCPTRACE) replay tracer/data/demo.tcptrace --speed 1 --listen 127.0.0.1:19293 $(ARGS)
+
+test: ## set up for tests, then run them all; skips are listed at the end: make test ARGS="-k ring"
+	@deploy/setup.sh test
+	@exec deploy/as-root.sh $(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
+
+bench: ## measure the tracer's own cost (root)
+	@deploy/setup.sh test
+	@exec deploy/as-root.sh $(PYTHON) -m tests.bench $(ARGS)
+
+check: ## ruff, mypy and clang-format, changing nothing
+	@deploy/setup.sh check
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(if $(C_FILES),clang-format --dry-run -Werror $(C_FILES))
+
+format: ## let ruff and clang-format rewrite what `check` would refuse
+	@deploy/setup.sh check
+	$(PYTHON) -m ruff check --fix --exit-zero
+	$(PYTHON) -m ruff format
+	$(if $(C_FILES),clang-format -i $(C_FILES))
+
+install: ## install to /opt/tcptrace with the command /usr/local/bin/tcptrace (root)
+	@deploy/install.sh install
+
+uninstall: ## remove exactly what `install` made (root)
+	@deploy/install.sh uninstall
+
+clean: ## remove .venv, .cache and everything else that make or the tools wrote
+	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.git -prune -o -name __pycache__ -type d -exec rm -rf {} +

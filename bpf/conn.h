@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * The connection table: how an entry begins, is found, and moves on.
+ */
+
+static __always_inline void name_process(struct conn *conn)
+{
+	conn->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(conn->process, sizeof(conn->process));
+}
+
+/* Unique for half a year on one host, and no kernel address. */
+static __always_inline u64 new_id(u64 now_ns)
+{
+	return now_ns << 10 | (bpf_get_smp_processor_id() & 1023);
+}
+
+static __always_inline struct conn *begin(const void *sk, u8 role, u8 flags,
+					  u32 netns, u64 now_ns)
+{
+	u64 key = (u64)sk;
+	struct conn fresh = {
+		.id = new_id(now_ns),
+		.start_ns = now_ns,
+		.since_ns = now_ns,
+		.netns = netns,
+		.role = role,
+		.flags = flags,
+		.cgroup = read_cgroup(sk),
+	};
+
+	/* only a client's first step runs in the caller's context */
+	if (role == ROLE_CLIENT && !(flags & FLAG_PARTIAL))
+		name_process(&fresh);
+	if (conns.update(&key, &fresh)) {
+		count(COUNTER_UNTRACKED, 1);
+		return NULL;
+	}
+	return conns.lookup(&key);
+}
+
+/*
+ * Of a connection that is older than the tracer nothing tells who opened it;
+ * the service has the lower port, but for the rarest of services.
+ */
+static __always_inline u8 guess_role(const struct tuple *t)
+{
+	return t->local_port < t->remote_port ? ROLE_SERVER : ROLE_CLIENT;
+}
+
+/*
+ * The entry of a socket, NULL for one that nobody asked for or that finds no
+ * room. role is given when the connection begins here, else ROLE_UNKNOWN: a
+ * socket met half-way gets a partial entry. What was asked for is counted in
+ * cell, whether there is room or not.
+ */
+static __always_inline struct conn *find(const void *sk, const struct tuple *t,
+					 u8 role, u64 now_ns, u32 cell)
+{
+	u64 key = (u64)sk;
+	struct conn *conn = conns.lookup(&key);
+	u8 flags = role ? 0 : FLAG_PARTIAL | FLAG_HANDSHAKE_UNKNOWN;
+	u32 netns;
+
+	if (conn && !role) {
+		count(cell, 1);
+		return conn;
+	}
+	/* an abort whose reset never came, and now the socket is another's */
+	if (conn && conn->aborted_from)
+		count(COUNTER_EVENTS_LOST, 1);
+	netns = read_netns(sk);
+	role = role ? role : guess_role(t);
+	if (!wanted(sk, t, role, netns))
+		return NULL;
+	count(cell, 1);
+	if (flags)
+		count(COUNTER_PARTIAL, 1);
+	return begin(sk, role, flags, netns, now_ns);
+}
+
+static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)
+{
+	if (from < 12)
+		conn->state_ns[from] += now_ns - conn->since_ns;
+	conn->since_ns = now_ns;
+	conn->visited |= 1 << (from & 15) | 1 << (to & 15);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * The one way out: reserve, fill, submit. A full ring is counted. Nobody is
+ * woken, since the reader comes by on a timer; a wake-up for each record
+ * would cost more than all the rest.
+ */
+
+static __always_inline struct event *reserve(u8 kind, u64 now_ns,
+					     const struct tuple *t)
+{
+	struct event *e = events.ringbuf_reserve(sizeof(struct event));
+
+	if (!e) {
+		count(COUNTER_EVENTS_LOST, 1);
+		return NULL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = kind;
+	e->time_ns = now_ns;
+	__builtin_memcpy(e->local_address, t->local, 16);
+	__builtin_memcpy(e->remote_address, t->remote, 16);
+	e->local_port = t->local_port;
+	e->remote_port = t->remote_port;
+	e->family = t->family;
+	return e;
+}
+
+static __always_inline void fill_identity(struct event *e,
+					  const struct conn *conn)
+{
+	e->connection = conn->id;
+	e->cgroup = conn->cgroup;
+	e->netns = conn->netns;
+	e->pid = conn->pid;
+	__builtin_memcpy(e->process, conn->process, 16);
+	e->role = conn->role;
+	e->flags = conn->flags;
+	e->visited = conn->visited;
+	e->handshake_ns = conn->handshake_ns;
+	e->initial_sequence = conn->initial_sequence;
+	e->peer_initial_sequence = conn->peer_initial_sequence;
+	e->retransmitted_segments = conn->retransmitted_segments;
+	e->reset_reason = conn->reset_reason;
+	if (!(conn->flags & FLAG_PARTIAL))
+		e->duration_ns = e->time_ns - conn->start_ns;
+}
+
+static __always_inline void submit(struct event *e)
+{
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	count(COUNTER_EVENTS_SENT, 1);
+}
+
+/* The end of a connection, or of an attempt at one. */
+static __always_inline void emit_end(const void *sk, const struct conn *conn,
+				     const struct tuple *t, u8 from, u64 now_ns)
+{
+	bool failed = from == STATE_SYN_SENT || from == STATE_SYN_RECV;
+	struct event *e;
+	struct traffic traffic;
+
+	e = reserve(failed ? EVENT_FAILURE : EVENT_CLOSE, now_ns, t);
+	if (!e)
+		return;
+	fill_identity(e, conn);
+	e->from_state = from;
+	e->to_state = STATE_CLOSE;
+	e->error = READ(s32, sk, sock, sk_err);
+	__builtin_memcpy(e->state_ns, conn->state_ns, sizeof(e->state_ns));
+	e->sent_segments = READ(u32, sk, tcp_sock, segs_out);
+	e->received_segments = READ(u32, sk, tcp_sock, segs_in);
+	if (failed) {
+		if (from == STATE_SYN_SENT && !e->sent_segments)
+			e->flags |= FLAG_NO_SYN;
+	} else {
+		read_traffic(sk, conn, &traffic);
+		e->sent_bytes = traffic.sent;
+		e->received_bytes = traffic.received;
+		e->unacknowledged_bytes = traffic.unacknowledged;
+		e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
+		e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+	}
+	submit(e);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * Who is traced: decided once, when a connection begins, before anything is
+ * reserved. FILTER_… are predicates written into the program when a filter
+ * was asked for, and gone when it was not; a map of settings, read at every
+ * event, was the alternative.
+ */
+
+#ifndef FILTER_PORT
+#define FILTER_PORT(port) true
+#endif
+#ifndef FILTER_ADDRESS
+#define FILTER_ADDRESS(a) true
+#endif
+#ifndef FILTER_ROLE
+#define FILTER_ROLE(role) true
+#endif
+#ifndef FILTER_NETNS
+#define FILTER_NETNS(netns) true
+#endif
+
+#ifdef FILTER_PID
+/* Ports on which the process listens: an accepted socket has no owner yet. */
+BPF_HASH(listeners, u64, u8, 1024);
+
+static __always_inline bool pid_wanted(u32 netns, u8 role, u16 local_port)
+{
+	u64 port = (u64)netns << 16 | local_port;
+
+	if (bpf_get_current_pid_tgid() >> 32 == FILTER_PID)
+		return true;
+	return role == ROLE_SERVER && listeners.lookup(&port);
+}
+
+static __always_inline void note_listener(u32 netns, u16 local_port)
+{
+	u64 port = (u64)netns << 16 | local_port;
+	u8 yes = 1;
+
+	if (bpf_get_current_pid_tgid() >> 32 == FILTER_PID)
+		listeners.update(&port, &yes);
+}
+#else
+#define pid_wanted(netns, role, local_port) true
+#define note_listener(netns, local_port)
+#endif
+
+#ifdef FILTER_CGROUP
+/* In the cgroup or below it: the ancestor at its level is the one. */
+static __always_inline bool cgroup_wanted(const void *sk)
+{
+	const void *cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);
+	const void *ancestor, *node;
+
+	if (READ(u32, cgroup, cgroup, level) < FILTER_CGROUP_LEVEL)
+		return false;
+	if (HAVE(cgroup, ancestor_ids)) {
+		u64 id = 0;
+
+		bpf_probe_read_kernel(&id, sizeof(id),
+				      (void *)cgroup +
+					      OFFSET(cgroup, ancestor_ids) +
+					      8 * FILTER_CGROUP_LEVEL);
+		return id == FILTER_CGROUP;
+	}
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
+			      (void *)cgroup + OFFSET(cgroup, ancestors) +
+				      8 * FILTER_CGROUP_LEVEL);
+	node = (void *)READ(u64, ancestor, cgroup, kn);
+	return READ(u64, node, kernfs_node, id) == FILTER_CGROUP;
+}
+#else
+#define cgroup_wanted(sk) true
+#endif
+
+#if defined(FILTER_PID) || defined(FILTER_CGROUP)
+#define FILTER_NEEDS_SOCKET true
+#else
+#define FILTER_NEEDS_SOCKET false
+#endif
+
+/* All that needs no socket: a reset for a closed port has none. */
+static __always_inline bool stray_wanted(const struct tuple *t, u8 role,
+					 u32 netns)
+{
+	u16 port = role == ROLE_SERVER ? t->local_port : t->remote_port;
+
+	return FILTER_ROLE(role) && FILTER_PORT(port) && FILTER_NETNS(netns) &&
+	       (FILTER_ADDRESS(t->local) || FILTER_ADDRESS(t->remote));
+}
+
+static __always_inline bool wanted(const void *sk, const struct tuple *t,
+				   u8 role, u32 netns)
+{
+	return stray_wanted(t, role, netns) &&
+	       pid_wanted(netns, role, t->local_port) && cgroup_wanted(sk);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * What the programs share: the ring, the counters, the connection table.
+ *
+ * A connection is keyed by the address of its socket, never by its tuple: the
+ * source port is not known yet when a client's connection begins. The table
+ * pairs events in the kernel, so that a lost record costs one line and not a
+ * wrong duration.
+ */
+
+#define BPF_F_MMAPABLE 1024
+
+struct conn {
+	u64 id;
+	u64 start_ns;
+	u64 since_ns; /* entry into the present state */
+	u64 handshake_ns;
+	u64 cgroup;
+	u64 state_ns[12];
+	u32 netns;
+	u32 pid;
+	u32 initial_sequence;
+	u32 peer_initial_sequence;
+	u32 retransmitted_segments;
+	u32 retransmit_sequence; /* of the latest one */
+	u32 reset_reason;
+	u16 visited;
+	u8 role;
+	u8 flags;
+	u8 attempt;
+	u8 aborted_from; /* state of a local abort, its reset to follow */
+	u8 reserved[6];
+	char process[16];
+};
+
+struct cells {
+	u64 cell[COUNTER_CELLS];
+};
+
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
+
+/*
+ * Atomic, although each CPU has its row: a softirq can interrupt a program
+ * between load and store, and run another one that counts in the same cell.
+ */
+static __always_inline void count(u32 cell, u64 n)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct cells *row = counters.lookup(&cpu);
+
+	if (row && cell < COUNTER_CELLS)
+		__sync_fetch_and_add(&row->cell[cell], n);
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * raw tracepoint tcp:tcp_send_reset (sk, skb [, reason])
+ * raw tracepoint tcp:tcp_receive_reset (sk)
+ *
+ * A reset leaves because the application aborted (sk, no skb), or in answer to
+ * a segment (skb) that fits no connection: sk is then NULL, a listener or a
+ * timewait object. Kernels that pass reason tell why. Yields:
+ *
+ *   reset sent     server 127.0.0.1:80 -> 127.0.0.1:40312  abort on close
+ *   reset received client 127.0.0.1:40312 <- 127.0.0.1:80
+ */
+
+#define TCPHDR_SYN 2
+
+/* Where a segment that arrived wanted to go: its sender is our remote. */
+static __always_inline bool read_segment_tuple(const void *skb, struct tuple *t)
+{
+	const void *head = (const void *)READ(u64, skb, sk_buff, head);
+	const void *ip = head + READ(u16, skb, sk_buff, network_header);
+	const void *tcp = head + READ(u16, skb, sk_buff, transport_header);
+	u8 version = 0;
+	u16 ports[2] = {};
+	u32 address;
+
+	bpf_probe_read_kernel(&version, 1, ip);
+	bpf_probe_read_kernel(ports, 4, tcp);
+	t->remote_port = bpf_ntohs(ports[0]);
+	t->local_port = bpf_ntohs(ports[1]);
+	if (version >> 4 == 6) {
+		bpf_probe_read_kernel(t->remote, 16, ip + 8);
+		bpf_probe_read_kernel(t->local, 16, ip + 24);
+		t->family = 6;
+		return true;
+	}
+	if (version >> 4 != 4)
+		return false;
+	bpf_probe_read_kernel(&address, 4, ip + 12);
+	map_ipv4(t->remote, address);
+	bpf_probe_read_kernel(&address, 4, ip + 16);
+	map_ipv4(t->local, address);
+	t->family = 4;
+	return true;
+}
+
+/* A SYN without ACK is a client's, so that we are the server here. */
+static __always_inline bool answers_syn(const void *skb)
+{
+	const void *head = (const void *)READ(u64, skb, sk_buff, head);
+	u8 flags = 0;
+
+	bpf_probe_read_kernel(&flags, 1,
+			      head + READ(u16, skb, sk_buff, transport_header) +
+				      13);
+	return (flags & 0x12) == TCPHDR_SYN;
+}
+
+static __always_inline u32 read_device_netns(const void *skb)
+{
+	const void *dev = (const void *)READ(u64, skb, sk_buff, dev);
+	const void *net = (const void *)READ(u64, dev, net_device, nd_net);
+
+	return READ(u32, net, net, ns__inum);
+}
+
+static __always_inline void fill_reason(struct event *e, u32 reason)
+{
+	e->flags |= FLAG_RESET_SENT;
+	if (HAVE_tcp_send_reset_reason) {
+		e->flags |= FLAG_RESET_REASON;
+		e->reset_reason = reason;
+	}
+}
+
+/* A reset that belongs to no connection of ours: a closed port, old segments. */
+static __always_inline void stray_reset(const void *sk, const void *skb,
+					u32 reason, u64 now_ns)
+{
+	struct tuple tuple = {};
+	struct event *e;
+	u32 netns;
+	u8 role;
+
+	if (skb) {
+		if (!read_segment_tuple(skb, &tuple))
+			return;
+		netns = sk ? read_netns(sk) : read_device_netns(skb);
+		role = answers_syn(skb) ? ROLE_SERVER : guess_role(&tuple);
+	} else if (sk) {
+		read_tuple(sk, &tuple);
+		netns = read_netns(sk);
+		role = guess_role(&tuple);
+	} else {
+		return;
+	}
+	if (sk ? !wanted(sk, &tuple, role, netns) :
+		 FILTER_NEEDS_SOCKET || !stray_wanted(&tuple, role, netns))
+		return;
+	count(COUNTER_RESETS_SENT, 1);
+	e = reserve(EVENT_RESET, now_ns, &tuple);
+	if (!e)
+		return;
+	e->netns = netns;
+	e->role = role;
+	fill_reason(e, reason);
+	submit(e);
+}
+
+RAW_TRACEPOINT_PROBE(tcp_send_reset)
+{
+	const void *sk = (const void *)ctx->args[0];
+	const void *skb = (const void *)ctx->args[1];
+	u32 reason = HAVE_tcp_send_reset_reason ? ctx->args[2] : 0;
+	u64 now_ns = bpf_ktime_get_ns();
+	struct tuple tuple = {};
+	struct conn *conn = NULL;
+	u64 key = (u64)sk;
+	struct event *e;
+
+	if (sk)
+		conn = conns.lookup(&key);
+	if (!conn) {
+		stray_reset(sk, skb, reason, now_ns);
+		return 0;
+	}
+	conn->flags |= FLAG_RESET_SENT;
+	if (HAVE_tcp_send_reset_reason) {
+		conn->flags |= FLAG_RESET_REASON;
+		conn->reset_reason = reason;
+	}
+	count(COUNTER_RESETS_SENT, 1);
+	read_tuple(sk, &tuple);
+	e = reserve(EVENT_RESET, now_ns, &tuple);
+	if (e) {
+		fill_identity(e, conn);
+		submit(e);
+	}
+
+	/* the end of a connection that waited for its cause */
+	if (conn->aborted_from) {
+		emit_end(sk, conn, &tuple, conn->aborted_from, now_ns);
+		conns.delete(&key);
+	}
+	return 0;
+}
+
+RAW_TRACEPOINT_PROBE(tcp_receive_reset)
+{
+	const void *sk = (const void *)ctx->args[0];
+	u8 state = READ(u8, sk, sock_common, skc_state);
+	u64 now_ns = bpf_ktime_get_ns();
+	struct tuple tuple = {};
+	struct conn *conn;
+	struct event *e;
+
+	read_tuple(sk, &tuple);
+	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns, COUNTER_RESETS_RECEIVED);
+	if (!conn)
+		return 0;
+	conn->flags |= FLAG_RESET_RECEIVED;
+	e = reserve(EVENT_RESET, now_ns, &tuple);
+	if (!e)
+		return 0;
+	fill_identity(e, conn);
+	e->from_state = state;
+	e->to_state = state;
+	submit(e);
+	return 0;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * raw tracepoint tcp:tcp_retransmit_skb (sk, skb [, err])
+ * raw tracepoint tcp:tcp_retransmit_synack (sk, req)
+ *
+ * The first fires when a segment was sent again, and on kernels that pass err
+ * also when sending failed: such a one never left, and is counted apart. The
+ * second is a server's SYN-ACK, for which there is no socket yet, only a
+ * request. Both run in timers or softirqs; pid means nothing. Yields:
+ *
+ *   retransmit client 10.0.0.1:40312 -> 10.0.0.2:80  timeout, 1 segment
+ *   retransmit server 10.0.0.2:80 <- 10.0.0.1:40312  syn_ack, 1 segment
+ */
+
+/* enum tcp_ca_state in include/uapi/linux/tcp.h */
+#define CA_RECOVERY 3
+#define CA_LOSS 4
+#define TCPHDR_FIN 1
+
+struct segment {
+	u32 sequence;
+	u32 segments; /* one skb can be several */
+	bool only_fin;
+};
+
+static __always_inline void read_segment(const void *skb, struct segment *s)
+{
+	const void *cb = skb + OFFSET(sk_buff, cb);
+	u32 end = READ(u32, cb, tcp_skb_cb, end_seq);
+
+	s->sequence = READ(u32, cb, tcp_skb_cb, seq);
+	s->segments = READ(u16, cb, tcp_skb_cb, tcp_gso_segs);
+	s->segments = s->segments ? s->segments : 1;
+	s->only_fin = end - s->sequence == 1 &&
+		      (READ(TCP_FLAGS_TYPE, cb, tcp_skb_cb, tcp_flags) &
+		       TCPHDR_FIN);
+}
+
+/* In neither recovery nor loss, what is sent again probes the tail. */
+static __always_inline u8 retransmit_kind(const void *sk, u8 state,
+					  const struct segment *s)
+{
+	u8 ca_state = READ_BITS(sk, inet_connection_sock, icsk_ca_state);
+
+	if (state == STATE_SYN_SENT)
+		return RETRANSMIT_SYN;
+	if (s->only_fin)
+		return RETRANSMIT_FIN;
+	if (ca_state == CA_LOSS)
+		return RETRANSMIT_TIMEOUT;
+	if (ca_state == CA_RECOVERY)
+		return RETRANSMIT_FAST;
+	return RETRANSMIT_TAIL_LOSS_PROBE;
+}
+
+static __always_inline void note_retransmission(struct conn *conn,
+						const struct segment *s)
+{
+	bool again = conn->attempt && conn->retransmit_sequence == s->sequence;
+
+	conn->attempt = again ? conn->attempt + 1 : 1;
+	conn->retransmit_sequence = s->sequence;
+	conn->retransmitted_segments += s->segments;
+}
+
+RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
+{
+	const void *sk = (const void *)ctx->args[0];
+	const void *skb = (const void *)ctx->args[1];
+	s32 err = HAVE_tcp_retransmit_skb_err ? (s32)ctx->args[2] : 0;
+	u8 state = READ(u8, sk, sock_common, skc_state);
+	u64 now_ns = bpf_ktime_get_ns();
+	struct tuple tuple = {};
+	struct segment segment;
+	struct conn *conn;
+	struct event *e;
+	u8 kind;
+
+	/* what was sent again */
+	read_segment(skb, &segment);
+	kind = retransmit_kind(sk, state, &segment);
+	if (err >= 0 && read_netns(sk) == OWN_NETNS)
+		count(COUNTER_RETRANS_SEGS, segment.segments);
+
+	/* who by */
+	read_tuple(sk, &tuple);
+	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns,
+		    err < 0 ? COUNTER_RETRANSMIT_FAILED :
+			      COUNTER_RETRANSMITTED + kind);
+	if (!conn)
+		return 0;
+	if (err >= 0) {
+		note_retransmission(conn, &segment);
+		count(COUNTER_RETRANSMITTED + kind, segment.segments - 1);
+	}
+
+	/* it leaves */
+	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
+	if (!e)
+		return 0;
+	fill_identity(e, conn);
+	e->from_state = state;
+	e->to_state = state;
+	e->retransmit_kind = kind;
+	e->sequence = segment.sequence;
+	e->segments = segment.segments;
+	e->attempt = conn->attempt;
+	e->error = err;
+	if (err < 0)
+		e->flags |= FLAG_FAILED;
+	submit(e);
+	return 0;
+}
+
+/* A request's tuple is in its common part, like a socket's. */
+RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
+{
+	const void *sk = (const void *)ctx->args[0];
+	const void *req = (const void *)ctx->args[1];
+	struct tuple tuple = {};
+	u64 now_ns = bpf_ktime_get_ns();
+	u32 netns = read_netns(sk);
+	struct event *e;
+
+	if (netns == OWN_NETNS)
+		count(COUNTER_RETRANS_SEGS, 1);
+	read_tuple(req, &tuple);
+	if (!wanted(sk, &tuple, ROLE_SERVER, netns))
+		return 0;
+	count(COUNTER_RETRANSMITTED + RETRANSMIT_SYN_ACK, 1);
+	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
+	if (!e)
+		return 0;
+	e->role = ROLE_SERVER;
+	e->netns = netns;
+	e->cgroup = read_cgroup(sk);
+	e->from_state = STATE_SYN_RECV;
+	e->to_state = STATE_SYN_RECV;
+	e->retransmit_kind = RETRANSMIT_SYN_ACK;
+	e->sequence = READ(u32, req, tcp_request_sock, snt_isn);
+	e->segments = 1;
+	e->attempt = READ(u8, req, request_sock, num_retrans);
+	submit(e);
+	return 0;
+}

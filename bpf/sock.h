@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * The only file that knows where things are in struct sock and its kin.
+ *
+ * OFFSET_type__member, SIZE_… and, for bit fields, SHIFT_… and BITS_… come
+ * from the running kernel's BTF (tracer/kernel/fields.py lists them). An
+ * optional member that the kernel does not have is at offset -1 and reads as
+ * 0; HAVE() tells. Kernel headers were the alternative: those of another
+ * kernel compile as well, and read garbage.
+ */
+
+#define OFFSET(type, member) (OFFSET_##type##__##member)
+#define HAVE(type, member) (OFFSET(type, member) >= 0)
+
+#define READ(ctype, base, type, member)                                        \
+	({                                                                     \
+		_Static_assert(!HAVE(type, member) ||                          \
+				       sizeof(ctype) ==                        \
+					       SIZE_##type##__##member,        \
+			       "size of " #type "." #member);                  \
+		ctype value_ = 0;                                              \
+		if (HAVE(type, member))                                        \
+			bpf_probe_read_kernel(&value_, sizeof(value_),         \
+					      (void *)(base) +                 \
+						      OFFSET(type, member));   \
+		value_;                                                        \
+	})
+
+/* OFFSET is here that of the byte which holds the whole bit field. */
+#define READ_BITS(base, type, member)                                          \
+	({                                                                     \
+		u8 byte_ = 0;                                                  \
+		if (HAVE(type, member))                                        \
+			bpf_probe_read_kernel(&byte_, 1,                       \
+					      (void *)(base) +                 \
+						      OFFSET(type, member));   \
+		(byte_ >> SHIFT_##type##__##member) &                          \
+			((1 << BITS_##type##__##member) - 1);                  \
+	})
+
+/* a byte until Linux 6.14 */
+#if SIZE_tcp_skb_cb__tcp_flags == 1
+#define TCP_FLAGS_TYPE u8
+#else
+#define TCP_FLAGS_TYPE u16
+#endif
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+
+/* enum sock_flags in include/net/sock.h */
+#define SOCK_DEAD 0
+#define SOCK_DONE 1
+
+struct tuple {
+	u32 local[4]; /* IPv4 as ::ffff:a.b.c.d */
+	u32 remote[4];
+	u16 local_port;
+	u16 remote_port;
+	u8 family; /* 4 or 6 */
+};
+
+static __always_inline void map_ipv4(u32 *to, u32 address)
+{
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = address;
+}
+
+static __always_inline bool is_mapped(const u32 *address)
+{
+	return !address[0] && !address[1] && address[2] == bpf_htonl(0xffff);
+}
+
+/*
+ * The port comes from inet_sport: skc_num is 0 again at ->CLOSE. In a time
+ * wait or request socket, which is no inet_sock, skc_num stands.
+ */
+static __always_inline u16 read_local_port(const void *sk, u8 state)
+{
+	if (state == STATE_TIME_WAIT || state == STATE_NEW_SYN_RECV)
+		return READ(u16, sk, sock_common, skc_num);
+	return bpf_ntohs(READ(u16, sk, inet_sock, inet_sport));
+}
+
+static __always_inline void read_tuple(const void *sk, struct tuple *t)
+{
+	u16 family = READ(u16, sk, sock_common, skc_family);
+	u8 state = READ(u8, sk, sock_common, skc_state);
+
+	t->local_port = read_local_port(sk, state);
+	t->remote_port = bpf_ntohs(READ(u16, sk, sock_common, skc_dport));
+	if (family == AF_INET6 && HAVE(sock_common, skc_v6_daddr)) {
+		bpf_probe_read_kernel(
+			t->local, 16,
+			(void *)sk + OFFSET(sock_common, skc_v6_rcv_saddr));
+		bpf_probe_read_kernel(
+			t->remote, 16,
+			(void *)sk + OFFSET(sock_common, skc_v6_daddr));
+		t->family = is_mapped(t->remote) ? 4 : 6;
+		return;
+	}
+	map_ipv4(t->local, READ(u32, sk, sock_common, skc_rcv_saddr));
+	map_ipv4(t->remote, READ(u32, sk, sock_common, skc_daddr));
+	t->family = 4;
+}
+
+static __always_inline u32 read_netns(const void *sk)
+{
+	const void *net = (void *)READ(u64, sk, sock_common, skc_net);
+
+	return READ(u32, net, net, ns__inum);
+}
+
+static __always_inline u64 read_cgroup(const void *sk)
+{
+	const void *cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);
+	const void *node = (void *)READ(u64, cgroup, cgroup, kn);
+
+	return READ(u64, node, kernfs_node, id);
+}
+
+static __always_inline bool has_flag(const void *sk, int flag)
+{
+	return READ(u64, sk, sock_common, skc_flags) >> flag & 1;
+}
+
+/* What a connection has carried, of which SYN and FIN take no byte. */
+struct traffic {
+	u64 sent;
+	u64 received;
+	u32 unacknowledged;
+};
+
+/*
+ * bytes_acked and the distance from snd_una to write_seq make up all that was
+ * queued; the client's SYN and a FIN of ours take one number each in it, the
+ * server's SYN does not (its child begins after it). bytes_received has the
+ * peer's FIN, which sets SOCK_DONE.
+ */
+static __always_inline void read_traffic(const void *sk,
+					 const struct conn *conn,
+					 struct traffic *traffic)
+{
+	u32 queued = READ(u32, sk, tcp_sock, write_seq) -
+		     READ(u32, sk, tcp_sock, snd_una);
+	u64 acked = READ(u64, sk, tcp_sock, bytes_acked);
+	u64 received = READ(u64, sk, tcp_sock, bytes_received);
+	bool syn = conn->role == ROLE_CLIENT;
+	bool fin = conn->visited &
+		   (1 << STATE_FIN_WAIT1 | 1 << STATE_FIN_WAIT2 |
+		    1 << STATE_CLOSING | 1 << STATE_LAST_ACK);
+	bool peer_fin = has_flag(sk, SOCK_DONE);
+
+	traffic->sent = acked + queued;
+	traffic->sent -= traffic->sent >= syn + fin ? syn + fin : 0;
+	traffic->received = received - (peer_fin && received);
+	traffic->unacknowledged = queued - (fin && queued);
+}

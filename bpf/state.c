@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * raw tracepoint sock:inet_sock_set_state (sk, oldstate, newstate)
+ *
+ * Fires at every change of a socket's state, before the state is stored. pid
+ * means something at CLOSE->SYN_SENT only (connect() called it), later it is
+ * whoever was interrupted. SYN_RECV appears when the handshake's *last* ACK
+ * is there, TIME_WAIT never: the socket goes to CLOSE and a small timewait
+ * object stays. Yields, for a client and its server on one machine:
+ *
+ *   handshake client 127.0.0.1:53020 -> 127.0.0.1:80  syn_sent 42 us
+ *   handshake server 127.0.0.1:80 <- 127.0.0.1:53020  srtt 33 us
+ *   close     client from FIN_WAIT2, 1000 bytes sent
+ *   close     server from LAST_ACK, 1000 bytes received
+ */
+
+static __always_inline void audit_transition(const void *sk, u8 from, u8 to)
+{
+	u32 cell = 0;
+
+	if (to == STATE_SYN_SENT)
+		cell = COUNTER_SYN_SENT;
+	else if (to == STATE_SYN_RECV && from == STATE_LISTEN)
+		cell = COUNTER_PASSIVE_OPENS;
+	else if (to == STATE_CLOSE &&
+		 (from == STATE_ESTABLISHED || from == STATE_CLOSE_WAIT))
+		cell = COUNTER_ESTAB_RESETS;
+	else if (to == STATE_CLOSE && from == STATE_SYN_SENT &&
+		 !READ(u32, sk, tcp_sock, segs_out))
+		cell = COUNTER_NO_SYN;
+	if (cell && read_netns(sk) == OWN_NETNS)
+		count(cell, 1);
+}
+
+static __always_inline u32 transition_cell(u8 from, u8 to)
+{
+	return COUNTER_TRANSITIONS + (from & 15) * 16 + (to & 15);
+}
+
+static __always_inline void emit_state(const struct conn *conn,
+				       const struct tuple *t, u8 from, u8 to,
+				       u64 now_ns)
+{
+	struct event *e = reserve(EVENT_STATE, now_ns, t);
+
+	if (!e)
+		return;
+	fill_identity(e, conn);
+	e->from_state = from;
+	e->to_state = to;
+	__builtin_memcpy(e->state_ns, conn->state_ns, sizeof(e->state_ns));
+	submit(e);
+}
+
+/*
+ * A server's two transitions come within microseconds whatever the network
+ * does; its handshake time is the kernel's first round-trip sample, SYN-ACK
+ * sent to ACK received. A Fast Open child began at the SYN, so that for it the
+ * interval is the truth. No sample (SYN cookies, or no timestamps after a
+ * retransmission) is no time, not zero.
+ */
+static __always_inline void time_handshake(const void *sk, struct conn *conn,
+					   u8 from, u64 now_ns)
+{
+	u32 srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
+
+	if (conn->flags & FLAG_PARTIAL)
+		return;
+	if (conn->role == ROLE_CLIENT || (conn->flags & FLAG_FAST_OPEN))
+		conn->handshake_ns = now_ns - conn->start_ns;
+	else if (srtt_us)
+		conn->handshake_ns = srtt_us * 1000ULL;
+	else
+		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
+}
+
+/*
+ * The initial numbers, from what was acknowledged so far: a client's
+ * bytes_acked counts its SYN, a server's begins behind it.
+ */
+static __always_inline void read_sequences(const void *sk, struct conn *conn)
+{
+	u32 acked = READ(u64, sk, tcp_sock, bytes_acked);
+	u32 received = READ(u64, sk, tcp_sock, bytes_received);
+
+	conn->initial_sequence = READ(u32, sk, tcp_sock, snd_una) - acked -
+				 (conn->role == ROLE_SERVER);
+	conn->peer_initial_sequence = READ(u32, sk, tcp_sock, rcv_nxt) -
+				      received - 1;
+}
+
+static __always_inline void established(const void *sk, struct conn *conn,
+					const struct tuple *t, u8 from,
+					u64 now_ns)
+{
+	struct event *e;
+
+	if (READ_BITS(sk, tcp_sock, syn_fastopen_child) ||
+	    READ_BITS(sk, tcp_sock, syn_data_acked))
+		conn->flags |= FLAG_FAST_OPEN;
+	time_handshake(sk, conn, from, now_ns);
+	read_sequences(sk, conn);
+	e = reserve(EVENT_HANDSHAKE, now_ns, t);
+	if (!e)
+		return;
+	fill_identity(e, conn);
+	e->from_state = from;
+	e->to_state = STATE_ESTABLISHED;
+	e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
+	e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+	submit(e);
+}
+
+/*
+ * The application aborts: unread data, linger 0, disconnect. The kernel sends
+ * its reset, with the cause, right after this change of state, so that the
+ * end of the connection is told there. An orphan in FIN_WAIT2, or one whose
+ * peer has sent its FIN, goes to TIME_WAIT instead and ends here.
+ */
+static __always_inline bool aborts(const void *sk, const struct conn *conn,
+				   u8 from)
+{
+	if (!HAVE_tcp_send_reset || READ(s32, sk, sock, sk_err) ||
+	    (conn->flags & (FLAG_RESET_SENT | FLAG_RESET_RECEIVED)))
+		return false;
+	if (from == STATE_ESTABLISHED || from == STATE_CLOSE_WAIT)
+		return true;
+	return (from == STATE_FIN_WAIT1 || from == STATE_FIN_WAIT2) &&
+	       !has_flag(sk, SOCK_DEAD) && !has_flag(sk, SOCK_DONE);
+}
+
+static __always_inline void closed(const void *sk, struct conn *conn,
+				   const struct tuple *t, u8 from, u64 now_ns)
+{
+	u64 key = (u64)sk;
+
+	if (aborts(sk, conn, from)) {
+		conn->aborted_from = from;
+		return;
+	}
+	emit_end(sk, conn, t, from, now_ns);
+	conns.delete(&key);
+}
+
+static __always_inline bool is_listener(u8 from, u8 to)
+{
+	return to == STATE_LISTEN ||
+	       (from == STATE_LISTEN && to == STATE_CLOSE);
+}
+
+static __always_inline void listener(const void *sk, const struct tuple *t,
+				     u8 from, u8 to)
+{
+	u32 netns = read_netns(sk);
+
+	if (to == STATE_LISTEN)
+		note_listener(netns, t->local_port);
+	if (wanted(sk, t, ROLE_SERVER, netns))
+		count(transition_cell(from, to), 1);
+}
+
+/* The role of a connection that begins with this step, else ROLE_UNKNOWN. */
+static __always_inline u8 opening_role(u8 from, u8 to)
+{
+	if (to == STATE_SYN_SENT)
+		return ROLE_CLIENT;
+	if (from == STATE_LISTEN && to == STATE_SYN_RECV)
+		return ROLE_SERVER;
+	return ROLE_UNKNOWN;
+}
+
+RAW_TRACEPOINT_PROBE(inet_sock_set_state)
+{
+	const void *sk = (const void *)ctx->args[0];
+	u8 from = ctx->args[1];
+	u8 to = ctx->args[2];
+	struct tuple tuple = {};
+	struct conn *conn;
+	u64 now_ns;
+
+	/* MPTCP's and SCTP's own sockets come through here too */
+	if (READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	audit_transition(sk, from, to);
+
+	/* who is it */
+	now_ns = bpf_ktime_get_ns();
+	read_tuple(sk, &tuple);
+	if (is_listener(from, to)) {
+		listener(sk, &tuple, from, to);
+		return 0;
+	}
+	conn = find(sk, &tuple, opening_role(from, to), now_ns,
+		    transition_cell(from, to));
+	if (!conn)
+		return 0;
+
+	/* one step on */
+	step(conn, from, to, now_ns);
+	if (EMIT_STATES)
+		emit_state(conn, &tuple, from, to, now_ns);
+
+	/* a milestone leaves */
+	if (to == STATE_ESTABLISHED)
+		established(sk, conn, &tuple, from, now_ns);
+	else if (to == STATE_CLOSE)
+		closed(sk, conn, &tuple, from, now_ns);
+	return 0;
+}

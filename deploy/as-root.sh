@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs a command as root where that can be had: as it is for root, through sudo where there is sudo, else without.
+# Without rights tcptrace says itself what it lacks, and the tests list what they skip: both say more than a refusal here.
+# Python may write no bytecode meanwhile, since files that belong to root would get in the way of the checkout's owner.
+
+set -euo pipefail
+# shellcheck source=deploy/rights.sh
+source "$(dirname "$0")/rights.sh"
+
+if ! is_root && can_sudo; then
+	exec sudo env PYTHONDONTWRITEBYTECODE=1 TCPTRACE_REQUIRE_KERNEL="${TCPTRACE_REQUIRE_KERNEL:-}" "$@"
+fi
+exec "$@"

@@ -1,0 +1,61 @@
+"""What leaves the checkout: the wheel has all that the program reads, and the Makefile offers what the documents promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.needs import ROOT, tool
+
+TARGETS = ["setup", "run", "demo", "test", "bench", "check", "install", "uninstall", "help"]
+
+
+@pytest.fixture(name="installed", scope="module")
+def fixture_installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory that holds the wheel's files as an installation lays them."""
+    place = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(place)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = place.glob("tcptrace-*.whl")
+    zipfile.ZipFile(wheel).extractall(place / "site")
+    return place / "site"
+
+
+def files_below(directory: Path) -> set[str]:
+    ours = (path for path in directory.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(directory)) for path in ours}
+
+
+@pytest.mark.parametrize("directory", ["bpf", "dashboards"])
+def test_the_wheel_carries_every_file_that_stands_beside_the_package(installed: Path, directory: str) -> None:
+    assert files_below(ROOT / directory) == files_below(installed / "tracer" / directory)
+
+
+def test_the_wheel_carries_the_whole_package(installed: Path) -> None:
+    assert files_below(ROOT / "tracer") <= files_below(installed / "tracer")
+
+
+def test_an_installed_copy_finds_its_c_code(installed: Path) -> None:
+    program = "from tracer.kernel.sources import read_source; print(read_source('event.h'))"
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(installed)!r}); {program}"]
+    seen = subprocess.run(command, cwd="/", check=True, capture_output=True, text=True).stdout
+    assert seen.strip() == (ROOT / "bpf/event.h").read_text(encoding="utf-8").strip()
+
+
+def test_the_package_does_not_depend_on_the_unrelated_bcc_of_pypi(installed: Path) -> None:
+    (metadata,) = installed.glob("tcptrace-*.dist-info/METADATA")
+    required = [
+        line.split()[1] for line in metadata.read_text(encoding="utf-8").splitlines() if line.startswith("Requires-Dist")
+    ]
+    assert [name for name in required if name.startswith("bcc")] == []
+    assert {"numpy", "prometheus-client", "typer"} <= {name.split(">")[0] for name in required}
+
+
+@pytest.mark.needs("make")
+def test_make_alone_lists_the_targets() -> None:
+    listed = subprocess.run([tool("make"), "--no-print-directory"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert [name for name in TARGETS if f"\n  {name} " not in listed] == []

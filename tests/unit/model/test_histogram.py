@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracer.model.histogram import BOUNDS_NS, BUCKETS, CLASSIC_BOUNDS, Durations, Histogram, bucket_index, classic, quantile
+
+SECOND = 10**9
+ANY_TIME = st.integers(0, 2**64 - 1)
+TIME_INSIDE = st.integers(int(2**-20 * SECOND) + 1, 64 * SECOND)
+
+
+def filled(*ns: int) -> Histogram:
+    durations = Durations()
+    durations.add(np.zeros(len(ns), np.intp), np.array(ns, np.uint64))
+    return durations.snapshot(1)
+
+
+def test_there_are_eight_buckets_per_power_of_two_between_an_underflow_and_an_overflow() -> None:
+    assert BUCKETS == 1 + 26 * 8 + 1
+    assert BOUNDS_NS[20 * 8] == SECOND
+    assert BOUNDS_NS[-1] == 64 * SECOND
+
+
+@given(st.integers(-160, 48))
+def test_bounds_are_the_eighth_roots_of_powers_of_two_rounded_down(step: int) -> None:
+    bound = int(BOUNDS_NS[step + 160])
+    exact = Fraction(2) ** step
+    assert Fraction(bound, SECOND) ** 8 <= exact < Fraction(bound + 1, SECOND) ** 8
+
+
+@pytest.mark.parametrize("i", [0, 1, 7, 8, 100, 160, 207, 208])
+def test_a_time_equal_to_a_bound_belongs_below_it_and_the_next_nanosecond_above(i: int) -> None:
+    bound = BOUNDS_NS[i]
+    assert bucket_index(np.array([bound - 1, bound, bound + 1], np.uint64)).tolist() == [i, i, i + 1]
+
+
+@given(st.lists(ANY_TIME | st.sampled_from(BOUNDS_NS.tolist()).flatmap(lambda b: st.integers(b - 1, b + 1)), min_size=1))
+def test_the_table_look_up_agrees_with_a_binary_search(ns: list[int]) -> None:
+    times = np.array(ns, np.uint64)
+    assert bucket_index(times).tolist() == np.searchsorted(BOUNDS_NS, times).tolist()
+
+
+@given(st.lists(TIME_INSIDE, min_size=1, max_size=200), st.sampled_from([0.0, 0.01, 0.25, 0.5, 0.9, 0.99, 0.999]))
+def test_a_quantile_is_within_five_percent_of_the_observation_it_stands_for(ns: list[int], q: float) -> None:
+    exact = np.quantile(np.array(ns, np.float64), q, method="inverted_cdf") / SECOND
+    assert quantile(filled(*ns), q)[0] == pytest.approx(exact, rel=0.05)
+
+
+@given(st.lists(ANY_TIME, min_size=1, max_size=50))
+def test_the_last_quantile_is_the_exact_maximum_and_none_exceeds_it(ns: list[int]) -> None:
+    histogram = filled(*ns)
+    assert histogram.maxima[0] == max(ns)
+    assert quantile(histogram, 1)[0] == max(ns) / 1e9
+    assert quantile(histogram, 0.5)[0] <= max(ns) / 1e9
+
+
+def test_the_quantile_of_nothing_is_not_a_number() -> None:
+    assert np.isnan(quantile(filled(), 0.5)[0])
+
+
+@given(st.lists(ANY_TIME, max_size=50))
+def test_classic_buckets_count_what_is_at_most_their_bound(ns: list[int]) -> None:
+    expected = [sum(time <= int(BOUNDS_NS[8 * i]) for time in ns) for i in range(len(CLASSIC_BOUNDS))]
+    assert classic(filled(*ns))[0].tolist() == [*expected, len(ns)]
+
+
+@given(st.lists(TIME_INSIDE, max_size=50))
+def test_the_sum_is_kept_in_seconds(ns: list[int]) -> None:
+    assert filled(*ns).sums[0] == pytest.approx(sum(ns) / 1e9)
+
+
+def test_rows_merge_into_the_histogram_of_all_their_observations() -> None:
+    durations = Durations()
+    durations.reserve(3)
+    durations.add(np.array([0, 1, 2]), np.array([1000, 2000, 3000], np.uint64))
+    merged = durations.snapshot(3).merged(np.array([0, 2]))
+    alone = filled(1000, 3000)
+    assert (merged.counts == alone.counts).all()
+    assert merged.maxima[0] == 3000
+    assert merged.sums[0] == pytest.approx(4e-6)
+
+
+def test_merging_no_rows_gives_an_empty_histogram() -> None:
+    assert filled(5).merged(np.empty(0, np.intp)).totals.tolist() == [0]
+
+
+def test_a_snapshot_does_not_change_and_cannot_be_changed() -> None:
+    durations = Durations()
+    before = durations.snapshot(1)
+    durations.add(np.array([0]), np.array([1000], np.uint64))
+    assert before.totals[0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        before.counts[0, 0] = 1

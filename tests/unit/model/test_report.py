@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import errno
+import json
+
+import pytest
+
+from tests.unit.model.builder import CONTEXT, events, reading, report_of
+from tracer.model.labels import SAMPLES_PER_SET
+from tracer.model.report import document, services, summed
+from tracer.model.totals import Model
+
+
+def test_the_document_has_the_keys_of_the_contract() -> None:
+    assert list(document(report_of())) == [
+        "duration_seconds",
+        "handshakes",
+        "failures",
+        "closes",
+        "retransmitted_segments",
+        "transitions",
+        "sockets",
+        "events_lost",
+        "connections_untracked",
+    ]
+
+
+def test_the_document_tells_a_run_in_numbers() -> None:
+    model = Model(CONTEXT, start_ns=0)
+    model.add(
+        reading(
+            events("handshake", 23, handshake_ns=1_000_000),
+            events("failure", 5, from_state="syn_sent", error=errno.ECONNREFUSED),
+            events("close", 22, from_state="fin_wait2"),
+            events("retransmit", 2, retransmit_kind="syn", segments=1),
+            transitions={("syn_sent", "established"): 23},
+            sockets={"established": 1},
+        )
+    )
+    found = document(model.report())
+    assert found["handshakes"] == [
+        {"role": "client", "port": 443, "count": 23, "p50_seconds": pytest.approx(0.001, rel=0.05)}
+        | {"p90_seconds": pytest.approx(0.001, rel=0.05), "p99_seconds": pytest.approx(0.001, rel=0.05), "max_seconds": 0.001}
+    ]
+    assert found["failures"] == [{"role": "client", "port": 443, "reason": "refused", "count": 5}]
+    assert found["closes"] == [{"role": "client", "port": 443, "reason": "normal", "count": 22}]
+    assert found["retransmitted_segments"] == [{"role": "client", "port": 443, "kind": "syn", "count": 2}]
+    assert found["transitions"] == [{"from": "syn_sent", "to": "established", "count": 23}]
+    assert found["sockets"] == {"established": 1}
+    assert (found["events_lost"], found["connections_untracked"]) == (0, 0)
+
+
+def test_what_is_not_known_is_null_and_not_zero() -> None:
+    found = json.loads(json.dumps(document(Model(CONTEXT).report())))
+    assert [found[name] for name in ("transitions", "sockets", "events_lost", "connections_untracked")] == [None] * 4
+
+
+def test_a_service_whose_handshake_times_are_unknown_has_null_quantiles() -> None:
+    (found,) = document(report_of(events("handshake", 3, flags=("handshake_unknown",))))["handshakes"]
+    assert found["count"] == 3
+    assert (found["p50_seconds"], found["max_seconds"]) == (None, None)
+
+
+def test_other_labels_do_not_split_a_service() -> None:
+    batches = [events("handshake", 2, peer=peer, handshake_ns=1000) for peer in ("192.0.2.1", "192.0.2.2")]
+    (service,) = services(report_of(*batches, labels=("peer",)))
+    assert (service.handshakes, service.times.totals[0]) == (4, 4)
+
+
+def test_services_come_with_the_biggest_first_and_other_last() -> None:
+    sizes = ((80, 2), (443, 5), (22, 1), (23, 9))
+    report = report_of(*(events("handshake", n, port=port) for port, n in sizes), max_series=3 * SAMPLES_PER_SET)
+    assert [(service.name, service.handshakes) for service in services(report)] == [
+        ("client 443", 5),
+        ("client 80", 2),
+        ("client 22", 1),
+        ("other", 9),
+    ]
+
+
+def test_a_summed_service_is_the_sum_of_its_parts() -> None:
+    report = report_of(events("handshake", 2, port=80, handshake_ns=1000), events("handshake", 5, port=443, handshake_ns=9000))
+    together = summed(report, services(report))
+    assert (together.name, together.handshakes, together.quantile(1)) == ("other (2)", 7, 9e-6)

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import gzip
+import http.client
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from tests.unit.outputs.conftest import model_of_traffic
+from tracer.errors import TcptraceError
+from tracer.model.report import Report
+from tracer.outputs.http import Server, bind, serve
+
+
+@pytest.fixture
+def server(report: Report) -> Iterator[Server]:
+    with serving(report) as server:
+        yield server
+
+
+@contextmanager
+def serving(
+    report: Report, healthy: Callable[[], bool] = lambda: True, *, patience: float = 10, connections: int = 64
+) -> Iterator[Server]:
+    server = serve(bind("127.0.0.1:0"), lambda: report, healthy, patience=patience, connections=connections)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def connect(server: Server) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(server.address, timeout=10)
+
+
+def plain(server: Server) -> socket.socket:
+    host, _, port = server.address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=10)
+
+
+def ask(
+    server: Server, path: str, method: str = "GET", **headers: str
+) -> tuple[int, bytes, http.client.HTTPMessage]:
+    with closing(connect(server)) as connection:
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
+
+
+def test_metrics_are_served_as_text(server: Server) -> None:
+    status, body, headers = ask(server, "/metrics")
+    assert status == 200
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert b'tcptrace_handshakes_total{port="443",role="client"} 23.0\n' in body
+
+
+def test_metrics_are_served_as_openmetrics_when_that_is_preferred(server: Server) -> None:
+    status, body, headers = ask(server, "/metrics", Accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert status == 200
+    assert headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert body.endswith(b"# EOF\n")
+
+
+def test_metrics_are_packed_when_the_client_can_unpack_them(server: Server) -> None:
+    _, body, headers = ask(server, "/metrics", Accept_Encoding="deflate, gzip;q=0.9")
+    assert headers["Content-Encoding"] == "gzip"
+    assert b"tcptrace_handshakes_total" in gzip.decompress(body)
+
+
+def test_metrics_are_not_packed_when_the_client_refuses(server: Server) -> None:
+    assert "Content-Encoding" not in ask(server, "/metrics", Accept_Encoding="gzip;q=0, identity")[2]
+
+
+def test_a_query_does_not_change_the_page(server: Server) -> None:
+    assert ask(server, "/metrics?name=value")[0] == 200
+
+
+def test_health_is_ok_only_while_healthy(report: Report) -> None:
+    state = {"healthy": True}
+    with serving(report, lambda: state["healthy"]) as server:
+        assert ask(server, "/healthz")[:2] == (200, b"ok\n")
+        state["healthy"] = False
+        status, body, _ = ask(server, "/healthz")
+    assert status == 503
+    assert body.count(b"\n") == 1
+
+
+def test_the_page_for_people_is_html_that_may_load_nothing(server: Server) -> None:
+    status, body, headers = ask(server, "/")
+    assert status == 200
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert b"<h1>tcptrace</h1>" in body
+
+
+def test_an_unknown_path_is_not_found_and_says_what_there_is(server: Server) -> None:
+    status, body, _ = ask(server, "/metric")
+    assert status == 404
+    assert b"/metrics" in body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_other_methods_are_not_allowed(server: Server, method: str) -> None:
+    status, _, headers = ask(server, "/metrics", method)
+    assert (status, headers["Allow"], headers["Connection"]) == (405, "GET, HEAD", "close")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/", "/nothing"])
+def test_head_says_what_get_would_without_the_body(server: Server, path: str) -> None:
+    status, body, headers = ask(server, path, "HEAD")
+    assert body == b""
+    assert (status, headers["Content-Length"]) == (ask(server, path)[0], str(len(ask(server, path)[1])))
+
+
+def test_a_connection_serves_many_requests(server: Server) -> None:
+    with closing(connect(server)) as connection:
+        for _ in range(23):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b"ok\n"
+            local = connection.sock.getsockname()
+        connection.request("HEAD", "/metrics")
+        connection.getresponse().read()
+        assert connection.sock.getsockname() == local
+
+
+def test_a_request_with_a_body_ends_the_connection_so_that_the_body_is_no_request(server: Server) -> None:
+    with plain(server) as sock:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_all(sock).count(b"HTTP/1.1 ") == 1
+
+
+def test_nonsense_is_a_bad_request(server: Server) -> None:
+    with plain(server) as sock:
+        sock.sendall(b"\x16\x03\x01 is no HTTP at all\r\n\r\n")
+        assert b"400" in read_all(sock)
+
+
+def test_a_silent_client_is_let_go_and_does_not_hold_up_others(report: Report) -> None:
+    with serving(report, patience=0.3) as server, plain(server) as silent:
+        assert ask(server, "/healthz")[0] == 200
+        assert silent.recv(1) == b""
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_let_go_too(report: Report) -> None:
+    with serving(report, patience=0.5) as server, plain(server) as slow:
+        start = time.monotonic()
+        with pytest.raises(OSError, match=r"."):
+            while time.monotonic() - start < 10:
+                slow.sendall(b"G")
+                time.sleep(0.05)
+        assert time.monotonic() - start < 5
+
+
+def test_a_connection_that_is_used_is_kept_longer_than_one_that_is_not(report: Report) -> None:
+    with serving(report, patience=0.6) as server, closing(connect(server)) as connection:
+        for _ in range(6):
+            connection.request("GET", "/healthz")
+            local = connection.sock.getsockname()
+            connection.getresponse().read()
+            time.sleep(0.2)
+        connection.request("GET", "/healthz")
+        assert connection.sock.getsockname() == local
+        assert connection.getresponse().read() == b"ok\n"
+
+
+def test_too_many_connections_make_the_longest_waiting_one_go(report: Report) -> None:
+    with serving(report, connections=3) as server:
+        silent = [plain(server) for _ in range(5)]
+        assert ask(server, "/healthz")[0] == 200
+        assert [sock.recv(1) for sock in silent[:2]] == [b"", b""]
+        for sock in silent:
+            sock.close()
+
+
+def test_closing_ends_connections_and_threads_and_frees_the_port(report: Report) -> None:
+    before = threading.active_count()
+    with serving(report) as server, plain(server) as silent:
+        ask(server, "/healthz")
+        server.close()
+        assert silent.recv(1) == b""
+        server.close()
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    bind(server.address).close()
+
+
+def test_a_fault_in_the_report_is_a_server_error_for_that_request_only(report: Report, capfd: pytest.CaptureFixture[str]) -> None:
+    faults = iter([True, False])
+
+    def sometimes() -> Report:
+        if next(faults):
+            raise ZeroDivisionError
+        return report
+
+    server = serve(bind("127.0.0.1:0"), sometimes, lambda: True)
+    assert ask(server, "/metrics")[0] == 500
+    assert ask(server, "/metrics")[0] == 200
+    server.close()
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_the_address_has_the_port_that_the_kernel_chose(server: Server) -> None:
+    host, _, port = server.address.rpartition(":")
+    assert host == "127.0.0.1"
+    assert int(port) > 0
+
+
+def test_ipv6_is_served_and_written_in_brackets(report: Report) -> None:
+    try:
+        sock = bind("[::1]:0")
+    except TcptraceError as error:
+        pytest.skip(f"no IPv6 here: {error.what}")
+    server = serve(sock, lambda: report, lambda: True)
+    assert server.address.startswith("[::1]:")
+    assert ask(server, "/healthz")[0] == 200
+    server.close()
+
+
+def test_a_port_in_use_is_said_with_what_to_do() -> None:
+    with bind("127.0.0.1:0") as sock, pytest.raises(TcptraceError) as error:
+        bind(f"127.0.0.1:{sock.getsockname()[1]}")
+    assert error.value.what == f"cannot listen on 127.0.0.1:{sock_port(error)}: address already in use"
+    assert error.value.hint == "choose another address with --listen HOST:PORT"
+
+
+def sock_port(error: pytest.ExceptionInfo[TcptraceError]) -> str:
+    return error.value.what.split(":")[1]
+
+
+@pytest.mark.parametrize("listen", ["", "19293", "localhost", "127.0.0.1:", ":19293", "127.0.0.1:http", "1.2.3.4:65536", "::1:80", "[::1]", "[]:80", "h:-1"])
+def test_what_is_no_host_and_port_is_refused_with_an_example(listen: str) -> None:
+    with pytest.raises(TcptraceError, match="not HOST:PORT") as error:
+        bind(listen)
+    assert "127.0.0.1:19293" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize("listen", ["host.invalid:80", "exa mple:80", "a" * 70 + ":80", "ü..ü:80"])
+def test_a_host_that_does_not_exist_is_refused(listen: str) -> None:
+    with pytest.raises(TcptraceError, match="is unknown"):
+        bind(listen)
+
+
+def test_nothing_is_imported_while_requests_are_answered() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+IMPORTS = f"""
+import socket, sys
+sys.path[:0] = {sys.path!r}
+from tests.unit.outputs.conftest import model_of_traffic
+from tracer.outputs.http import bind, serve
+report = model_of_traffic().report()
+server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True)
+before = set(sys.modules)
+host, _, port = server.address.rpartition(":")
+requests = [
+    "GET /metrics HTTP/1.1\\r\\nHost: x\\r\\nAccept-Encoding: gzip\\r\\nAccept: application/openmetrics-text\\r\\n\\r\\n",
+    "GET /metrics HTTP/1.1\\r\\nHost: \\xfc\\r\\nX-Folded: a\\r\\n b\\r\\n\\r\\n",
+    "GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n",
+    "HEAD /healthz HTTP/1.1\\r\\nHost: x\\r\\nExpect: 100-continue\\r\\n\\r\\n",
+    "GET /none HTTP/1.0\\r\\n\\r\\n",
+    "POST / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n",
+    "BREW / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n",
+    "nonsense nonsense nonsense nonsense\\r\\n\\r\\n",
+    "GET /metrics HTTP/1.1\\r\\n" + "X: y\\r\\n" * 200 + "\\r\\n",
+    "GET " + "/" * 70000 + " HTTP/1.1\\r\\n\\r\\n",
+]
+for request in requests:
+    with socket.create_connection((host, int(port))) as sock:
+        sock.sendall(request.encode("latin-1"))
+        sock.shutdown(socket.SHUT_WR)
+        try:
+            while sock.recv(65536):
+                pass
+        except ConnectionResetError:
+            pass
+server.close()
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def read_all(sock: socket.socket) -> bytes:
+    found = b""
+    try:
+        while part := sock.recv(65536):
+            found += part
+    except ConnectionResetError:  # the rest of a request that nobody read
+        pass
+    return found

@@ -1,0 +1,50 @@
+"""Options that several commands share, each written once: their types, help and checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracer.errors import UsageError
+from tracer.kernel.filters import Filters
+
+Ports = Annotated[list[int] | None, typer.Option("--port", min=1, max=65535, help="Only this service port (repeatable).")]
+Addresses = Annotated[
+    list[str] | None, typer.Option("--address", metavar="CIDR", help="Only this network, of either side (repeatable).")
+]
+Role = Annotated[str | None, typer.Option("--role", metavar="client|server", help="Only one side of connections.")]
+Pid = Annotated[int | None, typer.Option("--pid", min=1, help="Only what this process opens or listens for.")]
+Cgroup = Annotated[str | None, typer.Option("--cgroup", metavar="PATH", help="Only sockets of this cgroup (v2), and below.")]
+Netns = Annotated[str, typer.Option("--netns", metavar="all|own", help="All network namespaces, or tcptrace's own.")]
+Duration = Annotated[float | None, typer.Option("--duration", metavar="S", min=0.001, help="Stop after this many seconds.")]
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
+View = Annotated[
+    bool | None, typer.Option("--view/--no-view", help="Live table, or a line a second; default: table on a terminal.")
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="peer|process|container|netns", help="One more label on the metrics (repeatable)."),
+]
+MaxSeries = Annotated[int, typer.Option("--max-series", min=100, help="Samples in /metrics, at most; the rest is 'other'.")]
+UserName = Annotated[
+    str | None, typer.Option("--user", metavar="NAME", help="Serve as this user; default: who called sudo, else nobody.")
+]
+Recording = Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A file made by 'tcptrace record'.")]
+
+DEFAULT_LISTEN = "127.0.0.1:19293"
+
+
+def filters(
+    ports: list[int] | None,
+    addresses: list[str] | None,
+    role: str | None,
+    pid: int | None,
+    cgroup: str | None,
+    netns: str,
+) -> Filters:
+    """Return the Filters that the options say; raises UsageError for what makes no sense."""
+    if netns not in {"all", "own"}:
+        raise UsageError(f"--netns {netns} is not known", "give all or own")
+    return Filters(tuple(ports or ()), tuple(addresses or ()), role, pid, cgroup, netns == "own")

@@ -1,0 +1,61 @@
+"""`tcptrace record`: the raw events into a file, for `tcptrace replay`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracer.commands import options
+from tracer.commands.session import View, open_kernel, stop_on_signals
+from tracer.errors import TcptraceError
+from tracer.ingest.recording import Recorder
+from tracer.kernel.programs import Settings
+from tracer.model.totals import Model
+from tracer.pipeline import Pipeline, drain
+
+
+def record(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The file to write.")],
+    duration: options.Duration = None,
+    view: options.View = None,
+    user: options.UserName = None,
+    port: options.Ports = None,
+    address: options.Addresses = None,
+    role: options.Role = None,
+    pid: options.Pid = None,
+    cgroup: options.Cgroup = None,
+    netns: options.Netns = "all",
+) -> None:
+    """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights."""
+    settings = Settings(options.filters(port, address, role, pid, cgroup, netns))
+    try:
+        file = output.open("wb")
+    except OSError as error:
+        raise TcptraceError(f"cannot write {output}: {error.strerror}", "give a path that can be written with -o") from error
+    with file:
+        give_to_caller(file.fileno())
+        source = open_kernel(settings, user)
+        pipeline = Pipeline(source, Model(source.context, start_ns=time.monotonic_ns()), Recorder(file, source.context))
+        print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
+        try:
+            with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
+                drain(pipeline, stop, duration, shown.show)
+            file.flush()
+        except OSError as error:
+            raise TcptraceError(f"cannot write {output}: {error.strerror}", "what came before can be replayed") from error
+        finally:
+            pipeline.close()
+    print(f"{output}: {int(pipeline.report().events.sum())} events")
+    stop.leave()
+
+
+def give_to_caller(fd: int) -> None:
+    """Let the file belong to whoever called sudo: it is theirs, and they replay it without rights."""
+    if os.geteuid() == 0 and "SUDO_UID" in os.environ:
+        os.fchown(fd, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))

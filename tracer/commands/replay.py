@@ -1,0 +1,83 @@
+"""`tcptrace replay`: a recording through the same pipeline as live events, without any rights."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracer.commands import options
+from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
+from tracer.commands.session import View, stop_on_signals
+from tracer.errors import TcptraceError
+from tracer.ingest.recording import RecordedSource
+from tracer.model.report import Report
+from tracer.model.totals import Model
+from tracer.outputs import http
+from tracer.pipeline import Pipeline
+
+
+def replay(
+    context: typer.Context,
+    file: options.Recording,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, metavar="X", help="1: as fast as it happened, 2: twice; default: at once.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
+    ] = None,
+    as_json: options.Json = False,
+    view: options.View = None,
+    label: options.Labels = None,
+    max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
+) -> None:
+    """Show a recording: live table, summary and metrics as if it were happening; needs no rights."""
+    listener = http.bind(listen) if listen else None
+    source = open_recording(file)
+    model = Model(source.context, labels=label or (), max_series=max_series, reset_reasons=source.context.reset_reasons)
+    pipeline = Pipeline(source, model)
+    server = http.serve(listener, pipeline.report, lambda: True) if listener else None
+    if server:
+        print(f"tcptrace: replaying {file}; metrics on http://{server.address}/metrics", file=sys.stderr, flush=True)
+    try:
+        with stop_on_signals() as stop:
+            with View(table=view if speed else False, color=context.obj) as shown:
+                play(pipeline, stop, speed, shown.show if speed else lambda _: None)
+            if server and not stop.is_set():
+                print("tcptrace: end of the recording; still serving, Ctrl-C ends", file=sys.stderr, flush=True)
+                stop.wait()
+    finally:
+        if server:
+            server.close()
+        pipeline.close()
+        print_summary(pipeline.report(), as_json=as_json)
+    stop.leave()
+
+
+def open_recording(path: Path) -> RecordedSource:
+    """Return the source of a file; raises TcptraceError when it cannot be read."""
+    try:
+        return RecordedSource(path.open("rb"), str(path))
+    except OSError as error:
+        raise TcptraceError(f"cannot read {path}: {error.strerror}", "give a file made by 'tcptrace record -o FILE'") from error
+
+
+def play(pipeline: Pipeline, stop: threading.Event, speed: float | None, every_second: Callable[[Report], None]) -> None:
+    """Pump to the end, sleeping between readings as long as it took then, divided by speed; None does not sleep."""
+    began = time.monotonic()
+    first_ns: int | None = None
+    shown = 0.0
+    while not stop.is_set() and (reading := pipeline.pump()) is not None:
+        if not speed:
+            continue
+        first_ns = reading.time_ns if first_ns is None else first_ns
+        elapsed = time.monotonic() - began
+        if elapsed - shown >= 1:
+            shown = elapsed
+            every_second(pipeline.report())
+        stop.wait(max((reading.time_ns - first_ns) / 1e9 / speed - elapsed, 0))

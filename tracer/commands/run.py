@@ -1,0 +1,76 @@
+"""`tcptrace run`: trace, serve /metrics, show, and end with a summary."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from tracer.commands import options
+from tracer.commands.session import View, open_kernel, stop_on_signals
+from tracer.kernel.programs import Settings
+from tracer.model.report import Report, document
+from tracer.model.totals import Model
+from tracer.outputs import http
+from tracer.outputs.lines import summary
+from tracer.pipeline import Pipeline, drain
+
+DEFAULT_MAX_SERIES = 5000
+
+
+def run(
+    context: typer.Context,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve /metrics.")] = options.DEFAULT_LISTEN,
+    duration: options.Duration = None,
+    as_json: options.Json = False,
+    view: options.View = None,
+    label: options.Labels = None,
+    max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
+    user: options.UserName = None,
+    port: options.Ports = None,
+    address: options.Addresses = None,
+    role: options.Role = None,
+    pid: options.Pid = None,
+    cgroup: options.Cgroup = None,
+    netns: options.Netns = "all",
+) -> None:
+    """Trace this machine's TCP connections; serve Prometheus metrics and a live table until Ctrl-C."""
+    start = time.monotonic()
+    settings = Settings(options.filters(port, address, role, pid, cgroup, netns))
+    listener = http.bind(listen)
+    source = open_kernel(settings, user)
+    model = Model(
+        source.context,
+        labels=label or (),
+        max_series=max_series,
+        start_ns=time.monotonic_ns(),
+        reset_reasons=source.context.reset_reasons,
+    )
+    pipeline = Pipeline(source, model)
+    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy)
+    announce(server.address, time.monotonic() - start, source.context.missing)
+    with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
+        drain(pipeline, stop, duration, shown.show)
+    report = pipeline.report()
+    server.close()
+    pipeline.close()
+    print_summary(report, as_json=as_json)
+    stop.leave()
+
+
+def announce(address: str, seconds: float, missing: tuple[str, ...]) -> None:
+    """Say on standard error that tracing has begun, and what this kernel cannot show."""
+    print(f"tcptrace: attached after {seconds:.2f} s; metrics on http://{address}/metrics", file=sys.stderr, flush=True)
+    for what in missing:
+        print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)
+
+
+def print_summary(report: Report, *, as_json: bool) -> None:
+    """Write the end of a run to standard output: one JSON object, or text."""
+    if as_json:
+        print(json.dumps(document(report)))
+    else:
+        print("\n".join(summary(report)))

@@ -1,0 +1,67 @@
+"""The exact counters: the mapped array that the programs count in, and the kernel's own figures of each program."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.source import Program
+
+_FIGURE = re.compile(rb"^(run_time_ns|run_cnt|recursion_misses):\s*(\d+)$", re.MULTILINE)
+
+
+class Counters:
+    """The counter map, one row of cells a CPU; read without a system call."""
+
+    def __init__(self, fd: int, cpus: int, cells: int) -> None:
+        size = cpus * cells * 8
+        self._map = mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._rows = np.frombuffer(self._map, np.uint64, cpus * cells).reshape(cpus, cells)
+
+    def read(self) -> NDArray[np.uint64]:
+        """Return the cells summed over CPUs, shape (cells,), dtype uint64."""
+        return np.asarray(self._rows.sum(axis=0), np.uint64)
+
+    def close(self) -> None:
+        """Unmap; the array over the mapping goes first."""
+        del self._rows
+        self._map.close()
+
+
+def parse_program(name: str, text: bytes) -> Program:
+    """Return a program's figures from the text of /proc/PID/fdinfo of its descriptor.
+
+    recursion_misses is there since Linux 5.12; a figure that is not there is 0.
+    """
+    figures = {key.decode(): int(value) for key, value in _FIGURE.findall(text)}
+    return Program(
+        name, True, figures.get("run_cnt", 0), figures.get("run_time_ns", 0) / 1e9, figures.get("recursion_misses", 0)
+    )
+
+
+class Programs:
+    """The attached programs. Their fdinfo is opened at the start: after the drop of rights its owner is root.
+
+    descriptors: program name to its descriptor and its attachment's; closing this closes them, and detaches.
+    """
+
+    def __init__(self, descriptors: dict[str, tuple[int, int]]) -> None:
+        self._descriptors = descriptors
+        self._files = {name: os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY) for name, (fd, _) in descriptors.items()}
+
+    def read(self) -> tuple[Program, ...]:
+        """Return every program's present figures."""
+        return tuple(parse_program(name, os.pread(fd, 4096, 0)) for name, fd in self._files.items())
+
+    def close(self) -> None:
+        """Close everything; with the last descriptor the kernel detaches and frees the programs."""
+        for pair in self._descriptors.values():
+            for fd in pair:
+                os.close(fd)
+        for fd in self._files.values():
+            os.close(fd)
+        self._descriptors, self._files = {}, {}

@@ -1,0 +1,41 @@
+"""The record as a numpy structured dtype, and the numbers in it as names.
+
+Bytes become arrays here and nowhere else; this is also where the kernel's words end and the reader's words begin. Nothing is
+computed per record: a batch is one array, and a column of it is one strided view.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.kernel.layout import Layout, parse_layout
+from tracer.kernel.sources import read_source
+
+type_names = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "s32": "<i4"}
+
+
+def event_dtype(layout: Layout) -> np.dtype[np.void]:
+    """Return the structured dtype of one record: each C member under its own name, at its own offset.
+
+    The process name becomes a byte string (S16); other arrays become sub-arrays, addresses (16,) of uint8.
+    """
+    formats = [
+        f"S{f.count}" if f.name == "process" else (type_names[f.type], (f.count,)) if f.count > 1 else type_names[f.type]
+        for f in layout.fields
+    ]
+    return np.dtype(
+        {
+            "names": [f.name for f in layout.fields],
+            "formats": formats,
+            "offsets": [f.offset for f in layout.fields],
+            "itemsize": layout.size,
+        }
+    )
+
+
+LAYOUT = parse_layout(read_source("event.h"))
+EVENT = event_dtype(LAYOUT)
+
+Events = NDArray[np.void]
+"""A batch: shape (n,), dtype EVENT, in the order of the ring."""

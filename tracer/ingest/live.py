@@ -1,0 +1,63 @@
+"""The source that is the running kernel: ring, counters and programs behind one read()."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tracer.errors import TcptraceError
+from tracer.ingest.counters import Counters, Programs
+from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.ring import Ring
+from tracer.ingest.source import Context, Program, Reading
+from tracer.kernel.handoff import Loaded
+
+FIGURES_EVERY_NS = 1_000_000_000
+"""How often the programs' own figures are read: a system call each, where ring and counters take none."""
+
+
+class LiveSource:
+    """Reads what the loader opened; owns its descriptors. Never at its end."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
+        self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
+        self._programs = Programs(loaded.programs)
+        for fd in (loaded.ring, loaded.counters):
+            os.close(fd)
+        self._figures: tuple[Program, ...] = self._programs.read()
+        self._figures_ns = time.monotonic_ns()
+        self._open = True
+        self.context = Context(
+            kernel=loaded.kernel,
+            bcc=loaded.bcc,
+            anchor_ns=time.time_ns() - time.monotonic_ns(),
+            netns=loaded.own_netns,
+            missing=loaded.missing,
+            reset_reasons=loaded.reset_reasons,
+        )
+
+    def read(self) -> Reading | None:
+        """Return what has come since the last call.
+
+        Raises TcptraceError for records of another layout: then kernel and user side are of different versions.
+        """
+        events = self._ring.read()
+        if self._ring.foreign:
+            raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
+        now_ns = time.monotonic_ns()
+        if now_ns - self._figures_ns >= FIGURES_EVERY_NS:
+            self._figures, self._figures_ns = self._programs.read(), now_ns
+        return Reading(events, self._counters.read(), now_ns, self._figures)
+
+    def fill(self) -> float:
+        """Return which share of the ring waits to be read."""
+        return self._ring.fill()
+
+    def close(self) -> None:
+        """Detach the programs and free all that the kernel holds for us."""
+        if self._open:
+            self._open = False
+            self._programs.close()
+            self._counters.close()
+            self._ring.close()

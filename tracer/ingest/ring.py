@@ -1,0 +1,111 @@
+"""The BPF ring buffer as an array: a pure reader of its bytes, and the mapped one of a running kernel.
+
+A record is an 8-byte header (u32 length, with bit 31 while it is being written and bit 30 when it was discarded; u32
+offset) and its payload, rounded up to 8 bytes. All records of ours have one size, which makes any run of them a strided
+array. The kernel offers the data twice in a row, so that a record across the end reads straight on; we map them once and put
+that one record together, because every mapped page counts as our memory. bcc's ring_buffer_poll, a Python callback per
+record, was the alternative: fifty times the time.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEADER = 8
+BUSY = 1 << 31
+DISCARDED = 1 << 30
+LENGTH = DISCARDED - 1
+
+
+class Taken(NamedTuple):
+    """What a look at the ring gave: copied records, the position up to which it was read, and records not understood."""
+
+    records: NDArray[np.void]
+    position: int
+    foreign: int
+
+
+def take(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[np.void]) -> Taken:
+    """Return all complete records between two positions (in bytes since the start), up to the first one still being written.
+
+    data: the data area, uint8, shape (size,), size a power of two.
+    Discarded records are passed over; so are those of another length than dtype's, which are counted as foreign.
+    """
+    runs: list[NDArray[np.void]] = []
+    foreign = 0
+    while consumer < producer:
+        header = int(_headers(data, consumer, 1, HEADER)[0])
+        if header & BUSY:
+            break
+        if header == dtype.itemsize:
+            run = _run(data, consumer, producer, dtype)
+            runs.append(run)
+            consumer += len(run) * _stride(dtype.itemsize)
+        else:
+            foreign += not header & DISCARDED
+            consumer += _stride(header & LENGTH)
+    return Taken(np.concatenate(runs) if runs else np.empty(0, dtype), consumer, foreign)
+
+
+def _stride(length: int) -> int:
+    return (length + HEADER + 7) & ~7
+
+
+def _headers(data: NDArray[np.uint8], position: int, count: int, stride: int) -> NDArray[np.uint32]:
+    return np.ndarray((count,), "<u4", data.data, position & (len(data) - 1), (stride,))
+
+
+def _run(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Return a copy of the unbroken run of finished records of our size from the consumer position, one at least.
+
+    It ends before the end of the data; where not even one fits before it, that one is put together from both ends.
+    """
+    stride = _stride(dtype.itemsize)
+    start = consumer & (len(data) - 1)
+    count = min(producer - consumer, len(data) - start) // stride
+    if not count:
+        halves = np.concatenate((data[start:], data[: stride - (len(data) - start)]))
+        return halves[HEADER : HEADER + dtype.itemsize].view(dtype)
+    broken = _headers(data, consumer, count, stride) != dtype.itemsize
+    length = int(broken.argmax()) if broken.any() else count
+    return np.ndarray((length,), dtype, data.data, start + HEADER, (stride,)).copy()
+
+
+class Ring:
+    """A ring of the kernel, mapped from its descriptor.
+
+    The position is stored with one aligned 64-bit store, after the records were copied: anything else would show the kernel
+    a torn position, and it would drop records. On processors that reorder loads, the copy may not overtake the reading of the
+    headers; the interpreter's own locking in between is such a barrier.
+    """
+
+    def __init__(self, fd: int, size: int, dtype: np.dtype[np.void]) -> None:
+        page = mmap.PAGESIZE
+        self._dtype = dtype
+        self._own = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
+        self._theirs = mmap.mmap(fd, page + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._consumer = np.frombuffer(self._own, np.uint64, 1)
+        self._producer = np.frombuffer(self._theirs, np.uint64, 1)
+        self._data = np.frombuffer(self._theirs, np.uint8, size, page)
+        self.foreign = 0
+
+    def read(self) -> NDArray[np.void]:
+        """Return the records that are there, copied, and give their room back to the kernel; shape (n,)."""
+        taken = take(self._data, int(self._consumer[0]), int(self._producer[0]), self._dtype)
+        self._consumer[0] = taken.position
+        self.foreign += taken.foreign
+        return taken.records
+
+    def fill(self) -> float:
+        """Return which share of the ring waits to be read, 0 to 1."""
+        return int(self._producer[0] - self._consumer[0]) / len(self._data)
+
+    def close(self) -> None:
+        """Unmap; the arrays over the mappings go first."""
+        del self._consumer, self._producer, self._data
+        self._own.close()
+        self._theirs.close()

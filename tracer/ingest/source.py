@@ -1,0 +1,76 @@
+"""What a source of events is: the one interface between the kernel's side and everything that follows.
+
+Two things implement it, the ring of a running kernel and a recording, so that live and replay are the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.decode import Events
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the kernel says of one attached program, from /proc/self/fdinfo of its descriptor.
+
+    runs and run_seconds are zero unless kernel.bpf_stats_enabled is set; misses are runs the kernel skipped.
+    """
+
+    name: str
+    attached: bool
+    runs: int
+    run_seconds: float
+    misses: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and when the events come from; a recording carries it.
+
+    anchor_ns: nanoseconds to add to an event's CLOCK_MONOTONIC time to get Unix time.
+    missing: what that kernel could not show, in words.
+    reset_reasons: names of that kernel's enum sk_rst_reason by value.
+    """
+
+    kernel: str
+    bcc: str
+    anchor_ns: int
+    netns: int
+    missing: tuple[str, ...] = ()
+    reset_reasons: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that one look at the source gave.
+
+    events: the records since the last reading, shape (n,), dtype EVENT.
+    cells: the exact counters since the start, summed over CPUs, shape (COUNTER_CELLS,), dtype uint64.
+    time_ns: CLOCK_MONOTONIC of the reading.
+    sockets: sockets by state name at that time, empty when no snapshot was taken.
+    """
+
+    events: Events
+    cells: NDArray[np.uint64]
+    time_ns: int
+    programs: tuple[Program, ...] = ()
+    sockets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Source(Protocol):
+    """Something to read events from until it is at its end."""
+
+    context: Context
+
+    def read(self) -> Reading | None:
+        """Return what has come since the last call without waiting, or None when nothing can come any more."""
+
+    def close(self) -> None:
+        """Let go of what the source holds; safe to call twice."""

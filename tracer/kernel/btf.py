@@ -1,0 +1,154 @@
+"""What the running kernel says of its own types, from BTF, through libbpf (which bcc's package brings along).
+
+Offsets, bit fields, enumerators and the arguments of tracepoints are read here, so that nothing is guessed from a version.
+A parser of our own in Python was the alternative: 120,000 types take it longer than all the rest of the start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+from tracer.errors import TcptraceError
+
+BTF_FILE = "/sys/kernel/btf/vmlinux"
+
+# enum values of include/uapi/linux/btf.h
+PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, VOLATILE, CONST, FUNC, FUNC_PROTO = 2, 3, 4, 5, 6, 8, 9, 10, 12, 13
+TYPE_TAG = 18
+_TRANSPARENT = {TYPEDEF, VOLATILE, CONST, TYPE_TAG}
+_HEADER = 12
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a member lies: byte offset, size in bytes, and for a bit field its shift and width in that byte (else 0)."""
+
+    offset: int
+    size: int
+    shift: int = 0
+    bits: int = 0
+
+
+@dataclass(frozen=True)
+class _Type:
+    address: int
+    kind: int
+    length: int
+    bit_fields: bool
+    target: int
+
+
+class Btf:
+    """The kernel's type information; holds libbpf's copy until close()."""
+
+    def __init__(self) -> None:
+        self._lib = _libbpf()
+        self._btf = ctypes.c_void_p(self._lib.btf__load_vmlinux_btf())
+        if not self._btf.value or self._btf.value >= 2**64 - 4096:
+            raise TcptraceError(
+                f"cannot read the kernel's type information from {BTF_FILE}",
+                "tcptrace needs Linux 5.8 or newer, built with CONFIG_DEBUG_INFO_BTF; every distribution's kernel is",
+            )
+
+    def close(self) -> None:
+        """Free libbpf's copy."""
+        self._lib.btf__free(self._btf)
+
+    def member(self, type_name: str, path: str) -> Member | None:
+        """Return where `path` (members joined by dots) lies in struct `type_name`, or None when it is not there.
+
+        Anonymous structs and unions inside are looked through; an array on the way stands for its first element.
+        """
+        type_id = self._find(type_name, STRUCT)
+        found: Member | None = None
+        bit = 0
+        for name in path.split("."):
+            step = self._step(type_id, name)
+            if step is None:
+                return None
+            type_id, at, width = step
+            bit += at
+            found = Member(bit // 8, self._size(type_id), bit % 8 if width else 0, width)
+        return found
+
+    def enumerators(self, name: str) -> dict[int, str]:
+        """Return an enum's names by value, empty when the kernel has no such enum."""
+        type_ = self._type(self._find(name, ENUM))
+        if type_ is None:
+            return {}
+        rows = _words(type_.address + _HEADER, 2 * type_.length)
+        return {rows[2 * i + 1]: self._name(rows[2 * i]) for i in range(type_.length)}
+
+    def tracepoint_arguments(self, name: str) -> int | None:
+        """Return how many arguments a raw tracepoint passes, or None when there is no such tracepoint.
+
+        The kernel describes each as a typedef btf_trace_NAME of a function that takes a cookie first.
+        """
+        type_ = self._type(self._find(f"btf_trace_{name}", TYPEDEF))
+        while type_ is not None and type_.kind in {TYPEDEF, PTR}:
+            type_ = self._type(type_.target)
+        return None if type_ is None or type_.kind != FUNC_PROTO else type_.length - 1
+
+    def has_function(self, name: str) -> bool:
+        """Say whether the kernel has a function of this name."""
+        return self._find(name, FUNC) > 0
+
+    def _find(self, name: str, kind: int) -> int:
+        return int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind))
+
+    def _name(self, offset: int) -> str:
+        return str(ctypes.string_at(self._lib.btf__name_by_offset(self._btf, offset)).decode())
+
+    def _type(self, type_id: int) -> _Type | None:
+        if type_id <= 0:
+            return None
+        address = int(self._lib.btf__type_by_id(self._btf, type_id))
+        _, info, target = _words(address, 3)
+        return _Type(address, info >> 24 & 31, info & 0xFFFF, bool(info >> 31), target)
+
+    def _resolve(self, type_id: int) -> _Type | None:
+        type_ = self._type(type_id)
+        while type_ is not None and type_.kind in _TRANSPARENT | {ARRAY}:
+            target = _words(type_.address + _HEADER, 1)[0] if type_.kind == ARRAY else type_.target
+            type_ = self._type(target)
+        return type_
+
+    def _size(self, type_id: int) -> int:
+        return int(self._lib.btf__resolve_size(self._btf, type_id))
+
+    def _step(self, type_id: int, name: str) -> tuple[int, int, int] | None:
+        """Return (type, bit offset, bit width) of a direct member, searching anonymous ones depth first."""
+        type_ = self._resolve(type_id)
+        if type_ is None or type_.kind not in {STRUCT, UNION}:
+            return None
+        rows = _words(type_.address + _HEADER, 3 * type_.length)
+        for i in range(type_.length):
+            name_offset, member, place = rows[3 * i : 3 * i + 3]
+            at, width = (place & 0xFFFFFF, place >> 24) if type_.bit_fields else (place, 0)
+            own = self._name(name_offset)
+            if own == name:
+                return member, at, width
+            if not own and (inside := self._step(member, name)) is not None:
+                return inside[0], at + inside[1], inside[2]
+        return None
+
+
+def _words(address: int, count: int) -> list[int]:
+    return list((ctypes.c_uint32 * count).from_address(address))
+
+
+def _libbpf() -> ctypes.CDLL:
+    try:
+        lib = ctypes.CDLL("libbpf.so.1")
+    except OSError as error:
+        raise TcptraceError(f"cannot load libbpf: {error}", "install it: apt-get install libbpf1") from error
+    for name in ("btf__load_vmlinux_btf", "btf__type_by_id", "btf__name_by_offset"):
+        getattr(lib, name).restype = ctypes.c_void_p
+    lib.btf__free.argtypes = [ctypes.c_void_p]
+    lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
+    lib.btf__resolve_size.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    lib.btf__resolve_size.restype = ctypes.c_int64
+    return lib

@@ -1,0 +1,97 @@
+"""The members of kernel structures that bpf/sock.h reads, one row each; a newly read member needs a row here.
+
+An optional member that the running kernel lacks switches off what its row names, and tcptrace says so; a required one stops
+the start. Offsets come from BTF and reach the compiler as macros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracer.errors import TcptraceError
+from tracer.kernel.btf import Btf
+
+
+@dataclass(frozen=True)
+class KernelField:
+    """A member by its path; loses: what is missing without it, None when nothing works without it."""
+
+    type: str
+    path: str
+    loses: str | None = None
+
+    @property
+    def macro(self) -> str:
+        """The name behind OFFSET_ in the programs."""
+        return f"{self.type}__{self.path.replace('.', '__')}"
+
+
+FIELDS = (
+    KernelField("sock_common", "skc_family"),
+    KernelField("sock_common", "skc_state"),
+    KernelField("sock_common", "skc_num"),
+    KernelField("sock_common", "skc_dport"),
+    KernelField("sock_common", "skc_daddr"),
+    KernelField("sock_common", "skc_rcv_saddr"),
+    KernelField("sock_common", "skc_v6_daddr", "IPv6"),
+    KernelField("sock_common", "skc_v6_rcv_saddr", "IPv6"),
+    KernelField("sock_common", "skc_net", "network namespaces"),
+    KernelField("sock_common", "skc_flags"),
+    KernelField("net", "ns.inum", "network namespaces"),
+    KernelField("net_device", "nd_net", "the network namespace of resets for closed ports"),
+    KernelField("sock", "sk_protocol"),
+    KernelField("sock", "sk_err"),
+    KernelField("sock", "sk_cgrp_data.cgroup", "cgroups"),
+    KernelField("cgroup", "kn", "cgroups"),
+    KernelField("cgroup", "level", "--cgroup"),
+    KernelField("cgroup", "ancestors", ""),
+    KernelField("cgroup", "ancestor_ids", ""),
+    KernelField("kernfs_node", "id", "cgroups"),
+    KernelField("inet_sock", "inet_sport"),
+    KernelField("inet_connection_sock", "icsk_ca_state"),
+    KernelField("tcp_sock", "snd_una"),
+    KernelField("tcp_sock", "write_seq"),
+    KernelField("tcp_sock", "rcv_nxt"),
+    KernelField("tcp_sock", "srtt_us"),
+    KernelField("tcp_sock", "segs_in"),
+    KernelField("tcp_sock", "segs_out"),
+    KernelField("tcp_sock", "bytes_acked"),
+    KernelField("tcp_sock", "bytes_received"),
+    KernelField("tcp_sock", "rtt_min.s.v", "the minimum round-trip time"),
+    KernelField("tcp_sock", "syn_data_acked", "Fast Open servers' handshake times"),
+    # Linux 6.17 knows a Fast Open child that came without data too
+    KernelField("tcp_sock", "syn_fastopen_child", ""),
+    KernelField("request_sock", "num_retrans"),
+    KernelField("tcp_request_sock", "snt_isn"),
+    KernelField("sk_buff", "cb"),
+    KernelField("sk_buff", "head"),
+    KernelField("sk_buff", "dev", "the network namespace of resets for closed ports"),
+    KernelField("sk_buff", "network_header"),
+    KernelField("sk_buff", "transport_header"),
+    KernelField("tcp_skb_cb", "seq"),
+    KernelField("tcp_skb_cb", "end_seq"),
+    KernelField("tcp_skb_cb", "tcp_flags"),
+    KernelField("tcp_skb_cb", "tcp_gso_segs"),
+)
+
+
+def field_macros(btf: Btf) -> tuple[str, tuple[str, ...]]:
+    """Return the #define lines for all fields, and what the running kernel cannot show, each named once.
+
+    Raises TcptraceError when a required member is not there.
+    """
+    lines: list[str] = []
+    missing: dict[str, None] = {}
+    for field in FIELDS:
+        member = btf.member(field.type, field.path)
+        if member is None and field.loses is None:
+            raise TcptraceError(
+                f"this kernel's struct {field.type} has no member {field.path}",
+                "this version of tcptrace does not know this kernel yet; please report it with the output of 'tcptrace doctor'",
+            )
+        if member is None and field.loses:
+            missing[field.loses] = None
+        values = (-1, 1, 0, 8) if member is None else (member.offset, member.size, member.shift, member.bits or 8)
+        names = ("OFFSET", "SIZE", "SHIFT", "BITS")
+        lines += [f"#define {name}_{field.macro} {value}\n" for name, value in zip(names, values, strict=True)]
+    return "".join(lines), tuple(missing)

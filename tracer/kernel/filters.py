@@ -1,0 +1,97 @@
+"""Which connections are traced, as the user said it and as C predicates that are compiled into the programs."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from dataclasses import dataclass
+
+from tracer.errors import UsageError
+
+ROLES = {"client": "ROLE_CLIENT", "server": "ROLE_SERVER"}
+CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """All given kinds must hold; of one kind, any value will do. Addresses are networks in CIDR form, of either side."""
+
+    ports: tuple[int, ...] = ()
+    addresses: tuple[str, ...] = ()
+    role: str | None = None
+    pid: int | None = None
+    cgroup: str | None = None
+    own_netns: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what can match nothing, before anything is started."""
+        for port in self.ports:
+            if not 0 < port < 65536:
+                raise UsageError(f"--port {port} is no port", "give a number from 1 to 65535")
+        for address in self.addresses:
+            _network(address)
+        if self.role not in {None, *ROLES}:
+            raise UsageError(f"--role {self.role} is no role", "give client or server")
+        if self.pid is not None and not os.path.isdir(f"/proc/{self.pid}"):
+            raise UsageError(f"--pid {self.pid}: there is no such process", "look it up with pgrep")
+        if self.cgroup is not None and not os.path.isdir(self.cgroup):
+            raise UsageError(f"--cgroup {self.cgroup}: no such directory", "give a path under /sys/fs/cgroup")
+
+
+def filter_macros(filters: Filters, own_netns: int) -> str:
+    """Return the FILTER_ definitions for the programs; a filter that was not asked for has none and costs nothing."""
+    lines = []
+    if filters.ports:
+        lines.append(_predicate("PORT", "port", [f"(port) == {port}" for port in filters.ports]))
+    if filters.addresses:
+        lines.append(_predicate("ADDRESS", "a", [_address_test(_network(text)) for text in filters.addresses]))
+    if filters.role:
+        lines.append(_predicate("ROLE", "role", [f"(role) == {ROLES[filters.role]}"]))
+    if filters.own_netns:
+        lines.append(_predicate("NETNS", "netns", [f"(netns) == {own_netns}u"]))
+    if filters.pid is not None:
+        lines.append(f"#define FILTER_PID {filters.pid}\n")
+    if filters.cgroup is not None:
+        level, identity = _cgroup(filters.cgroup)
+        lines.append(f"#define FILTER_CGROUP {identity}ULL\n#define FILTER_CGROUP_LEVEL {level}\n")
+    return "".join(lines)
+
+
+def _predicate(name: str, argument: str, alternatives: list[str]) -> str:
+    return f"#define FILTER_{name}({argument}) ({' || '.join(f'({a})' for a in alternatives)})\n"
+
+
+def _network(text: str) -> ipaddress.IPv6Network:
+    """Return the network, IPv4 as it comes mapped into IPv6."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise UsageError(f"--address {text} is no network: {error}", "give it like 10.0.0.0/8 or 2001:db8::/32") from error
+    if isinstance(network, ipaddress.IPv4Network):
+        return ipaddress.IPv6Network(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return network
+
+
+def _address_test(network: ipaddress.IPv6Network) -> str:
+    """Compare word by word, in network order as the kernel keeps them; words without a bit of the mask say nothing."""
+    mask, value = network.netmask.packed, network.network_address.packed
+    words = [(i, _word(mask, i), _word(value, i)) for i in range(4)]
+    return " && ".join(f"((a)[{i}] & {m}u) == {v}u" for i, m, v in words if m) or "true"
+
+
+def _word(packed: bytes, index: int) -> int:
+    return int.from_bytes(packed[4 * index : 4 * index + 4], sys.byteorder)
+
+
+def _cgroup(path: str) -> tuple[int, int]:
+    """Return (level below the root, id) of a version 2 cgroup; its id is the inode number of its directory."""
+    real = os.path.realpath(path)
+    mounted = [root for root in CGROUP_ROOTS if os.path.exists(f"{root}/cgroup.controllers")]
+    roots = [root for root in mounted if f"{real}/".startswith(f"{root}/")]
+    if not roots:
+        raise UsageError(
+            f"--cgroup {path} is no cgroup of version 2",
+            "give a directory below where cgroup2 is mounted; see 'mount -t cgroup2'",
+        )
+    return len([part for part in real[len(roots[-1]) :].split("/") if part]), os.stat(real).st_ino

@@ -1,0 +1,139 @@
+"""The doctor's examination: every condition that loading and running need, tested for real, with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracer.errors import TcptraceError
+from tracer.kernel.btf import Btf
+from tracer.kernel.fields import field_macros
+from tracer.kernel.filters import Filters
+from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, rights_hint
+from tracer.kernel.loader import lockdown
+from tracer.kernel.privileges import missing_right, unprivileged_user
+from tracer.kernel.programs import TRACEPOINTS, Settings
+
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What sudo searches on Debian and Ubuntu (secure_path)."""
+
+INSTALLED = Path("/opt/tcptrace")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. status: ok, warning (something will be missing) or problem (`run` would fail)."""
+
+    name: str
+    status: str
+    detail: str
+    remedy: str | None = None
+
+
+def examine() -> list[Finding]:
+    """Return all findings, in the order in which a start would meet them."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (_kernel, _types, _bcc, _lockdown, _rights, _user, _command)
+    findings = [finding for check in checks for finding in check()]
+    if not any(finding.status == "problem" for finding in findings):
+        findings += _load()
+    return findings
+
+
+def _kernel() -> Iterator[Finding]:
+    yield Finding("kernel", "ok", f"Linux {platform.release()} on {platform.machine()}; kernel headers are not needed")
+
+
+def _types() -> Iterator[Finding]:
+    try:
+        btf = Btf()
+        _, missing = field_macros(btf)
+    except TcptraceError as error:
+        yield Finding("kernel types (BTF)", "problem", error.what, error.hint)
+        return
+    yield Finding("kernel types (BTF)", "ok", "every required field found")
+    for what in missing:
+        yield Finding("kernel types (BTF)", "warning", f"this kernel does not show {what}")
+    for point in TRACEPOINTS:
+        if btf.tracepoint_arguments(point.name) is None:
+            status = "warning" if point.loses else "problem"
+            yield Finding("tracepoints", status, f"{point.name} does not exist: {point.loses or 'nothing'} can be seen")
+    yield _ring_buffers(btf)
+    btf.close()
+
+
+def _ring_buffers(btf: Btf) -> Finding:
+    if btf.has_function("bpf_ringbuf_reserve"):
+        return Finding("ring buffers", "ok", "supported")
+    return Finding("ring buffers", "problem", "this kernel has no BPF ring buffers", "Linux 5.8 or newer is needed")
+
+
+def _bcc() -> Iterator[Finding]:
+    remedy = "apt-get install python3-bpfcc"
+    command = [SYSTEM_PYTHON, "-I", "-c", "import bcc; bcc.BPF; print(bcc.__version__)"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except OSError as error:
+        yield Finding("bcc", "problem", f"cannot run {SYSTEM_PYTHON}: {error.strerror}", f"apt-get install python3; {remedy}")
+        return
+    if result.returncode:
+        last = result.stderr.strip().splitlines()[-1:] or ["it says nothing"]
+        yield Finding("bcc", "problem", f"{SYSTEM_PYTHON} cannot import it: {last[0]}", remedy)
+    else:
+        yield Finding("bcc", "ok", f"version {result.stdout.strip()} for {SYSTEM_PYTHON}")
+
+
+def _lockdown() -> Iterator[Finding]:
+    mode = lockdown()
+    if mode == "confidentiality":
+        yield Finding(
+            "lockdown", "problem", "the kernel is locked down (confidentiality)", "boot with lockdown=integrity or none"
+        )
+    else:
+        yield Finding("lockdown", "ok", mode or "not in this kernel")
+
+
+def _rights() -> Iterator[Finding]:
+    lacking = missing_right()
+    if lacking is None:
+        yield Finding("rights", "ok", "BPF programs may be loaded")
+    else:
+        yield Finding("rights", "problem", lacking.what, rights_hint())
+
+
+def _user() -> Iterator[Finding]:
+    try:
+        user = unprivileged_user(None)
+    except TcptraceError as error:
+        yield Finding("user", "problem", error.what, error.hint)
+    else:
+        yield Finding("user", "ok", f"metrics are served as {user.name} (uid {user.uid}), without rights")
+
+
+def _command() -> Iterator[Finding]:
+    """Debian's package tcptrace, an analyser of captures, has a command of the same name."""
+    ours = Path(sys.argv[0]).resolve()
+    first = shutil.which("tcptrace", path=ROOT_PATH)
+    if first is None or Path(first).resolve() == ours or INSTALLED in Path(first).resolve().parents:
+        yield Finding("command", "ok", str(ours))
+    else:
+        yield Finding(
+            "command", "warning", f"'sudo tcptrace' starts {first}, another program", f"use {ours}, or 'make install'"
+        )
+
+
+def _load() -> Iterator[Finding]:
+    try:
+        loaded = load_programs(Settings(Filters()))
+    except TcptraceError as error:
+        yield Finding("programs", "problem", error.what, error.hint)
+        return
+    descriptors = [loaded.ring, loaded.counters, *(fd for pair in loaded.programs.values() for fd in pair)]
+    for fd in descriptors:
+        os.close(fd)
+    yield Finding("programs", "ok", f"all {len(loaded.programs)} load and attach")

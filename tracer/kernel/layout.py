@@ -1,0 +1,129 @@
+"""What event.h says, as Python values: the record's fields and the enumerations' numbers.
+
+The header is the only definition. This reads a small, strict subset of C and refuses anything else, because a layout that is
+half understood reads garbage; the static assertions it renders make the compiler check what was understood. ctypes
+structures or struct formats written by hand were the alternative: a second definition, which drifts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from tracer.errors import TcptraceError
+
+SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "s32": 4}
+
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_BLOCK = re.compile(r"\s*(enum|struct)\s+(\w+)\s*\{([^{}]*)\}\s*;", re.DOTALL)
+_FIELD = re.compile(r"\s*(\w+)\s+(\w+)\s*(?:\[\s*(\d+)\s*\])?\s*")
+_CONSTANT = re.compile(r"\s*(\w+)\s*=\s*(\d+)\s*")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One member of the record: its C type, element count (1 for a scalar) and offset in bytes."""
+
+    name: str
+    type: str
+    count: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes the member takes."""
+        return SIZES[self.type] * self.count
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The whole header: the record and the constants beside it."""
+
+    fields: tuple[Field, ...]
+    enums: dict[str, dict[str, int]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of one record."""
+        last = self.fields[-1]
+        return last.offset + last.size
+
+    @cached_property
+    def identity(self) -> str:
+        """Sixteen hexadecimal digits that change whenever the record or a constant does; recordings carry them."""
+        text = repr((self.fields, sorted((k, sorted(v.items())) for k, v in self.enums.items())))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def assertions(self) -> str:
+        """C text that fails to compile unless the compiler sees the same offsets and size."""
+        checks = [
+            f'_Static_assert(__builtin_offsetof(struct event, {f.name}) == {f.offset}, "layout of {f.name}");\n'
+            f'_Static_assert(sizeof(((struct event *)0)->{f.name}) == {f.size}, "size of {f.name}");\n'
+            for f in self.fields
+        ]
+        return "".join(checks) + f'_Static_assert(sizeof(struct event) == {self.size}, "size of the record");\n'
+
+
+def parse_layout(text: str) -> Layout:
+    """Return the Layout of a header made only of comments, enums with explicit values, and one struct named event.
+
+    Raises TcptraceError when any part is not understood, a member would need padding, or the size is no multiple of 8
+    (the ring buffer rounds records up to 8 bytes, so that only then are they an array).
+    """
+    rest = _COMMENT.sub(" ", text)
+    enums: dict[str, dict[str, int]] = {}
+    fields: tuple[Field, ...] = ()
+    while block := _BLOCK.match(rest):
+        kind, name, body = block.groups()
+        if kind == "enum":
+            enums[name] = _parse_enum(name, body)
+        elif name == "event" and not fields:
+            fields = _parse_fields(body)
+        else:
+            raise _refuse(f"struct {name}")
+        rest = rest[block.end() :]
+    if rest.strip():
+        raise _refuse(rest.strip().splitlines()[0])
+    if not fields:
+        raise TcptraceError("event.h defines no struct event", "reinstall tcptrace: its bpf/ files are damaged")
+    layout = Layout(fields, enums)
+    if layout.size % 8:
+        raise TcptraceError(f"event.h: the record takes {layout.size} bytes, not a multiple of 8", "pad it with reserved bytes")
+    return layout
+
+
+def _parse_enum(name: str, body: str) -> dict[str, int]:
+    constants: dict[str, int] = {}
+    for part in body.rstrip().rstrip(",").split(","):
+        match = _CONSTANT.fullmatch(part)
+        if match is None or match[1] in constants:
+            raise _refuse(f"enum {name}: {part.strip()}")
+        constants[match[1]] = int(match[2])
+    return constants
+
+
+def _parse_fields(body: str) -> tuple[Field, ...]:
+    fields: list[Field] = []
+    offset = 0
+    if not body.rstrip().endswith(";"):
+        raise _refuse(body.strip().splitlines()[-1] if body.strip() else "struct event {}")
+    for part in body.rstrip().rstrip(";").split(";"):
+        match = _FIELD.fullmatch(part)
+        if match is None or match[1] not in SIZES or any(f.name == match[2] for f in fields):
+            raise _refuse(f"struct event: {part.strip()}")
+        field = Field(match[2], match[1], int(match[3] or 1), offset)
+        if not field.count:
+            raise _refuse(f"struct event: {part.strip()}")
+        if offset % SIZES[field.type]:
+            raise TcptraceError(
+                f"event.h: {field.name} would start at byte {offset}, behind padding", "order the members from large to small"
+            )
+        fields.append(field)
+        offset += field.size
+    return tuple(fields)
+
+
+def _refuse(what: str) -> TcptraceError:
+    return TcptraceError(f"event.h: cannot read `{what}`", "only enums with values and fixed-size members are understood")

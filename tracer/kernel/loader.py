@@ -1,0 +1,157 @@
+"""The short root process: compile, attach, hand the descriptors over, leave.
+
+Runs under the distribution's Python, with the standard library and bcc only, since bcc comes from the distribution and no
+code of a virtual environment should run as root longer than it must. The compiler's memory leaves with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import resource
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from tracer.errors import TcptraceError
+from tracer.kernel.btf import Btf
+from tracer.kernel.filters import Filters
+from tracer.kernel.handoff import Loaded, send_error, send_loaded
+from tracer.kernel.listeners import listening_ports
+from tracer.kernel.privileges import missing_right
+from tracer.kernel.programs import ProgramText, Settings, program_text, ring_bytes
+from tracer.kernel.sources import shipped
+
+# bcc says what it thinks of code that is its own
+CFLAGS = ["-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-macro-redefined"]
+
+
+def main(channel_fd: int, settings_json: str) -> None:
+    """Do all of the loader's work and end the process; the outcome goes over the channel, never up the stack."""
+    channel = socket.socket(fileno=channel_fd)
+    try:
+        send_loaded(channel, load(settings_from_json(settings_json)))
+    except TcptraceError as error:
+        send_error(channel, error)
+    # bcc's exit hook would switch the programs off again, and they are to live in the other process
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def settings_from_json(text: str) -> Settings:
+    """Return the settings that the main process wrote with dataclasses.asdict."""
+    document = json.loads(text)
+    filters = document.pop("filters")
+    filters["ports"], filters["addresses"] = tuple(filters["ports"]), tuple(filters["addresses"])
+    return Settings(filters=Filters(**filters), **document)
+
+
+def load(settings: Settings) -> Loaded:
+    """Compile and attach, and return the open descriptors; raises TcptraceError with the remedy for whatever is missing."""
+    if lacking := missing_right():
+        raise lacking
+    bcc = import_bcc()
+    btf = Btf()
+    own_netns = os.stat("/proc/self/ns/net").st_ino
+    cpus = possible_cpus()
+    program = program_text(btf, settings, own_netns, cpus)
+    bpf = compile_program(bcc, program)
+    if settings.filters.pid is not None:
+        seed_listeners(bpf, settings.filters.pid)
+    functions = {name: bpf.load_func(f"raw_tracepoint__{name}", bcc.BPF.RAW_TRACEPOINT).fd for name in program.tracepoints}
+    return Loaded(
+        ring=bpf["events"].map_fd,
+        counters=bpf["counters"].map_fd,
+        programs={name: (fd, bpf.raw_tracepoint_fds[name.encode()]) for name, fd in functions.items()},
+        ring_bytes=ring_bytes(settings, cpus),
+        cpus=cpus,
+        own_netns=own_netns,
+        kernel=platform.release(),
+        bcc=str(bcc.__version__),
+        missing=program.missing,
+        reset_reasons=btf.enumerators("sk_rst_reason"),
+    )
+
+
+def import_bcc() -> Any:
+    """Return the distribution's bcc module, and not the unrelated one of that name on PyPI."""
+    try:
+        import bcc  # noqa: PLC0415 - it takes root's time to import, and may be missing
+    except ImportError as error:
+        raise TcptraceError(
+            f"cannot import bcc: {error}", "install the distribution's package: apt-get install python3-bpfcc"
+        ) from error
+    if not hasattr(bcc, "BPF"):
+        raise TcptraceError(f"{bcc.__file__} is not the BPF Compiler Collection", "apt-get install python3-bpfcc")
+    return bcc
+
+
+def compile_program(bcc: Any, program: ProgramText) -> Any:
+    """Compile, load and attach; what compiler or verifier say goes into the error."""
+    os.environ["BCC_KERNEL_SOURCE"] = str(shipped("bpf") / "kernel")
+    os.environ.setdefault("BCC_LINUX_VERSION_CODE", str(0x50800))
+    # before Linux 5.11 maps are charged against RLIMIT_MEMLOCK
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with captured_stderr() as said:
+        try:
+            return bcc.BPF(text=program.text, cflags=CFLAGS)
+        except Exception as error:  # bcc raises plain Exception for all that can go wrong
+            raise explain_refusal(error, said()) from error
+
+
+def explain_refusal(error: Exception, said: str) -> TcptraceError:
+    """Return what stopped bcc as a sentence with a remedy, with the last lines that compiler or verifier wrote."""
+    detail = "\n".join(line for line in said.strip().splitlines()[-20:])
+    what = f"the kernel refused the BPF programs: {error}" + (f"\n{detail}" if detail else "")
+    if lockdown() not in {"none", ""}:
+        return TcptraceError(what, f"the kernel is locked down ({lockdown()}); boot without lockdown=confidentiality")
+    if getattr(error, "errno", None) == errno.EPERM or "Operation not permitted" in f"{error}{said}":
+        return TcptraceError(what, "BPF is not allowed here: in a container add CAP_BPF and CAP_PERFMON, or run on the host")
+    return TcptraceError(what, "please report this with the output of 'tcptrace doctor'")
+
+
+def lockdown() -> str:
+    """Return the kernel's lockdown mode: none, integrity or confidentiality; empty when it has no such thing."""
+    try:
+        with open("/sys/kernel/security/lockdown", encoding="ascii") as file:
+            text = file.read()
+    except OSError:
+        return ""
+    return text[text.find("[") + 1 : text.find("]")]
+
+
+def possible_cpus() -> int:
+    """Return one more than the highest CPU number that this kernel can ever use."""
+    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+        return int(file.read().strip().replace("-", ",").split(",")[-1]) + 1
+
+
+def seed_listeners(bpf: Any, pid: int) -> None:
+    """Tell the programs on which ports the process listens already; its new listeners they see themselves."""
+    table = bpf["listeners"]
+    for netns, port in listening_ports(pid):
+        table[table.Key(netns << 16 | port)] = table.Leaf(1)
+
+
+@contextlib.contextmanager
+def captured_stderr() -> Iterator[Any]:
+    """Catch what C libraries write to descriptor 2; yields a function that returns it so far."""
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def said() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield said
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

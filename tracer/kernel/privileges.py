@@ -1,0 +1,115 @@
+"""Rights: whether this process may load BPF programs, and how it gives up all rights for good.
+
+The standard library has neither prctl nor capset; two calls through libc are less than a dependency.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+from dataclasses import dataclass
+
+from tracer.errors import TcptraceError
+
+PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 8, 24, 38, 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+CAPABILITY_VERSION_3 = 0x20080522
+CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom to become: the numbers, and all groups there are to keep (none)."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def missing_right() -> TcptraceError | None:
+    """Return what keeps this process from loading BPF programs for tracing, None when nothing does."""
+    held = effective_capabilities()
+    if held >> CAP_SYS_ADMIN & 1 or (held >> CAP_BPF & 1 and held >> CAP_PERFMON & 1):
+        return None
+    wanted = "CAP_BPF and CAP_PERFMON"
+    who = "root here has not got them" if os.geteuid() == 0 else f"{_user_name(os.geteuid())} has not got them"
+    return TcptraceError(f"loading BPF programs needs {wanted}, and {who}")
+
+
+def effective_capabilities(task: str = "self") -> int:
+    """Return CapEff of a process or thread as a bit mask, from its status in /proc."""
+    with open(f"/proc/{task}/status", encoding="utf-8") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+
+
+def unprivileged_user(name: str | None) -> User:
+    """Return the named user, else whoever called sudo, else nobody; never root.
+
+    Raises TcptraceError when there is no such user, or it is root.
+    """
+    try:
+        sudo_uid = int(os.environ.get("SUDO_UID", "0"))
+        entry = pwd.getpwnam(name) if name else pwd.getpwuid(sudo_uid) if sudo_uid else pwd.getpwnam("nobody")
+    except (KeyError, ValueError) as error:
+        raise TcptraceError(f"there is no user {name or 'nobody'} on this machine", "name another one with --user") from error
+    if entry.pw_uid == 0:
+        raise TcptraceError(f"--user {name} is root, and tcptrace does not serve as root", "name an unprivileged user, or none")
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def drop_privileges(user: User) -> None:
+    """Become the user for good, without groups, capabilities or a way to new ones, and prove it.
+
+    A process that is not root (capabilities of its own, as under systemd) only sheds what it has.
+    Raises TcptraceError when anything of it fails: going on with rights is not an option.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    _clear_bounding_set(libc)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    _prctl(libc, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    _clear_capabilities(libc)
+    _prctl(libc, PR_SET_NO_NEW_PRIVS, 1)
+    _prove()
+
+
+def _prove() -> None:
+    try:
+        os.setuid(0)
+    except PermissionError:
+        pass
+    else:
+        raise TcptraceError(
+            "the rights of root did not go away: setuid(0) still works", "please report this; nothing was served"
+        )
+    if any(effective_capabilities(f"self/task/{thread}") for thread in os.listdir("/proc/self/task")):
+        raise TcptraceError("capabilities did not go away", "please report this; nothing was served")
+
+
+def _clear_bounding_set(libc: ctypes.CDLL) -> None:
+    """Take every capability that exists out of the bounding set; only who holds CAP_SETPCAP can, and only they need to."""
+    for capability in range(64):
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+            return
+
+
+def _clear_capabilities(libc: ctypes.CDLL) -> None:
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if libc.capset(header, nothing):
+        raise TcptraceError(f"cannot give up capabilities: {os.strerror(ctypes.get_errno())}")
+
+
+def _prctl(libc: ctypes.CDLL, option: int, argument: int) -> None:
+    if libc.prctl(option, argument, 0, 0, 0):
+        raise TcptraceError(f"cannot give up rights: prctl {option}: {os.strerror(ctypes.get_errno())}")
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

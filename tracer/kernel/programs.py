@@ -1,0 +1,119 @@
+"""The text that bcc compiles: our files in order, behind what only this machine and this call know.
+
+One string, because bcc does not rewrite map calls in included files; #line keeps the compiler's messages on the right file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracer.errors import TcptraceError
+from tracer.kernel.btf import Btf
+from tracer.kernel.fields import field_macros
+from tracer.kernel.filters import Filters, filter_macros
+from tracer.kernel.layout import parse_layout
+from tracer.kernel.sources import read_source
+
+HEADERS = ("event.h", "maps.h", "sock.h", "filter.h", "conn.h", "emit.h")
+PAGE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Tracepoint:
+    """A raw tracepoint with the file of its program; loses: what is missing where the kernel has none, None if all is.
+
+    optional_argument: one that newer kernels pass after the first two, and its macro's name.
+    """
+
+    name: str
+    file: str
+    loses: str | None = None
+    optional_argument: str | None = None
+
+
+TRACEPOINTS = (
+    Tracepoint("inet_sock_set_state", "state.c"),
+    Tracepoint("tcp_retransmit_skb", "retransmit.c", "retransmissions", "tcp_retransmit_skb_err"),
+    Tracepoint("tcp_retransmit_synack", "retransmit.c", "retransmitted SYN-ACKs"),
+    Tracepoint("tcp_send_reset", "reset.c", "resets sent", "tcp_send_reset_reason"),
+    Tracepoint("tcp_receive_reset", "reset.c", "resets received"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one run asks of the kernel side.
+
+    ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection table.
+    states: a record for every state change too.
+    """
+
+    filters: Filters
+    ring_bytes: int = 0
+    max_connections: int = 262_144
+    states: bool = False
+
+
+@dataclass(frozen=True)
+class ProgramText:
+    """What to compile, which programs of it to attach, and what this kernel cannot show."""
+
+    text: str
+    tracepoints: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> ProgramText:
+    """Return the whole program for the running kernel.
+
+    Raises TcptraceError when the kernel lacks something without which nothing works.
+    """
+    macros, lost_fields = field_macros(btf)
+    present = {point: btf.tracepoint_arguments(point.name) for point in TRACEPOINTS}
+    lost_points = tuple(point.loses for point, count in present.items() if count is None and point.loses)
+    if present[TRACEPOINTS[0]] is None:
+        raise TcptraceError("this kernel has no tracepoint sock:inet_sock_set_state", "tcptrace needs Linux 5.8 or newer")
+    parts = [
+        "".join(_setting_macros(btf, settings, own_netns, cpus)),
+        filter_macros(settings.filters, own_netns),
+        macros,
+        "".join(_tracepoint_macros(present)),
+        *(_file(name) for name in HEADERS),
+        parse_layout(read_source("event.h")).assertions(),
+        *(_file(name) for name in dict.fromkeys(point.file for point in TRACEPOINTS)),
+    ]
+    attached = tuple(point.name for point, count in present.items() if count is not None)
+    return ProgramText("".join(parts), attached, lost_points + lost_fields)
+
+
+def ring_bytes(settings: Settings, cpus: int) -> int:
+    """Return the size of the ring: as asked, else 2 MiB a CPU (4 at least, 64 at most), since CPUs bound what can come."""
+    return settings.ring_bytes or min(max(4 << 20, 1 << ((cpus << 21) - 1).bit_length()), 64 << 20)
+
+
+def _setting_macros(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> list[str]:
+    # Entries on demand are safe in tracing programs since the hash table has the BPF allocator (Linux 6.1); before, all of
+    # them are allocated at the start.
+    on_demand = btf.has_function("bpf_mem_alloc_init")
+    values = {
+        "RING_PAGES": ring_bytes(settings, cpus) // PAGE_BYTES,
+        "MAX_CONNECTIONS": settings.max_connections,
+        "CONNS_FLAGS": int(on_demand),
+        "CPUS": cpus,
+        "OWN_NETNS": f"{own_netns}u",
+        "EMIT_STATES": int(settings.states),
+    }
+    return [f"#define {name} {value}\n" for name, value in values.items()]
+
+
+def _tracepoint_macros(present: dict[Tracepoint, int | None]) -> list[str]:
+    lines = []
+    for point, count in present.items():
+        lines.append(f"#define HAVE_{point.name} {int(count is not None)}\n")
+        if point.optional_argument:
+            lines.append(f"#define HAVE_{point.optional_argument} {int((count or 0) > 2)}\n")
+    return lines
+
+
+def _file(name: str) -> str:
+    return f'#line 1 "bpf/{name}"\n{read_source(name)}'

@@ -1,0 +1,1 @@
+"""What the events mean: pure functions and accumulators over arrays, without I/O and without a clock."""

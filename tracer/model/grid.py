@@ -1,0 +1,47 @@
+"""An array that grows by rows: one row a series, one column a reason, kind or bucket.
+
+Adding a batch is one numpy call. A dictionary of counters was the alternative: a Python call per event.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Number = TypeVar("Number", np.uint64, np.float64)
+
+
+def frozen(values: NDArray[Number]) -> NDArray[Number]:
+    """Return a read-only copy."""
+    copy = values.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+class Grid(Generic[Number]):
+    """Values of shape (rows, columns), all zero at first."""
+
+    def __init__(self, columns: int, dtype: type[Number]) -> None:
+        self.columns = columns
+        self.values: NDArray[Number] = np.zeros((1, columns), dtype)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for that many rows; what is there stays."""
+        have = len(self.values)
+        if rows > have:
+            more = np.zeros((max(rows, 2 * have) - have, self.columns), self.values.dtype)
+            self.values = np.concatenate([self.values, more])
+
+    def add(self, rows: NDArray[Any], columns: NDArray[Any] | int, amounts: NDArray[Any] | int = 1) -> None:
+        """Add amounts at (rows, columns), each of shape (n,) or a scalar; a cell may occur more than once."""
+        np.add.at(self.values.reshape(-1), rows * self.columns + columns, self.values.dtype.type(amounts))
+
+    def raise_to(self, rows: NDArray[Any], values: NDArray[Any]) -> None:
+        """Keep the larger of what is in column 0 and values, shape (n,)."""
+        np.maximum.at(self.values.reshape(-1), rows * self.columns, values.astype(self.values.dtype, copy=False))
+
+    def snapshot(self, rows: int) -> NDArray[Number]:
+        """Return a read-only copy of the first rows."""
+        return frozen(self.values[:rows])

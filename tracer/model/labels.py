@@ -1,0 +1,163 @@
+"""Label sets: which series each record of a batch belongs to, and the bound on how many there can be.
+
+How --max-series relates to label sets: a label set (one role and port, say) shows as at most SAMPLES_PER_SET samples, so that
+many are set aside for each, and max_series // SAMPLES_PER_SET sets are told apart (41 with the default of 5,000). A bound that
+counted samples as they appear would admit thousands of quiet sets, a port scan for instance, that can all grow later.
+Past the bound a new set's records go to the one set whose every label is `other`. Nothing ever leaves: counters must not fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.errors import TcptraceError
+from tracer.ingest.decode import Events
+from tracer.model.histogram import CLASSIC_BOUNDS
+from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE, ROLES
+
+BASE = ("role", "port")
+OPTIONAL = ("peer", "process", "container", "netns")
+OTHER = "other"
+OTHER_ROW = 0
+
+HISTOGRAMS_PER_SET = 3
+_HISTOGRAM = len(CLASSIC_BOUNDS) + 3  # +Inf, _sum and _count
+_COUNTERS = len(FAILURE_REASONS) + len(CLOSE_REASONS) + len(RETRANSMIT_KINDS) - 1 + 2  # and payload in both directions
+_PLAIN = 3  # handshakes, connections, resets received
+_RESETS = 6  # reasons of resets sent: a service shows one or two
+SAMPLES_PER_SET = HISTOGRAMS_PER_SET * _HISTOGRAM + _COUNTERS + _PLAIN + _RESETS
+
+TRIES_WHEN_FULL = 64
+
+Keys = NDArray[np.uint64]
+
+
+class LabelSets:
+    """Label sets in use, numbered from 1; number 0 is `other`.
+
+    names: labels that --label added, of OPTIONAL. container: turns a cgroup's id into the value of the label `container`.
+    """
+
+    def __init__(self, names: Sequence[str] = (), max_series: int = 5000, container: Callable[[int], str] = str) -> None:
+        if unknown := [name for name in names if name not in OPTIONAL]:
+            raise TcptraceError(f"there is no label {unknown[0]}", f"choose from {', '.join(OPTIONAL)}")
+        self.names = BASE + tuple(name for name in OPTIONAL if name in names)
+        self.sets: list[tuple[str, ...]] = [(OTHER,) * len(self.names)]
+        self.overflowed = 0
+        self._limit = max(1, max_series // SAMPLES_PER_SET)
+        self._container = container
+        self._rows = {self.sets[0]: OTHER_ROW}
+        # Sorted, so that a batch is looked up with one searchsorted; more than one key can lead to the same row.
+        self._keys = np.empty(0, np.uint64)
+        self._key_rows = np.empty(0, np.intp)
+
+    def __len__(self) -> int:
+        return len(self.sets)
+
+    def rows(self, events: Events) -> NDArray[np.intp]:
+        """Return the number of each record's label set, shape (n,); new sets are taken in, or counted as overflowed."""
+        port = service_ports(events)
+        keys = self._pack(events, port)
+        rows = self._look_up(keys)
+        if (rows < 0).any():
+            self._admit(keys, rows, events, port)
+            rows = self._look_up(keys)
+            self.overflowed += int(np.count_nonzero(rows < 0))
+            rows[rows < 0] = OTHER_ROW
+        return rows
+
+    def _look_up(self, keys: Keys) -> NDArray[np.intp]:
+        if not len(self._keys):
+            return np.full(len(keys), -1, np.intp)
+        found = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return np.where(self._keys[found] == keys, self._key_rows[found], -1)
+
+    def _admit(self, keys: Keys, rows: NDArray[np.intp], events: Events, port: NDArray[np.uint16]) -> None:
+        """Number the new label sets, those with most records first, as far as the limit allows."""
+        new = np.flatnonzero(rows < 0)
+        unique, first, counts = np.unique(keys[new], return_index=True, return_counts=True)
+        admitted: dict[int, int] = {}
+        # A scan of all ports must not cost a Python call for each; some more than fit, as two keys can mean one set.
+        tries = self._limit + 1 - len(self.sets) + TRIES_WHEN_FULL
+        for i in np.argsort(-counts, kind="stable")[:tries]:
+            at = new[first[i]]
+            row = self._row_of(self._values(events[at], int(port[at])))
+            if row is not None:
+                admitted[int(unique[i])] = row
+        self._learn(admitted)
+
+    def _row_of(self, values: tuple[str, ...]) -> int | None:
+        row = self._rows.get(values)
+        if row is None and len(self.sets) <= self._limit:
+            row = self._rows[values] = len(self.sets)
+            self.sets.append(values)
+        return row
+
+    def _learn(self, admitted: dict[int, int]) -> None:
+        keys = np.concatenate([self._keys, np.fromiter(admitted.keys(), np.uint64, len(admitted))])
+        rows = np.concatenate([self._key_rows, np.fromiter(admitted.values(), np.intp, len(admitted))])
+        order = np.argsort(keys)
+        self._keys, self._key_rows = keys[order], rows[order]
+
+    def _pack(self, events: Events, port: NDArray[np.uint16]) -> Keys:
+        """Return one number per label set: exact for role and port alone, mixed to 64 bits with more labels."""
+        keys = events["role"].astype(np.uint64) << np.uint64(16) | port
+        for name in self.names[len(BASE) :]:
+            for column in _columns(name, events):
+                keys = _mix(keys, column)
+        return keys
+
+    def _values(self, event: np.void, port: int) -> tuple[str, ...]:
+        values = {
+            "role": ROLES[event["role"]] if event["role"] < len(ROLES) else ROLES[0],
+            "port": str(port),
+            "peer": address_text(event["remote_address"].tobytes()),
+            "process": process_text(event["process"]),
+            "container": self._container(int(event["cgroup"])) if "container" in self.names else "",
+            "netns": str(event["netns"]),
+        }
+        return tuple(values[name] for name in self.names)
+
+
+def service_ports(events: Events) -> NDArray[np.uint16]:
+    """Return each record's service port, shape (n,): the local one of a server, the remote one of a client.
+
+    Where the role is not known (the socket is older than the tracer) it is the lower of the two, as ephemeral ports are high; a
+    port of 0 is no port.
+    """
+    role, local, remote = events["role"], events["local_port"], events["remote_port"]
+    lower = np.where((local != 0) & ((local < remote) | (remote == 0)), local, remote)
+    ports: NDArray[np.uint16] = np.where(role == ROLE["server"], local, np.where(role == ROLE["client"], remote, lower))
+    return ports
+
+
+def address_text(address: bytes) -> str:
+    """Return 16 bytes of an address as text, IPv4 in dotted form."""
+    parsed = IPv6Address(address)
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def process_text(process: bytes) -> str:
+    """Return a process name without what may follow its NUL; bytes that are no UTF-8 become question marks."""
+    return process.split(b"\0")[0].decode(errors="replace")
+
+
+def _columns(name: str, events: Events) -> list[NDArray[np.uint64]]:
+    if name == "container":
+        return [events["cgroup"]]
+    if name == "netns":
+        return [events["netns"].astype(np.uint64)]
+    halves = np.ascontiguousarray(events["remote_address" if name == "peer" else "process"]).view(np.uint64).reshape(-1, 2)
+    return [halves[:, 0], halves[:, 1]]
+
+
+def _mix(keys: Keys, column: NDArray[np.uint64]) -> Keys:
+    """Return keys that depend on both: the finalizer of MurmurHash3 over their sum, times an odd constant."""
+    mixed = (keys * np.uint64(0x9E3779B97F4A7C15)) ^ column
+    mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return mixed ^ (mixed >> np.uint64(33))

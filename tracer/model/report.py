@@ -1,0 +1,206 @@
+"""A Report: everything the outputs need, frozen at one moment; and the JSON document `run --json` makes of it.
+
+It is the one thing that crosses from the model to the outputs, and may be read by any thread: nothing in it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.source import Context, Program
+from tracer.model.histogram import Histogram, quantile
+from tracer.model.labels import OTHER
+from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, STATES
+
+Counts = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was counted for each label set; row i belongs to labels[i], and row 0 is `other`.
+
+    names: of the labels, role and port first. All counts are uint64.
+    Shape (rows,): handshakes; connections (open now, seen from their start); resets_received; sent_bytes and received_bytes
+    (payload of closed connections); failed_retransmits (attempts that never left); partial (closes of connections older than
+    the tracer). Shape (rows, reasons or kinds): failures by FAILURE_REASONS, closes by CLOSE_REASONS, retransmitted (segments)
+    by RETRANSMIT_KINDS, resets_sent by the kernel's number. handshake_times has fewer observations than handshakes
+    where the kernel had no honest value.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
+    handshakes: Counts
+    connections: Counts
+    failures: Counts
+    closes: Counts
+    retransmitted: Counts
+    failed_retransmits: Counts
+    resets_sent: Counts
+    resets_received: Counts
+    sent_bytes: Counts
+    received_bytes: Counts
+    partial: Counts
+    handshake_times: Histogram
+    connection_times: Histogram
+    srtt: Histogram
+
+
+@dataclass(frozen=True)
+class Report:
+    """A snapshot of the model, immutable.
+
+    time_ns: CLOCK_MONOTONIC of the last reading, 0 before the first one. duration_seconds: from the start to then.
+    state_times: time spent in each state by connections that ended, row = number in STATES.
+    events: records seen by kind, by number in KINDS.
+    transitions: exact, [from, to] by number in STATES. sockets: by state name.
+    What the source has not said yet is None: transitions, events_lost, untracked and partial before the first reading, sockets
+    without a snapshot. label_overflow: records that were counted under `other`.
+    """
+
+    context: Context
+    time_ns: int
+    duration_seconds: float
+    series: Series
+    state_times: Histogram
+    events: Counts
+    label_overflow: int
+    reset_reasons: Mapping[int, str]
+    programs: tuple[Program, ...] = ()
+    transitions: Counts | None = None
+    sockets: Mapping[str, int] | None = None
+    events_lost: int | None = None
+    untracked: int | None = None
+    partial: int | None = None
+
+
+@dataclass(frozen=True)
+class Service:
+    """One role and port, whatever other labels there are, for views that people read.
+
+    failures, closes and retransmitted: by name, zeros left out. times: a Histogram of one row.
+    """
+
+    role: str
+    port: str
+    handshakes: int
+    connections: int
+    failures: Mapping[str, int]
+    closes: Mapping[str, int]
+    retransmitted: Mapping[str, int]
+    times: Histogram
+
+    @property
+    def name(self) -> str:
+        """Role and port in two words, or one where both are `other`."""
+        return self.role if self.role == self.port else f"{self.role} {self.port}"
+
+    @property
+    def failed(self) -> int:
+        """Handshakes that failed, for any reason."""
+        return sum(self.failures.values())
+
+    @property
+    def closed(self) -> int:
+        """Connections that ended, for any reason."""
+        return sum(self.closes.values())
+
+    @property
+    def segments(self) -> int:
+        """Retransmitted segments of any kind."""
+        return sum(self.retransmitted.values())
+
+    def quantile(self, q: float) -> float | None:
+        """Return the q-quantile of handshake times in seconds, None when none is known; q = 1 is the exact maximum."""
+        value = float(quantile(self.times, q)[0])
+        return None if np.isnan(value) else value
+
+
+def services(report: Report) -> list[Service]:
+    """Return every role and port with anything counted, those with most handshakes and failures first, `other` last."""
+    found = [_service(report.series, role, port, rows) for (role, port), rows in _rows_by_service(report.series).items()]
+    used = [s for s in found if s.handshakes or s.failed or s.closed or s.segments]
+    return sorted(used, key=_by_size)
+
+
+def _by_size(service: Service) -> tuple[bool, int, int, str, int, str]:
+    size, rest = service.handshakes + service.failed, service.closed + service.segments
+    return service.role == OTHER, -size, -rest, service.role, len(service.port), service.port
+
+
+def summed(report: Report, group: Sequence[Service]) -> Service:
+    """Return several services as one, role `other`."""
+    names = {(s.role, s.port) for s in group}
+    rows = [row for row, labels in enumerate(report.series.labels) if labels[:2] in names]
+    return _service(report.series, OTHER, f"({len(group)})", rows)
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Return the object that `run --json` prints; what is not known is None."""
+    found = services(report)
+    return {
+        "duration_seconds": round(report.duration_seconds, 6),
+        "handshakes": [_handshakes(s) for s in found if s.handshakes],
+        "failures": [_count(s, reason=reason, count=n) for s in found for reason, n in s.failures.items()],
+        "closes": [_count(s, reason=reason, count=n) for s in found for reason, n in s.closes.items()],
+        "retransmitted_segments": [_count(s, kind=kind, count=n) for s in found for kind, n in s.retransmitted.items()],
+        "transitions": transitions(report),
+        "sockets": None if report.sockets is None else dict(report.sockets),
+        "events_lost": report.events_lost,
+        "connections_untracked": report.untracked,
+    }
+
+
+def transitions(report: Report) -> list[dict[str, Any]] | None:
+    """Return the transitions that happened, as {from, to, count}; None before the first reading."""
+    if report.transitions is None:
+        return None
+    return [
+        {"from": STATES[old], "to": STATES[new], "count": int(report.transitions[old, new])}
+        for old, new in np.argwhere(report.transitions)
+    ]
+
+
+def named(names: Sequence[str], counts: Counts) -> dict[str, int]:
+    """Return counts, shape (names,), by name without the zeros."""
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+
+def _rows_by_service(series: Series) -> dict[tuple[str, ...], list[int]]:
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row, labels in enumerate(series.labels):
+        groups.setdefault(labels[:2], []).append(row)
+    return groups
+
+
+def _service(series: Series, role: str, port: str, rows: Sequence[int]) -> Service:
+    index = np.asarray(rows, np.intp)
+    return Service(
+        role,
+        port,
+        handshakes=int(series.handshakes[index].sum()),
+        connections=int(series.connections[index].sum()),
+        failures=named(FAILURE_REASONS, series.failures[index].sum(axis=0)),
+        closes=named(CLOSE_REASONS, series.closes[index].sum(axis=0)),
+        retransmitted=named(RETRANSMIT_KINDS, series.retransmitted[index].sum(axis=0)),
+        times=series.handshake_times.merged(index),
+    )
+
+
+def _handshakes(service: Service) -> dict[str, Any]:
+    return _count(
+        service,
+        count=service.handshakes,
+        p50_seconds=service.quantile(0.5),
+        p90_seconds=service.quantile(0.9),
+        p99_seconds=service.quantile(0.99),
+        max_seconds=service.quantile(1),
+    )
+
+
+def _count(service: Service, **values: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON values
+    return {"role": service.role, "port": int(service.port) if service.port.isdigit() else service.port, **values}

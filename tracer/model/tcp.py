@@ -1,0 +1,136 @@
+"""TCP's words and the meaning of its edges: names by number, and why a connection failed or was closed, as two tables.
+
+Theory of operation. The kernel says how a connection ended with three things: the state it left for CLOSE, the socket's error
+(sk_err) at that moment, and whether a reset was seen before. None of them is enough alone:
+
+* sk_err 0 in SYN_SENT is the application giving up (what Go and asyncio do at their own deadline), unless no SYN was ever
+  sent: then no ephemeral port was free, or it gave up even sooner, and the first is what happens in practice.
+* sk_err 104 is a reset by the peer, 32 the same one in CLOSE_WAIT, where the kernel reports a broken pipe. But 104 is also what
+  disconnecting sets on its own socket, so it counts as ours when only a reset sent was seen.
+* sk_err 0 when leaving ESTABLISHED or CLOSE_WAIT is an abort by this side: close() with unread data, or linger 0. An orderly
+  close would have passed through FIN_WAIT1 or LAST_ACK. The same holds for FIN_WAIT1, which an orderly close leaves only for
+  FIN_WAIT2 or CLOSING. The reset itself leaves just *after* the transition.
+* FIN_WAIT2 -> CLOSE and CLOSING -> CLOSE are the way into TIME_WAIT, a smaller object of the kernel's that never shows up as a
+  transition: normal. It may come before the peer's FIN, when an orphan waits for it as such an object.
+* sk_err 103 is an abort from outside (`ss -K`), which sends a reset. sk_err 110 is the kernel's own patience, in any state.
+* An ICMP error that outlived every retransmission (113, 101) ends an open connection as `other`: neither side reset it.
+
+Each table is read from the top; the first row that fits is the reason. Rows match arrays, so a batch costs a few comparisons
+per row and nothing per event. Numbers come from include/uapi/asm-generic/errno.h by way of the errno module.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.decode import LAYOUT
+
+Codes = NDArray[np.uint8]
+
+
+def _names(enum: str, prefix: str) -> tuple[str, ...]:
+    """Return the lower-case names of an enumeration of event.h by number; numbers without a name are `unknown`."""
+    numbers = LAYOUT.enums[enum]
+    names = ["unknown"] * (max(numbers.values()) + 1)
+    for name, number in numbers.items():
+        names[number] = name.removeprefix(prefix).lower()
+    return tuple(names)
+
+
+STATES = _names("tcp_state", "STATE_")
+ROLES = _names("role", "ROLE_")
+KINDS = _names("event_kind", "EVENT_")
+RETRANSMIT_KINDS = _names("retransmit_kind", "RETRANSMIT_")
+
+STATE = {name: number for number, name in enumerate(STATES)}
+ROLE = {name: number for number, name in enumerate(ROLES)}
+KIND = {name: number for number, name in enumerate(KINDS)}
+FLAG = {name.removeprefix("FLAG_").lower(): number for name, number in LAYOUT.enums["event_flag"].items()}
+CELL = {name.removeprefix("COUNTER_").lower(): number for name, number in LAYOUT.enums["counter"].items()}
+
+FAILURE_REASONS = ("refused", "timed_out", "host_unreachable", "net_unreachable", "reset", "canceled", "no_port", "other")
+CLOSE_REASONS = ("normal", "reset_received", "reset_sent", "timed_out", "other")
+
+ANY = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of a table of reasons; ANY fits everything.
+
+    states: the states left for CLOSE that fit. error: sk_err. flags: bits of event_flag that must all be set.
+    """
+
+    reason: str
+    error: int | None = ANY
+    flags: int = 0
+    states: tuple[str, ...] | None = ANY
+
+
+FAILURES = (
+    Rule("no_port", 0, flags=FLAG["no_syn"]),
+    Rule("refused", errno.ECONNREFUSED),
+    Rule("timed_out", errno.ETIMEDOUT),
+    Rule("host_unreachable", errno.EHOSTUNREACH),
+    Rule("net_unreachable", errno.ENETUNREACH),
+    Rule("reset", errno.ECONNRESET),
+    Rule("reset", 0, flags=FLAG["reset_received"]),
+    Rule("canceled", 0),
+)
+
+CLOSES = (
+    Rule("timed_out", errno.ETIMEDOUT),
+    Rule("reset_received", flags=FLAG["reset_received"]),
+    Rule("reset_sent", errno.ECONNABORTED),
+    Rule("reset_sent", errno.ECONNRESET, flags=FLAG["reset_sent"]),
+    Rule("reset_received", errno.ECONNRESET),
+    Rule("reset_received", errno.EPIPE),
+    Rule("reset_sent", 0, flags=FLAG["reset_sent"]),
+    Rule("reset_sent", 0, states=("established", "close_wait", "fin_wait1")),
+    Rule("normal", 0),
+)
+
+
+def failure_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]) -> Codes:
+    """Return why handshakes failed: indices into FAILURE_REASONS, shape (n,), uint8.
+
+    Arguments, each of shape (n,), are those fields of EVENT_FAILURE records.
+    """
+    return _first_match(FAILURES, FAILURE_REASONS, from_state, error, flags)
+
+
+def close_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]) -> Codes:
+    """Return why connections ended: indices into CLOSE_REASONS, shape (n,), uint8.
+
+    Arguments, each of shape (n,), are those fields of EVENT_CLOSE records.
+    """
+    return _first_match(CLOSES, CLOSE_REASONS, from_state, error, flags)
+
+
+def _first_match(
+    rules: Sequence[Rule], reasons: Sequence[str], state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]
+) -> Codes:
+    codes = np.full(len(state), reasons.index("other"), np.uint8)
+    for rule in reversed(rules):
+        codes[_fits(rule, state, error, flags)] = reasons.index(rule.reason)
+    return codes
+
+
+def _fits(rule: Rule, state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    fits: NDArray[np.bool_] = (flags & rule.flags) == rule.flags
+    if rule.error is not None:
+        fits &= error == rule.error
+    if rule.states is not None:
+        fits &= _is_one_of(state, [STATE[name] for name in rule.states])
+    return fits
+
+
+def _is_one_of(state: NDArray[np.uint8], wanted: Sequence[int]) -> NDArray[np.bool_]:
+    table = np.zeros(256, bool)
+    table[list(wanted)] = True
+    return table[state]

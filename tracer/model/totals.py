@@ -1,0 +1,233 @@
+"""The Model: readings in, Reports out.
+
+Each kind of record has one short function that takes the columns it needs and adds them to the grids, a numpy call each; the
+cost of a record is that of its share in those calls. What the kernel counted exactly (cells) is kept as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.decode import Events
+from tracer.ingest.source import Context, Reading
+from tracer.model.grid import Grid, frozen
+from tracer.model.histogram import Durations
+from tracer.model.labels import LabelSets
+from tracer.model.report import Report, Series
+from tracer.model.tcp import (
+    CELL,
+    CLOSE_REASONS,
+    FAILURE_REASONS,
+    FLAG,
+    KIND,
+    KINDS,
+    RETRANSMIT_KINDS,
+    STATES,
+    close_reasons,
+    failure_reasons,
+)
+
+Rows = NDArray[np.intp]
+
+RESET_REASONS = 64
+"""Numbers of the kernel's enum sk_rst_reason that are told apart (6.18 has 31); larger ones count as the last."""
+
+TIMED_STATES = 12
+"""Length of event.state_ns."""
+
+_STATE_BITS = np.array([1 << state for state in range(TIMED_STATES)], np.uint16)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some records of a batch, by their positions: columns are gathered when asked for, as copying whole records costs more."""
+
+    events: Events
+    index: Rows
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        return self.events[column][self.index]
+
+    def where(self, mask: NDArray[np.bool_]) -> Part:
+        """Return those of them for which mask, shape (n,), is true."""
+        return Part(self.events, self.index[mask])
+
+
+class Model:
+    """Everything counted so far. Not for several threads: one adds and reports, the others read the Reports.
+
+    context: of the source, passed on to the Report. labels, max_series, container: see LabelSets.
+    start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading.
+    reset_reasons: names of the kernel's reset reasons by number, as far as they are known.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        labels: Sequence[str] = (),
+        max_series: int = 5000,
+        container: Callable[[int], str] = str,
+        start_ns: int | None = None,
+        reset_reasons: Mapping[int, str] | None = None,
+    ) -> None:
+        self._context = context
+        self._start_ns = start_ns
+        self._reset_reasons = dict(reset_reasons or {})
+        self._sets = LabelSets(labels, max_series, container)
+        self._last: Reading | None = None
+        self._sockets: Mapping[str, int] | None = None
+        self._events = np.zeros(256, np.uint64)
+        self._states = Durations()
+        self._states.reserve(len(STATES))
+        self._handshake_times, self._connection_times, self._srtt = Durations(), Durations(), Durations()
+        self._handshakes = Grid(1, np.uint64)
+        self._open = Grid(1, np.float64)
+        self._failures = Grid(len(FAILURE_REASONS), np.uint64)
+        self._closes = Grid(len(CLOSE_REASONS), np.uint64)
+        self._retransmitted = Grid(len(RETRANSMIT_KINDS), np.uint64)
+        self._failed_retransmits = Grid(1, np.uint64)
+        self._resets_sent = Grid(RESET_REASONS, np.uint64)
+        self._resets_received = Grid(1, np.uint64)
+        self._bytes = Grid(2, np.uint64)
+        self._partial = Grid(1, np.uint64)
+        grown = [part for part in vars(self).values() if isinstance(part, Grid | Durations)]
+        self._grids: list[Grid[Any] | Durations] = [part for part in grown if part is not self._states]
+
+    def add(self, reading: Reading) -> None:
+        """Take in a reading; readings come in the order of their time."""
+        if self._start_ns is None:
+            self._start_ns = reading.time_ns
+        self._last = reading
+        if reading.sockets:
+            self._sockets = reading.sockets
+        if len(reading.events):
+            self._add_events(reading.events)
+
+    def _add_events(self, events: Events) -> None:
+        kinds = np.ascontiguousarray(events["kind"])
+        self._events += np.bincount(kinds, minlength=len(self._events)).astype(np.uint64)
+        if (kinds == KIND["state"]).any():  # counted in the kernel, exactly; they must not open label sets
+            events, kinds = events[kinds != KIND["state"]], kinds[kinds != KIND["state"]]
+        rows = self._sets.rows(events)
+        self._reserve(len(self._sets))
+        for name, add in (
+            ("handshake", self._add_handshakes),
+            ("failure", self._add_failures),
+            ("close", self._add_closes),
+            ("retransmit", self._add_retransmits),
+            ("reset", self._add_resets),
+        ):
+            part = Part(events, np.flatnonzero(kinds == KIND[name]))
+            if len(part):
+                add(part, rows[part.index])
+        # A lost record of a handshake must not make later numbers of open connections too small for ever.
+        np.maximum(self._open.values, 0, out=self._open.values)
+
+    def _reserve(self, rows: int) -> None:
+        for grid in self._grids:
+            grid.reserve(rows)
+
+    def _add_handshakes(self, part: Part, rows: Rows) -> None:
+        self._handshakes.add(rows, 0)
+        flags = part["flags"]
+        self._open.add(rows[flags & FLAG["partial"] == 0], 0, 1)
+        known = flags & FLAG["handshake_unknown"] == 0
+        self._handshake_times.add(rows[known], part["handshake_ns"][known])
+
+    def _add_failures(self, part: Part, rows: Rows) -> None:
+        flags = part["flags"]
+        self._failures.add(rows, failure_reasons(part["from_state"], part["error"], flags))
+        self._add_states(part.where(flags & FLAG["partial"] == 0))
+
+    def _add_closes(self, part: Part, rows: Rows) -> None:
+        flags = part["flags"]
+        self._closes.add(rows, close_reasons(part["from_state"], part["error"], flags))
+        self._bytes.add(rows, 0, part["sent_bytes"])
+        self._bytes.add(rows, 1, part["received_bytes"])
+        srtt = part["srtt_us"].astype(np.uint64) * np.uint64(1000)
+        # 0 is no measurement: nothing of the connection's was ever acknowledged.
+        self._srtt.add(rows[srtt > 0], srtt[srtt > 0])
+        whole = flags & FLAG["partial"] == 0
+        self._partial.add(rows[~whole], 0)
+        self._add_lives(part.where(whole), rows[whole])
+
+    def _add_lives(self, part: Part, rows: Rows) -> None:
+        """Add what only connections seen from their start can tell."""
+        self._open.add(rows, 0, -1)
+        self._connection_times.add(rows, part["duration_ns"])
+        self._add_states(part)
+
+    def _add_states(self, part: Part) -> None:
+        visited = np.flatnonzero((part["visited"][:, None] & _STATE_BITS) != 0)
+        self._states.add(visited % TIMED_STATES, part["state_ns"].reshape(-1)[visited])
+
+    def _add_retransmits(self, part: Part, rows: Rows) -> None:
+        failed = part["flags"] & FLAG["failed"] != 0
+        segments = part["segments"]
+        self._failed_retransmits.add(rows[failed], 0, segments[failed])
+        kind = np.minimum(part["retransmit_kind"], len(RETRANSMIT_KINDS) - 1)
+        self._retransmitted.add(rows[~failed], kind[~failed], segments[~failed])
+
+    def _add_resets(self, part: Part, rows: Rows) -> None:
+        # Flags are those of the connection: with both set this one was received, as nothing is sent after that.
+        flags = part["flags"]
+        received = flags & FLAG["reset_received"] != 0
+        self._resets_received.add(rows[received], 0)
+        sent = (flags & FLAG["reset_sent"] != 0) & ~received
+        reason = np.where(flags & FLAG["reset_reason"] != 0, part["reset_reason"], 0)
+        self._resets_sent.add(rows[sent], np.minimum(reason[sent], RESET_REASONS - 1))
+
+    def report(self) -> Report:
+        """Return a snapshot, which later readings do not change."""
+        last = self._last
+        return Report(
+            context=self._context,
+            time_ns=last.time_ns if last else 0,
+            duration_seconds=(last.time_ns - (self._start_ns or 0)) / 1e9 if last else 0.0,
+            series=self._series(),
+            state_times=self._states.snapshot(len(STATES)),
+            events=frozen(self._events[: len(KINDS)]),
+            label_overflow=self._sets.overflowed,
+            reset_reasons=self._reset_reasons,
+            programs=last.programs if last else (),
+            transitions=frozen(last.cells[:256].reshape(16, 16)) if last else None,
+            sockets=dict(self._sockets) if self._sockets else None,
+            events_lost=self._cell("events_lost"),
+            untracked=self._cell("untracked"),
+            partial=self._cell("partial"),
+        )
+
+    def _cell(self, name: str) -> int | None:
+        return None if self._last is None else int(self._last.cells[CELL[name]])
+
+    def _series(self) -> Series:
+        rows = len(self._sets)
+        self._reserve(rows)
+        sent, received = self._bytes.snapshot(rows).T
+        return Series(
+            names=self._sets.names,
+            labels=tuple(self._sets.sets),
+            handshakes=self._handshakes.snapshot(rows)[:, 0],
+            connections=frozen(self._open.values[:rows, 0].astype(np.uint64)),
+            failures=self._failures.snapshot(rows),
+            closes=self._closes.snapshot(rows),
+            retransmitted=self._retransmitted.snapshot(rows),
+            failed_retransmits=self._failed_retransmits.snapshot(rows)[:, 0],
+            resets_sent=self._resets_sent.snapshot(rows),
+            resets_received=self._resets_received.snapshot(rows)[:, 0],
+            sent_bytes=sent,
+            received_bytes=received,
+            partial=self._partial.snapshot(rows)[:, 0],
+            handshake_times=self._handshake_times.snapshot(rows),
+            connection_times=self._connection_times.snapshot(rows),
+            srtt=self._srtt.snapshot(rows),
+        )

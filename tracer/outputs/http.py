@@ -1,0 +1,247 @@
+"""The HTTP server: /metrics, /healthz and a page for people, in as many threads as there are connections, up to a bound.
+
+Binding is apart from serving, because the socket is opened before rights are given up. Nothing is imported while a request is
+answered: after the drop, modules in an unreadable home can no longer be. A framework was the alternative: three pages do not
+need one. A silent or slow client holds a thread until its time is up, or until a newer connection needs the place.
+"""
+
+from __future__ import annotations
+
+# socket.getaddrinfo asks for this codec by name, at a moment when importing may no longer be possible.
+import encodings.idna  # noqa: F401
+import gzip
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any
+
+from tracer.errors import TcptraceError
+from tracer.model.report import Report
+from tracer.outputs import page, prometheus
+
+PATIENCE_SECONDS = 75.0
+"""How long a connection may be silent, or slow with one request or answer; longer than a usual scrape interval."""
+
+MAX_CONNECTIONS = 64
+
+TEXT = "text/plain; charset=utf-8"
+
+_DEFAULT_HINT = "use HOST:PORT, for example 127.0.0.1:19293 or [::1]:19293"
+
+
+def bind(listen: str) -> socket.socket:
+    """Return a listening TCP socket at HOST:PORT ([HOST]:PORT for IPv6; port 0 lets the kernel choose).
+
+    Raises TcptraceError when the text is malformed, the host is unknown, or the address cannot be used.
+    """
+    host, port = _parse(listen)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TcptraceError(f"cannot listen on {listen}: host {host!r} is unknown", _DEFAULT_HINT) from error
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise TcptraceError(
+            f"cannot listen on {listen}: {(error.strerror or str(error)).lower()}",
+            "choose another address with --listen HOST:PORT",
+        ) from error
+    return sock
+
+
+def _parse(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    plain = host[1:-1] if bracketed else host
+    if not colon or not plain or (":" in plain) != bracketed or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise TcptraceError(f"cannot listen on {listen!r}: not HOST:PORT", _DEFAULT_HINT)
+    return plain, int(port)
+
+
+def serve(
+    sock: socket.socket,
+    report: Callable[[], Report],
+    healthy: Callable[[], bool],
+    *,
+    patience: float = PATIENCE_SECONDS,
+    connections: int = MAX_CONNECTIONS,
+) -> Server:
+    """Return a Server that answers on a listening socket, which it now owns, until close().
+
+    report and healthy are called in the server's threads, once a request.
+    """
+    return Server(sock, report, healthy, patience, connections)
+
+
+class Server:
+    """A running HTTP server. address: HOST:PORT as one writes it in a URL, with the real port."""
+
+    def __init__(
+        self, sock: socket.socket, report: Callable[[], Report], healthy: Callable[[], bool], patience: float, connections: int
+    ) -> None:
+        host, port = sock.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
+        self._listener = _Listener(sock, report, healthy, patience, connections)
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.1,), name="http", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and end every connection; safe to call twice."""
+        self._listener.shutdown()
+        self._thread.join()
+        self._listener.server_close()
+
+
+class _Listener(ThreadingMixIn, TCPServer):
+    """Accepts, keeps the books of connections, and ends those whose time is up."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self, sock: socket.socket, report: Callable[[], Report], healthy: Callable[[], bool], patience: float, connections: int
+    ) -> None:
+        super().__init__(sock.getsockname(), _Connection, bind_and_activate=False)
+        self.socket.close()
+        self.socket = sock
+        self.report, self.healthy, self.patience = report, healthy, patience
+        self._bound = connections
+        self._lock = threading.Lock()
+        self._since: dict[socket.socket, float] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own signature
+        """Start a thread for a new connection; when there are too many, the one that waited longest has to go."""
+        with self._lock:
+            if len(self._since) >= self._bound:
+                _end(min(self._since, key=self._since.__getitem__), self._since)
+            self._since[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """End connections that made no progress for too long; called between accepts."""
+        late = time.monotonic() - self.patience
+        with self._lock:
+            for sock in [sock for sock, since in self._since.items() if since < late]:
+                _end(sock, self._since)
+
+    def progressed(self, request: socket.socket) -> None:
+        """Give a connection that finished a request its full time again."""
+        with self._lock:
+            if request in self._since:
+                self._since[request] = time.monotonic()
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - socketserver's own signature
+        """Close a connection, in its own thread."""
+        with self._lock:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Close the listening socket and end every connection."""
+        super().server_close()
+        with self._lock:
+            for sock in list(self._since):
+                _end(sock, self._since)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own signature
+        """Say nothing when a client went away or was too slow; anything else is a bug and is shown."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+def _end(sock: socket.socket, since: dict[socket.socket, float]) -> None:
+    """Wake the thread of a connection, which then closes it, and forget it."""
+    del since[sock]
+    with suppress(OSError):  # the client was faster
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """Requests of one connection, one after the other."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "tcptrace"
+    sys_version = ""
+    disable_nagle_algorithm = True  # head and body are two writes, and the second must not wait for an ACK
+    server: _Listener
+
+    def setup(self) -> None:
+        """Bound every single wait for this client; service_actions bounds their sum."""
+        super().setup()
+        self.connection.settimeout(self.server.patience)
+
+    def handle_one_request(self) -> None:
+        """Answer one request, and start the connection's time again."""
+        super().handle_one_request()
+        self.server.progressed(self.request)
+
+    def do_GET(self) -> None:
+        """Answer with one of the three pages."""
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body would be read as the next request
+        answer = {"/metrics": self._metrics, "/healthz": self._health, "/": self._page}.get(self.path.partition("?")[0])
+        if answer is None:
+            self._send(HTTPStatus.NOT_FOUND, TEXT, b"not found; there are /metrics, /healthz and /\n")
+        else:
+            answer()
+
+    do_HEAD = do_GET  # noqa: N815 - http.server's own name
+
+    def _refuse(self) -> None:
+        self.close_connection = True
+        self._send(HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"only GET and HEAD\n", {"Allow": "GET, HEAD"})
+
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse  # noqa: N815 - http.server's own names
+
+    def _metrics(self) -> None:
+        content_type = prometheus.negotiate(self.headers.get("Accept", ""))
+        body = prometheus.render(self.server.report(), content_type)
+        extra = {"Vary": "Accept, Accept-Encoding"}
+        if _accepts_gzip(self.headers.get("Accept-Encoding", "")):
+            # Level 1: a third of the time of level 6 for a tenth more bytes, and text like this shrinks 15-fold anyhow.
+            body, extra["Content-Encoding"] = gzip.compress(body, 1), "gzip"
+        self._send(HTTPStatus.OK, content_type, body, extra)
+
+    def _health(self) -> None:
+        if self.server.healthy():
+            self._send(HTTPStatus.OK, TEXT, b"ok\n")
+        else:
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not attached, or events are not being read\n")
+
+    def _page(self) -> None:
+        body = page.page(self.server.report(), healthy=self.server.healthy()).encode()
+        self._send(HTTPStatus.OK, "text/html; charset=utf-8", body, {"Content-Security-Policy": page.POLICY})
+
+    def _send(self, status: HTTPStatus, content_type: str, body: bytes, extra: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        headers = {"Content-Type": content_type, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
+        headers |= {"X-Content-Type-Options": "nosniff"} | (extra or {})
+        if self.close_connection:
+            headers["Connection"] = "close"
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's own name
+        """Keep quiet: a line per scrape helps nobody."""
+
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    for part in accept_encoding.lower().split(","):
+        coding, _, quality = part.partition(";")
+        if coding.strip() in {"gzip", "*"}:
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

@@ -1,0 +1,115 @@
+"""Text for where no terminal is: one log line per interval, and the summary at the end. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tracer.model.histogram import Histogram, quantile
+from tracer.model.report import Report, Service, services, summed
+from tracer.model.tcp import STATES
+from tracer.outputs.units import bytes_text, count_text, rate_text, time_text
+
+SERVICES_SHOWN = 20
+
+
+def interval(report: Report, previous: Report | None = None) -> list[str]:
+    """Return one line on what happened since the previous Report, or since the start without one."""
+    now, before = _sums(report), _sums(previous) if previous else {}
+    new = {name: count - before.get(name, 0) for name, count in now.items()}
+    seconds = report.duration_seconds - (previous.duration_seconds if previous else 0.0)
+    times = _times_since(report, previous)
+    rate = rate_text(new["handshakes"] / seconds if seconds > 0 else None)
+    values = {
+        "handshakes": new["handshakes"],
+        "rate": f"{rate}/s",
+        "p50": _value(times, 0.5),
+        "p99": _value(times, 0.99),
+        "failures": new["failures"],
+        "closes": new["closes"],
+        "retransmitted": new["retransmitted"],
+        "open": int(report.series.connections.sum()),
+        "lost": count_text(report.events_lost),
+        "untracked": count_text(report.untracked),
+    }
+    return [" ".join(f"{name}={value}" for name, value in values.items())]
+
+
+def _sums(report: Report) -> dict[str, int]:
+    return {name: int(getattr(report.series, name).sum()) for name in ("handshakes", "failures", "closes", "retransmitted")}
+
+
+def _times_since(report: Report, previous: Report | None) -> Histogram:
+    """Return the handshake times between two Reports as one row; its maximum is that since the start."""
+    now = report.series.handshake_times
+    all_now = now.merged(np.arange(len(now.counts)))
+    if previous is None:
+        return all_now
+    then = previous.series.handshake_times
+    all_then = then.merged(np.arange(len(then.counts)))
+    return Histogram(all_now.counts - all_then.counts, all_now.sums - all_then.sums, all_now.maxima)
+
+
+def _value(times: Histogram, q: float) -> str:
+    value = float(quantile(times, q)[0])
+    return time_text(None if np.isnan(value) else value).replace(" ", "")
+
+
+def summary(report: Report) -> list[str]:
+    """Return the summary of a run, a few lines for each service and one on what was not seen."""
+    found = services(report)
+    shown = found[:SERVICES_SHOWN] + ([summed(report, found[SERVICES_SHOWN:])] if found[SERVICES_SHOWN:] else [])
+    lines = [f"traced for {report.duration_seconds:.1f} s"]
+    if not shown:
+        lines.append("no TCP connection was opened or closed")
+    for service in shown:
+        lines += _service(service)
+    return [*lines, *_totals(report), _unseen(report)]
+
+
+def _service(service: Service) -> list[str]:
+    return [service.name, *(f"  {line}" for line in _details(service) if line)]
+
+
+def _details(service: Service) -> list[str]:
+    return [
+        _handshakes(service),
+        _named("failures", service.failures),
+        _named("closes", service.closes),
+        _named("retransmitted segments", service.retransmitted),
+    ]
+
+
+def _handshakes(service: Service) -> str:
+    if not service.handshakes:
+        return ""
+    names = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
+    times = ", ".join(f"{name} {time_text(service.quantile(q))}" for name, q in names)
+    return f"{service.handshakes:,} handshakes: {times}"
+
+
+def _named(title: str, counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
+    return f"{sum(counts.values()):,} {title}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _totals(report: Report) -> list[str]:
+    series = report.series
+    sent, received = (bytes_text(int(counts.sum())) for counts in (series.sent_bytes, series.received_bytes))
+    lines = [f"payload: {sent} sent, {received} received"]
+    if failed := int(series.failed_retransmits.sum()):
+        lines.append(f"{failed:,} retransmissions that never left")
+    if report.transitions is not None and report.transitions.any():
+        biggest = np.argwhere(report.transitions)
+        changes = (f"{STATES[a]}→{STATES[b]} {report.transitions[a, b]:,}" for a, b in biggest)
+        lines.append("state changes: " + ", ".join(changes))
+    return lines
+
+
+def _unseen(report: Report) -> str:
+    if report.events_lost is None:
+        return "nothing was read"
+    partial = f", {report.partial:,} connections older than the tracing" if report.partial else ""
+    return f"{report.events_lost:,} events lost, {report.untracked or 0:,} connections untracked{partial}"

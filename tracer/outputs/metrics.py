@@ -1,0 +1,216 @@
+"""The table of metrics: one row each, from its name to how it is taken out of a Report.
+
+Whoever wants to know what is exported reads METRICS; prometheus.py turns it into text. A metric whose source has said nothing
+yet is left out altogether, because a zero would be a statement. Per series, counters by reason or kind start with zeros, so
+that the first failure is an increase that rate() sees; a histogram appears with its first observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tracer import __version__
+from tracer.ingest.source import Program
+from tracer.model.histogram import Histogram, classic
+from tracer.model.report import Counts, Report, Series
+from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KINDS, RETRANSMIT_KINDS, STATES
+
+ENDED = ", of connections that ended."
+STATS = " (0 unless the sysctl kernel.bpf_stats_enabled is set)."
+OVERFLOW = ", because there were too many label sets."
+
+Labels = tuple[str, ...]
+Values = Iterable[tuple[Labels, float]]
+Buckets = Iterable[tuple[Labels, list[float], float]]
+"""Label values, cumulative counts at CLASSIC_BOUNDS and +Inf, and the sum in seconds."""
+
+
+L = "L"
+"""In a metric's labels: those of its series, role and port and what --label adds."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A counter, a gauge or an info, without the prefix tcptrace_.
+
+    labels: names, L for those of the series. take: label values (of all those names) and the number.
+    """
+
+    name: str
+    type: Literal["counter", "gauge", "info"]
+    help: str
+    labels: Labels
+    take: Callable[[Report], Values]
+
+
+@dataclass(frozen=True)
+class HistogramMetric:
+    """A histogram in seconds, without the prefix tcptrace_; the fields are those of Metric."""
+
+    name: str
+    help: str
+    labels: Labels
+    take: Callable[[Report], Buckets]
+
+
+def label_names(metric: Metric | HistogramMetric, report: Report) -> Labels:
+    """Return the names of a metric's labels in this report."""
+    return tuple(name for label in metric.labels for name in (report.series.names if label == L else (label,)))
+
+
+def _rows(report: Report) -> Iterator[tuple[int, Labels]]:
+    """Yield the number and labels of every series; `other` only when something was counted there."""
+    first = 0 if report.label_overflow else 1
+    yield from enumerate(report.series.labels[first:], first)
+
+
+def _by_series(column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
+    def take(report: Report) -> Values:
+        values = column(report.series)
+        return [(labels, float(values[row])) for row, labels in _rows(report)]
+
+    return take
+
+
+def _by_series_and(names: tuple[str, ...], column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
+    def take(report: Report) -> Values:
+        values = column(report.series)
+        wanted = [(i, name) for i, name in enumerate(names) if name != "unknown"]
+        return [((*labels, name), float(values[row, i])) for row, labels in _rows(report) for i, name in wanted]
+
+    return take
+
+
+def _histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Report], Buckets]:
+    def take(report: Report) -> Buckets:
+        return _buckets(column(report.series), _rows(report))
+
+    return take
+
+
+def _buckets(histogram: Histogram, rows: Iterable[tuple[int, Labels]]) -> Buckets:
+    cumulative = classic(histogram)
+    used = [(row, labels) for row, labels in rows if cumulative[row, -1]]
+    return [(labels, cumulative[row].tolist(), float(histogram.sums[row])) for row, labels in used]
+
+
+def _state_times(report: Report) -> Buckets:
+    return _buckets(report.state_times, [(number, (state,)) for number, state in enumerate(STATES)])
+
+
+def _resets_sent(report: Report) -> Values:
+    counts: dict[Labels, float] = {}
+    for row, number in np.argwhere(report.series.resets_sent):
+        labels = (*report.series.labels[row][:2], reset_reason(report, int(number)))
+        counts[labels] = counts.get(labels, 0) + float(report.series.resets_sent[row, number])
+    return counts.items()
+
+
+def reset_reason(report: Report, number: int) -> str:
+    """Return the kernel's name of a reset reason; `unspecified` where the kernel gives none."""
+    return report.reset_reasons.get(number, f"reason_{number}" if number else "unspecified")
+
+
+def _resets_received(report: Report) -> Values:
+    counts: dict[Labels, float] = {}
+    for row in np.flatnonzero(report.series.resets_received):
+        labels = report.series.labels[row][:2]
+        counts[labels] = counts.get(labels, 0) + float(report.series.resets_received[row])
+    return counts.items()
+
+
+def _transitions(report: Report) -> Values:
+    if report.transitions is None:
+        return []
+    return [((STATES[a], STATES[b]), float(report.transitions[a, b])) for a, b in np.argwhere(report.transitions)]
+
+
+def _sockets(report: Report) -> Values:
+    return [((state,), float(count)) for state, count in (report.sockets or {}).items()]
+
+
+def _events(report: Report) -> Values:
+    return [((kind,), float(report.events[number])) for number, kind in enumerate(KINDS) if kind != "unknown"]
+
+
+def _known(number: Callable[[Report], int | None]) -> Callable[[Report], Values]:
+    def take(report: Report) -> Values:
+        value = number(report)
+        return [] if value is None else [((), float(value))]
+
+    return take
+
+
+def _build(report: Report) -> Values:
+    return [((__version__, report.context.kernel, report.context.bcc), 1.0)]
+
+
+def _by_program(number: Callable[[Program], float]) -> Callable[[Report], Values]:
+    return lambda report: [((program.name,), float(number(program))) for program in report.programs]
+
+
+METRICS: tuple[Metric | HistogramMetric, ...] = (
+    Metric("handshakes_total", "counter", "Handshakes that were completed.", (L,), _by_series(lambda s: s.handshakes)),
+    HistogramMetric(
+        "handshake_duration_seconds",
+        "Time from SYN to SYN-ACK (client) or from SYN-ACK to ACK (server), retransmissions included.",
+        (L,),
+        _histogram_by_series(lambda s: s.handshake_times),
+    ),
+    Metric(
+        "handshake_failures_total",
+        "counter",
+        "Connection attempts that never became established.",
+        (L, "reason"),
+        _by_series_and(FAILURE_REASONS, lambda s: s.failures),
+    ),
+    Metric("connections", "gauge", "Open connections seen from their start.", (L,), _by_series(lambda s: s.connections)),
+    Metric(
+        "connections_closed_total",
+        "counter",
+        "Connections that ended.",
+        (L, "reason"),
+        _by_series_and(CLOSE_REASONS, lambda s: s.closes),
+    ),
+    HistogramMetric(
+        "connection_duration_seconds",
+        "Time from a connection's first state to its end.",
+        (L,),
+        _histogram_by_series(lambda s: s.connection_times),
+    ),
+    HistogramMetric(
+        "srtt_seconds", "Smoothed round-trip time when a connection ended.", (L,), _histogram_by_series(lambda s: s.srtt)
+    ),
+    Metric("sent_bytes_total", "counter", "Payload sent and acknowledged" + ENDED, (L,), _by_series(lambda s: s.sent_bytes)),
+    Metric("received_bytes_total", "counter", "Payload received" + ENDED, (L,), _by_series(lambda s: s.received_bytes)),
+    Metric(
+        "retransmitted_segments_total",
+        "counter",
+        "Segments sent again.",
+        (L, "kind"),
+        _by_series_and(RETRANSMIT_KINDS, lambda s: s.retransmitted),
+    ),
+    Metric("resets_sent_total", "counter", "Resets sent, by the kernel's reason.", ("role", "port", "reason"), _resets_sent),
+    Metric("resets_received_total", "counter", "Resets received for a connection.", ("role", "port"), _resets_received),
+    HistogramMetric("state_duration_seconds", "Time in a state" + ENDED, ("state",), _state_times),
+    Metric("state_transitions_total", "counter", "Changes of state, counted in the kernel.", ("from", "to"), _transitions),
+    Metric("sockets", "gauge", "Sockets by state.", ("state",), _sockets),
+    Metric("build_info", "info", "What is running: tcptrace, the kernel and bcc.", ("version", "kernel", "bcc"), _build),
+    Metric("program_attached", "gauge", "Whether a BPF program is attached.", ("program",), _by_program(lambda p: p.attached)),
+    Metric("program_runs_total", "counter", "Runs of a BPF program" + STATS, ("program",), _by_program(lambda p: p.runs)),
+    Metric(
+        "program_run_seconds_total", "counter", "Time in a program" + STATS, ("program",), _by_program(lambda p: p.run_seconds)
+    ),
+    Metric("program_misses_total", "counter", "Runs that the kernel skipped.", ("program",), _by_program(lambda p: p.misses)),
+    Metric("events_total", "counter", "Records read from the kernel.", ("kind",), _events),
+    Metric("events_lost_total", "counter", "Records lost because the ring was full.", (), _known(lambda r: r.events_lost)),
+    Metric(
+        "connections_untracked_total", "counter", "Connections that found the table full.", (), _known(lambda r: r.untracked)
+    ),
+    Metric("connections_partial_total", "counter", "Connections older than the tracing.", (), _known(lambda r: r.partial)),
+    Metric("label_overflow_total", "counter", "Records counted as `other`" + OVERFLOW, (), _known(lambda r: r.label_overflow)),
+)

@@ -1,0 +1,47 @@
+"""Numbers as people read them: times in three significant digits, counts short enough for a column."""
+
+from __future__ import annotations
+
+UNKNOWN = "–"  # noqa: RUF001 - a dash as wide as a digit
+
+
+def time_text(seconds: float | None) -> str:
+    """Return a time such as `33.1 µs`, `1.02 ms` or `3.04 s`; UNKNOWN for None."""
+    if seconds is None:
+        return UNKNOWN
+    for factor, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * factor < 999.5:
+            return f"{_three_digits(seconds * factor)} {unit}"
+    return f"{_three_digits(seconds)} s"
+
+
+def count_text(count: float | None) -> str:
+    """Return a count in at most five characters: exact below 100,000, then `123k`, `1.23M`; UNKNOWN for None."""
+    if count is None:
+        return UNKNOWN
+    if count < 100_000:
+        return str(round(count))
+    for factor, unit in ((1e3, "k"), (1e6, "M")):
+        if count / factor < 999.5:
+            return _three_digits(count / factor) + unit
+    return _three_digits(count / 1e9) + "G"
+
+
+def rate_text(per_second: float | None) -> str:
+    """Return a rate per second in at most five characters; UNKNOWN for None."""
+    if per_second is None:
+        return UNKNOWN
+    return _three_digits(per_second) if 0 < per_second < 999.5 else count_text(per_second)
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes such as `999 B`, `1.02 MB` (powers of 1,000)."""
+    for factor, unit in ((1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")):
+        if count / factor < 999.5:
+            return f"{count if factor == 1 else _three_digits(count / factor)} {unit}"
+    return f"{_three_digits(count / 1e12)} TB"
+
+
+def _three_digits(value: float) -> str:
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{decimals}f}"
