@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tracer import __version__
+from tracer.commands.audit import audit
 from tracer.commands.doctor import doctor
 from tracer.commands.record import record
 from tracer.commands.replay import replay
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, record, replay, doctor):
+for command in (run, audit, record, replay, doctor):
     app.command()(command)
 
 

@@ -27,13 +27,13 @@ from tracer.outputs.lines import interval
 from tracer.outputs.table import table as live_table
 
 
-def open_kernel(settings: Settings, user_name: str | None) -> LiveSource:
+def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 1_000_000_000) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
     What has to be opened with rights (a listening socket below 1024, a file of root's) is opened before.
     """
     user = unprivileged_user(user_name)
-    source = LiveSource(load_programs(settings))
+    source = LiveSource(load_programs(settings), look_every_ns)
     drop_privileges(user)
     return source
 

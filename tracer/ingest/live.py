@@ -6,27 +6,31 @@ import os
 import time
 
 from tracer.errors import TcptraceError
+from tracer.ingest.books import Books, KernelBooks
 from tracer.ingest.counters import Counters, Programs
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.ring import Ring
 from tracer.ingest.source import Context, Program, Reading
 from tracer.kernel.handoff import Loaded
 
-FIGURES_EVERY_NS = 1_000_000_000
-"""How often the programs' own figures are read: a system call each, where ring and counters take none."""
-
 
 class LiveSource:
-    """Reads what the loader opened; owns its descriptors. Never at its end."""
+    """Reads what the loader opened; owns its descriptors. Never at its end.
 
-    def __init__(self, loaded: Loaded) -> None:
+    look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
+    counters, read every time, take none.
+    """
+
+    def __init__(self, loaded: Loaded, look_every_ns: int = 1_000_000_000) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._programs = Programs(loaded.programs)
         for fd in (loaded.ring, loaded.counters):
             os.close(fd)
-        self._figures: tuple[Program, ...] = self._programs.read()
-        self._figures_ns = time.monotonic_ns()
+        self._figures: tuple[Program, ...] = ()
+        self._look_every_ns = look_every_ns
+        self._looked_ns = -look_every_ns
+        self._books = KernelBooks()
         self._open = True
         self.context = Context(
             kernel=loaded.kernel,
@@ -46,9 +50,12 @@ class LiveSource:
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns = time.monotonic_ns()
-        if now_ns - self._figures_ns >= FIGURES_EVERY_NS:
-            self._figures, self._figures_ns = self._programs.read(), now_ns
-        return Reading(events, self._counters.read(), now_ns, self._figures)
+        if now_ns - self._looked_ns < self._look_every_ns:
+            return Reading(events, self._counters.read(), now_ns, self._figures)
+        self._figures, self._looked_ns = self._programs.read(), now_ns
+        before = self._books.read()
+        cells = self._counters.read()
+        return Reading(events, cells, now_ns, self._figures, books=Books(before, self._books.read()))
 
     def fill(self) -> float:
         """Return which share of the ring waits to be read."""
@@ -60,4 +67,5 @@ class LiveSource:
             self._open = False
             self._programs.close()
             self._counters.close()
+            self._books.close()
             self._ring.close()

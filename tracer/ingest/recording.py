@@ -6,9 +6,9 @@
     header    JSON: identity and size of the record's layout, the Context
     frames    4 bytes tag, u32 length, u64 CLOCK_MONOTONIC ns, zlib-compressed payload
 
-A reading is its frames up to and including CELL: EVNT (records, when there are any), NOTE (JSON: programs, sockets, when
-they changed), CELL (the counters). All numbers are little-endian. A recording of another layout is refused, because its
-bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
+A reading is its frames up to and including CELL: EVNT (records, when there are any), NOTE (JSON: programs, sockets,
+books, when they changed), CELL (the counters). All numbers are little-endian. A recording of another layout is refused,
+because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.errors import TcptraceError
+from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.source import Context, Program, Reading
 
@@ -52,7 +53,13 @@ class Recorder:
 
     def write(self, reading: Reading) -> None:
         """Append one reading; raises OSError when the disk is full."""
-        note = json.dumps({"programs": [asdict(p) for p in reading.programs], "sockets": dict(reading.sockets)}).encode()
+        note = json.dumps(
+            {
+                "programs": [asdict(program) for program in reading.programs],
+                "sockets": dict(reading.sockets),
+                "books": asdict(reading.books) if reading.books else None,
+            }
+        ).encode()
         if len(reading.events):
             self._frame(b"EVNT", reading.time_ns, reading.events.tobytes())
         if note != self._note:
@@ -76,6 +83,7 @@ class RecordedSource:
         self._name = name
         self._programs: tuple[Program, ...] = ()
         self._sockets: Mapping[str, int] = MappingProxyType({})
+        self._books: Books | None = None
         self.context = self._read_start()
 
     def read(self) -> Reading | None:
@@ -93,7 +101,8 @@ class RecordedSource:
             elif tag == b"NOTE":
                 self._take_note(payload)
             elif tag == b"CELL":
-                return Reading(events, self._cells(payload), time_ns, self._programs, self._sockets)
+                books, self._books = self._books, None
+                return Reading(events, self._cells(payload), time_ns, self._programs, self._sockets, books)
             else:
                 raise self._damaged(f"unknown frame {tag!r}")
         if not empty:
@@ -165,6 +174,7 @@ class RecordedSource:
             note = json.loads(payload)
             self._programs = tuple(Program(**p) for p in note["programs"])
             self._sockets = MappingProxyType({str(k): int(v) for k, v in note["sockets"].items()})
+            self._books = Books(**note["books"]) if note["books"] else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged("a note cannot be read") from error
 

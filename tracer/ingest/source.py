@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.books import Books
 from tracer.ingest.decode import Events
 
 
@@ -55,6 +56,7 @@ class Reading:
     cells: the exact counters since the start, summed over CPUs, shape (COUNTER_CELLS,), dtype uint64.
     time_ns: CLOCK_MONOTONIC of the reading.
     sockets: sockets by state name at that time, empty when no snapshot was taken.
+    books: the kernel's own counters around the moment when cells was read, None when they were not looked at.
     """
 
     events: Events
@@ -62,6 +64,7 @@ class Reading:
     time_ns: int
     programs: tuple[Program, ...] = ()
     sockets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    books: Books | None = None
 
 
 class Source(Protocol):

@@ -90,6 +90,13 @@ class Histogram:
             self.maxima[rows].max(keepdims=True, initial=0),
         )
 
+    def since(self, earlier: Histogram) -> Histogram:
+        """Return what came after an earlier state of the same rows; maxima are known only as well as other quantiles."""
+        counts = self.counts - earlier.counts
+        highest = BUCKETS - 1 - (counts[:, ::-1] > 0).argmax(axis=1)
+        middle = np.where(highest == BUCKETS - 1, np.inf, _MIDDLE[highest] * 1e9)
+        return Histogram(counts, self.sums - earlier.sums, np.minimum(self.maxima, middle).astype(np.uint64))
+
 
 def classic(histogram: Histogram) -> NDArray[np.uint64]:
     """Return cumulative counts at CLASSIC_BOUNDS and +Inf, shape (rows, 28)."""

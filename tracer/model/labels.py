@@ -32,6 +32,8 @@ _RESETS = 6  # reasons of resets sent: a service shows one or two
 SAMPLES_PER_SET = HISTOGRAMS_PER_SET * _HISTOGRAM + _COUNTERS + _PLAIN + _RESETS
 
 TRIES_WHEN_FULL = 64
+MAX_KEYS = 1 << 16
+"""Keys that are remembered, refused ones too, so that they are refused at no cost; beyond it all new ones are."""
 
 Keys = NDArray[np.uint64]
 
@@ -65,43 +67,42 @@ class LabelSets:
         rows = self._look_up(keys)
         if (rows < 0).any():
             self._admit(keys, rows, events, port)
-            rows = self._look_up(keys)
-            self.overflowed += int(np.count_nonzero(rows < 0))
-            rows[rows < 0] = OTHER_ROW
+            rows = self._look_up(keys).clip(min=OTHER_ROW)
+        self.overflowed += int(np.count_nonzero(rows == OTHER_ROW))
         return rows
 
     def _look_up(self, keys: Keys) -> NDArray[np.intp]:
+        """Return the row of each key, OTHER_ROW for those refused before, -1 for those never seen."""
         if not len(self._keys):
             return np.full(len(keys), -1, np.intp)
         found = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
         return np.where(self._keys[found] == keys, self._key_rows[found], -1)
 
     def _admit(self, keys: Keys, rows: NDArray[np.intp], events: Events, port: NDArray[np.uint16]) -> None:
-        """Number the new label sets, those with most records first, as far as the limit allows."""
+        """Number the new label sets, those with most records first, as far as the limit allows; refuse the others."""
+        room = MAX_KEYS - len(self._keys)
+        if room <= 0:
+            return
         new = np.flatnonzero(rows < 0)
         unique, first, counts = np.unique(keys[new], return_index=True, return_counts=True)
-        admitted: dict[int, int] = {}
+        order = np.argsort(-counts, kind="stable")[:room]
         # A scan of all ports must not cost a Python call for each; some more than fit, as two keys can mean one set.
-        tries = self._limit + 1 - len(self.sets) + TRIES_WHEN_FULL
-        for i in np.argsort(-counts, kind="stable")[:tries]:
-            at = new[first[i]]
-            row = self._row_of(self._values(events[at], int(port[at])))
-            if row is not None:
-                admitted[int(unique[i])] = row
-        self._learn(admitted)
+        tried = new[first[order]][: self._limit + 1 - len(self.sets) + TRIES_WHEN_FULL]
+        found = np.full(len(order), OTHER_ROW, np.intp)
+        found[: len(tried)] = [self._row_of(self._values(events[at], int(port[at]))) for at in tried]
+        self._learn(unique[order], found)
 
-    def _row_of(self, values: tuple[str, ...]) -> int | None:
-        row = self._rows.get(values)
-        if row is None and len(self.sets) <= self._limit:
+    def _row_of(self, values: tuple[str, ...]) -> int:
+        row = self._rows.get(values, OTHER_ROW)
+        if row == OTHER_ROW and len(self.sets) <= self._limit:
             row = self._rows[values] = len(self.sets)
             self.sets.append(values)
         return row
 
-    def _learn(self, admitted: dict[int, int]) -> None:
-        keys = np.concatenate([self._keys, np.fromiter(admitted.keys(), np.uint64, len(admitted))])
-        rows = np.concatenate([self._key_rows, np.fromiter(admitted.values(), np.intp, len(admitted))])
-        order = np.argsort(keys)
-        self._keys, self._key_rows = keys[order], rows[order]
+    def _learn(self, keys: Keys, rows: NDArray[np.intp]) -> None:
+        together = np.concatenate([self._keys, keys])
+        order = np.argsort(together)
+        self._keys, self._key_rows = together[order], np.concatenate([self._key_rows, rows])[order]
 
     def _pack(self, events: Events, port: NDArray[np.uint16]) -> Keys:
         """Return one number per label set: exact for role and port alone, mixed to 64 bits with more labels."""

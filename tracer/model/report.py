@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.source import Context, Program
+from tracer.model.audit import AuditLine
 from tracer.model.histogram import Histogram, quantile
 from tracer.model.labels import OTHER
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, STATES
@@ -60,6 +61,7 @@ class Report:
     transitions: exact, [from, to] by number in STATES. sockets: by state name.
     What the source has not said yet is None: transitions, events_lost, untracked and partial before the first reading, sockets
     without a snapshot. label_overflow: records that were counted under `other`.
+    audit: empty before the kernel's books were seen.
     """
 
     context: Context
@@ -76,6 +78,7 @@ class Report:
     events_lost: int | None = None
     untracked: int | None = None
     partial: int | None = None
+    audit: tuple[AuditLine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,5 +205,5 @@ def _handshakes(service: Service) -> dict[str, Any]:
     )
 
 
-def _count(service: Service, **values: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON values
+def _count(service: Service, **values: Any) -> dict[str, Any]:
     return {"role": service.role, "port": int(service.port) if service.port.isdigit() else service.port, **values}

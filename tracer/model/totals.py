@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context, Reading
+from tracer.model.audit import Audit
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
 from tracer.model.labels import LabelSets
@@ -85,6 +86,7 @@ class Model:
         self._sets = LabelSets(labels, max_series, container)
         self._last: Reading | None = None
         self._sockets: Mapping[str, int] | None = None
+        self._audit = Audit()
         self._events = np.zeros(256, np.uint64)
         self._states = Durations()
         self._states.reserve(len(STATES))
@@ -109,6 +111,8 @@ class Model:
         self._last = reading
         if reading.sockets:
             self._sockets = reading.sockets
+        if reading.books:
+            self._audit.add(reading.books, reading.cells)
         if len(reading.events):
             self._add_events(reading.events)
 
@@ -204,6 +208,7 @@ class Model:
             events_lost=self._cell("events_lost"),
             untracked=self._cell("untracked"),
             partial=self._cell("partial"),
+            audit=self._audit.lines,
         )
 
     def _cell(self, name: str) -> int | None:

@@ -14,8 +14,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
@@ -120,7 +122,7 @@ class _Listener(ThreadingMixIn, TCPServer):
         self._lock = threading.Lock()
         self._since: dict[socket.socket, float] = {}
 
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own signature
+    def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread for a new connection; when there are too many, the one that waited longest has to go."""
         with self._lock:
             if len(self._since) >= self._bound:
@@ -141,7 +143,7 @@ class _Listener(ThreadingMixIn, TCPServer):
             if request in self._since:
                 self._since[request] = time.monotonic()
 
-    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - socketserver's own signature
+    def shutdown_request(self, request: Any) -> None:
         """Close a connection, in its own thread."""
         with self._lock:
             self._since.pop(request, None)
@@ -154,7 +156,7 @@ class _Listener(ThreadingMixIn, TCPServer):
             for sock in list(self._since):
                 _end(sock, self._since)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own signature
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing when a client went away or was too slow; anything else is a bug and is shown."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
@@ -165,6 +167,16 @@ def _end(sock: socket.socket, since: dict[socket.socket, float]) -> None:
     del since[sock]
     with suppress(OSError):  # the client was faster
         sock.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request gets."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = TEXT
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -190,50 +202,56 @@ class _Connection(BaseHTTPRequestHandler):
         """Answer with one of the three pages."""
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body would be read as the next request
-        answer = {"/metrics": self._metrics, "/healthz": self._health, "/": self._page}.get(self.path.partition("?")[0])
-        if answer is None:
-            self._send(HTTPStatus.NOT_FOUND, TEXT, b"not found; there are /metrics, /healthz and /\n")
-        else:
-            answer()
+        self._send(self._answer())
 
     do_HEAD = do_GET  # noqa: N815 - http.server's own name
 
+    def _answer(self) -> Answer:
+        pages = {"/metrics": self._metrics, "/healthz": self._health, "/": self._page}
+        make = pages.get(self.path.partition("?")[0])
+        if make is None:
+            return Answer(HTTPStatus.NOT_FOUND, b"not found; there are /metrics, /healthz and /\n")
+        try:
+            return make()
+        except Exception:  # noqa: BLE001 - a bug is shown here, and the client is told, whatever it is
+            traceback.print_exc()
+            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"a bug in tcptrace; its standard error says more\n")
+
     def _refuse(self) -> None:
         self.close_connection = True
-        self._send(HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"only GET and HEAD\n", {"Allow": "GET, HEAD"})
+        self._send(Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", extra={"Allow": "GET, HEAD"}))
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse  # noqa: N815 - http.server's own names
 
-    def _metrics(self) -> None:
+    def _metrics(self) -> Answer:
         content_type = prometheus.negotiate(self.headers.get("Accept", ""))
         body = prometheus.render(self.server.report(), content_type)
         extra = {"Vary": "Accept, Accept-Encoding"}
         if _accepts_gzip(self.headers.get("Accept-Encoding", "")):
-            # Level 1: a third of the time of level 6 for a tenth more bytes, and text like this shrinks 15-fold anyhow.
+            # Level 1 takes a third of level 6's time, and text like this shrinks 15-fold anyhow.
             body, extra["Content-Encoding"] = gzip.compress(body, 1), "gzip"
-        self._send(HTTPStatus.OK, content_type, body, extra)
+        return Answer(HTTPStatus.OK, body, content_type, extra)
 
-    def _health(self) -> None:
+    def _health(self) -> Answer:
         if self.server.healthy():
-            self._send(HTTPStatus.OK, TEXT, b"ok\n")
-        else:
-            self._send(HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"not attached, or events are not being read\n")
+            return Answer(HTTPStatus.OK, b"ok\n")
+        return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"not attached, or events are not being read\n")
 
-    def _page(self) -> None:
+    def _page(self) -> Answer:
         body = page.page(self.server.report(), healthy=self.server.healthy()).encode()
-        self._send(HTTPStatus.OK, "text/html; charset=utf-8", body, {"Content-Security-Policy": page.POLICY})
+        return Answer(HTTPStatus.OK, body, "text/html; charset=utf-8", {"Content-Security-Policy": page.POLICY})
 
-    def _send(self, status: HTTPStatus, content_type: str, body: bytes, extra: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        headers = {"Content-Type": content_type, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
-        headers |= {"X-Content-Type-Options": "nosniff"} | (extra or {})
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        headers = {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body)), "Cache-Control": "no-store"}
+        headers |= {"X-Content-Type-Options": "nosniff"} | dict(answer.extra)
         if self.close_connection:
             headers["Connection"] = "close"
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's own name
         """Keep quiet: a line per scrape helps nobody."""

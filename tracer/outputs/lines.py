@@ -41,14 +41,14 @@ def _sums(report: Report) -> dict[str, int]:
 
 
 def _times_since(report: Report, previous: Report | None) -> Histogram:
-    """Return the handshake times between two Reports as one row; its maximum is that since the start."""
+    """Return the handshake times between two Reports as one row."""
     now = report.series.handshake_times
     all_now = now.merged(np.arange(len(now.counts)))
     if previous is None:
         return all_now
     then = previous.series.handshake_times
     all_then = then.merged(np.arange(len(then.counts)))
-    return Histogram(all_now.counts - all_then.counts, all_now.sums - all_then.sums, all_now.maxima)
+    return all_now.since(all_then)
 
 
 def _value(times: Histogram, q: float) -> str:
@@ -113,3 +113,14 @@ def _unseen(report: Report) -> str:
         return "nothing was read"
     partial = f", {report.partial:,} connections older than the tracing" if report.partial else ""
     return f"{report.events_lost:,} events lost, {report.untracked or 0:,} connections untracked{partial}"
+
+
+def audit(report: Report) -> list[str]:
+    """Return the table of the audit: each of the kernel's counters beside ours, and the drift."""
+    rows = [("counter", "kernel", "traced", "drift")]
+    rows += [
+        (line.counter, f"{line.kernel:,}", f"{line.traced:,}", f"{line.drift:+,}" if line.drift else "0")
+        for line in report.audit
+    ]
+    head = f"network namespace {report.context.netns} (only tcptrace's own), {report.duration_seconds:.1f} s"
+    return [head, *(f"{name:<14}{kernel:>14}{traced:>14}{drift:>10}" for name, kernel, traced, drift in rows)]

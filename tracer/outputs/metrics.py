@@ -15,6 +15,7 @@ import numpy as np
 
 from tracer import __version__
 from tracer.ingest.source import Program
+from tracer.model.audit import AuditLine
 from tracer.model.histogram import Histogram, classic
 from tracer.model.report import Counts, Report, Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KINDS, RETRANSMIT_KINDS, STATES
@@ -149,6 +150,10 @@ def _build(report: Report) -> Values:
     return [((__version__, report.context.kernel, report.context.bcc), 1.0)]
 
 
+def _audit(number: Callable[[AuditLine], int]) -> Callable[[Report], Values]:
+    return lambda report: [((line.counter,), float(number(line))) for line in report.audit]
+
+
 def _by_program(number: Callable[[Program], float]) -> Callable[[Report], Values]:
     return lambda report: [((program.name,), float(number(program))) for program in report.programs]
 
@@ -212,5 +217,19 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         "connections_untracked_total", "counter", "Connections that found the table full.", (), _known(lambda r: r.untracked)
     ),
     Metric("connections_partial_total", "counter", "Connections older than the tracing.", (), _known(lambda r: r.partial)),
+    Metric(
+        "audit_kernel_total",
+        "counter",
+        "The kernel's own counters (/proc/net/snmp) since the start, of tcptrace's network namespace.",
+        ("counter",),
+        _audit(lambda line: line.kernel),
+    ),
+    Metric(
+        "audit_traced_total",
+        "counter",
+        "The same, as tcptrace counted it; where the two differ for long, events were missed.",
+        ("counter",),
+        _audit(lambda line: line.traced),
+    ),
     Metric("label_overflow_total", "counter", "Records counted as `other`" + OVERFLOW, (), _known(lambda r: r.label_overflow)),
 )

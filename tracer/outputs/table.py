@@ -38,7 +38,9 @@ def footer(report: Report) -> Sequence[Text]:
     style = "bold red" if report.events_lost or report.untracked else "dim"
     lines = [Text.assemble((f"{seen} · ", "dim"), (missed, style))]
     if report.context.missing:
-        lines.append(Text(f"not shown by this kernel: {', '.join(report.context.missing)}", style="yellow", overflow="ellipsis"))
+        lines.append(
+            Text(f"not shown by this kernel: {', '.join(report.context.missing)}", style="yellow", overflow="ellipsis")
+        )
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-UNKNOWN = "–"  # noqa: RUF001 - a dash as wide as a digit
+UNKNOWN = "-"
 
 
 def time_text(seconds: float | None) -> str:

@@ -1,0 +1,64 @@
+"""`tcptrace audit`: our counts beside the kernel's own, and the drift between them."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from tracer.commands import options
+from tracer.commands.session import Stop, open_kernel, stop_on_signals
+from tracer.errors import TcptraceError
+from tracer.kernel.filters import Filters
+from tracer.kernel.programs import Settings
+from tracer.model.report import Report
+from tracer.model.totals import Model
+from tracer.outputs.lines import audit as audit_lines
+from tracer.pipeline import Pipeline, drain
+
+SETTLE_SECONDS = 3.0
+"""How long a drift may last at the end before it is reported: what is under way is counted by one side first."""
+
+LOOK_EVERY_NS = 100_000_000
+
+
+def audit(
+    duration: Annotated[float, typer.Option("--duration", metavar="S", min=0.001, help="How long to count.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    user: options.UserName = None,
+) -> None:
+    """Compare our counts with the kernel's own (/proc/net/snmp) for a while; exit 1 if they drift apart.
+
+    Of this network namespace only, since the kernel keeps its books by namespace.
+    """
+    source = open_kernel(Settings(Filters()), user, LOOK_EVERY_NS)
+    pipeline = Pipeline(source, Model(source.context, start_ns=time.monotonic_ns()))
+    pipeline.pump()
+    with stop_on_signals() as stop:
+        drain(pipeline, stop, duration, lambda _: None)
+        report = settled(pipeline, stop)
+    pipeline.close()
+    print(json.dumps(audit_document(report)) if as_json else "\n".join(audit_lines(report)))
+    stop.leave()
+    if any(line.drift for line in report.audit):
+        raise TcptraceError(
+            "our counts differ from the kernel's", "events were missed; see tcptrace_program_misses_total and events_lost_total"
+        )
+
+
+def settled(pipeline: Pipeline, stop: Stop) -> Report:
+    """Return the first Report without drift, or the last one when there is drift until the time is up."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        report = pipeline.fresh_report()
+        if time.monotonic() >= deadline or stop.is_set() or not any(line.drift for line in report.audit):
+            return report
+        time.sleep(LOOK_EVERY_NS / 1e9)
+
+
+def audit_document(report: Report) -> dict[str, Any]:
+    """Return the contract's JSON document."""
+    counters = {line.counter: {"kernel": line.kernel, "traced": line.traced, "drift": line.drift} for line in report.audit}
+    return {"duration_seconds": report.duration_seconds, "counters": counters}

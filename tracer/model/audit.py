@@ -1,0 +1,78 @@
+"""The audit: what we counted beside what the kernel counted of the same things, and how far apart the two are.
+
+Theory of operation. Four of the kernel's counters (RFC 4022's) follow from state changes and retransmissions:
+
+* ActiveOpens: entries into SYN_SENT, without those that ended before a SYN was sent (no free port).
+* PassiveOpens: LISTEN -> SYN_RECV.
+* EstabResets: ESTABLISHED or CLOSE_WAIT -> CLOSE.
+* RetransSegs: segments of retransmissions that left, SYN-ACKs among them.
+
+Both sides count on, while we look: ours are read between two looks at the kernel's, and drift is the distance to what lies
+between. A connect() under way has been counted by one and not yet by the other for some microseconds; such a drift goes away
+by itself, a real one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.books import Books
+from tracer.model.tcp import CELL
+
+Cells = NDArray[np.uint64]
+
+
+def _cells(*names: str, minus: tuple[str, ...] = ()) -> Callable[[Cells], int]:
+    def total(cells: Cells) -> int:
+        return sum(int(cells[CELL[name]]) for name in names) - sum(int(cells[CELL[name]]) for name in minus)
+
+    return total
+
+
+AUDITED: dict[str, Callable[[Cells], int]] = {
+    "ActiveOpens": _cells("syn_sent", minus=("no_syn",)),
+    "PassiveOpens": _cells("passive_opens"),
+    "EstabResets": _cells("estab_resets"),
+    "RetransSegs": _cells("retrans_segs"),
+}
+
+
+@dataclass(frozen=True)
+class AuditLine:
+    """One counter since the start of the tracing: the kernel's count, ours, and ours minus the kernel's."""
+
+    counter: str
+    kernel: int
+    traced: int
+
+    @property
+    def drift(self) -> int:
+        """How many more we counted than the kernel did; negative where we missed some."""
+        return self.traced - self.kernel
+
+
+class Audit:
+    """Remembers where both sides began, and compares them from there."""
+
+    def __init__(self) -> None:
+        self._start: tuple[Books, dict[str, int]] | None = None
+        self.lines: tuple[AuditLine, ...] = ()
+
+    def add(self, books: Books, cells: Cells) -> None:
+        """Take one look at both sides; the first one is the beginning."""
+        traced = {name: count(cells) for name, count in AUDITED.items()}
+        if self._start is None:
+            self._start = books, traced
+        start, ours = self._start
+        self.lines = tuple(_compare(name, start, books, traced[name] - ours[name]) for name in AUDITED)
+
+
+def _compare(name: str, start: Books, now: Books, traced: int) -> AuditLine:
+    """Return the line with the kernel's count that is nearest to ours among those it may have had at that moment."""
+    least = now.before[name] - start.after[name]
+    most = now.after[name] - start.before[name]
+    return AuditLine(name, min(max(traced, least), most), traced)
