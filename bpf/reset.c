@@ -11,8 +11,6 @@
  *   reset received client 127.0.0.1:40312 <- 127.0.0.1:80
  */
 
-#define TCPHDR_SYN 2
-
 /* Where a segment that arrived wanted to go: its sender is our remote. */
 static __always_inline bool read_segment_tuple(const void *skb, struct tuple *t)
 {
@@ -52,7 +50,7 @@ static __always_inline bool answers_syn(const void *skb)
 	bpf_probe_read_kernel(&flags, 1,
 			      head + READ(u16, skb, sk_buff, transport_header) +
 				      13);
-	return (flags & 0x12) == TCPHDR_SYN;
+	return (flags & (TCPHDR_SYN | TCPHDR_ACK)) == TCPHDR_SYN;
 }
 
 static __always_inline u32 read_device_netns(const void *skb)
@@ -133,6 +131,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	e = reserve(EVENT_RESET, now_ns, &tuple);
 	if (e) {
 		fill_identity(e, conn);
+		e->flags &= ~FLAG_RESET_RECEIVED;
 		submit(e);
 	}
 
@@ -162,6 +161,7 @@ RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 	if (!e)
 		return 0;
 	fill_identity(e, conn);
+	e->flags &= ~FLAG_RESET_SENT;
 	e->from_state = state;
 	e->to_state = state;
 	submit(e);

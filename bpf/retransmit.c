@@ -15,36 +15,41 @@
 /* enum tcp_ca_state in include/uapi/linux/tcp.h */
 #define CA_RECOVERY 3
 #define CA_LOSS 4
-#define TCPHDR_FIN 1
+#define TCPHDR_FIN 0x01
+#define TCPHDR_SYN 0x02
+#define TCPHDR_ACK 0x10
 
 struct segment {
 	u32 sequence;
+	u32 end_sequence;
 	u32 segments; /* one skb can be several */
-	bool only_fin;
+	u8 flags;
 };
 
 static __always_inline void read_segment(const void *skb, struct segment *s)
 {
 	const void *cb = skb + OFFSET(sk_buff, cb);
-	u32 end = READ(u32, cb, tcp_skb_cb, end_seq);
 
 	s->sequence = READ(u32, cb, tcp_skb_cb, seq);
+	s->end_sequence = READ(u32, cb, tcp_skb_cb, end_seq);
 	s->segments = READ(u16, cb, tcp_skb_cb, tcp_gso_segs);
 	s->segments = s->segments ? s->segments : 1;
-	s->only_fin = end - s->sequence == 1 &&
-		      (READ(TCP_FLAGS_TYPE, cb, tcp_skb_cb, tcp_flags) &
-		       TCPHDR_FIN);
+	s->flags = READ(TCP_FLAGS_TYPE, cb, tcp_skb_cb, tcp_flags);
 }
 
-/* In neither recovery nor loss, what is sent again probes the tail. */
-static __always_inline u8 retransmit_kind(const void *sk, u8 state,
+/*
+ * In neither recovery nor loss, what is sent again probes the tail. A SYN-ACK
+ * comes this way only after both sides opened at once.
+ */
+static __always_inline u8 retransmit_kind(const void *sk,
 					  const struct segment *s)
 {
 	u8 ca_state = READ_BITS(sk, inet_connection_sock, icsk_ca_state);
 
-	if (state == STATE_SYN_SENT)
-		return RETRANSMIT_SYN;
-	if (s->only_fin)
+	if (s->flags & TCPHDR_SYN)
+		return s->flags & TCPHDR_ACK ? RETRANSMIT_SYN_ACK :
+					       RETRANSMIT_SYN;
+	if ((s->flags & TCPHDR_FIN) && s->end_sequence - s->sequence == 1)
 		return RETRANSMIT_FIN;
 	if (ca_state == CA_LOSS)
 		return RETRANSMIT_TIMEOUT;
@@ -78,7 +83,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 
 	/* what was sent again */
 	read_segment(skb, &segment);
-	kind = retransmit_kind(sk, state, &segment);
+	kind = retransmit_kind(sk, &segment);
 	if (err >= 0 && read_netns(sk) == OWN_NETNS)
 		count(COUNTER_RETRANS_SEGS, segment.segments);
 
@@ -139,7 +144,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
 	e->retransmit_kind = RETRANSMIT_SYN_ACK;
 	e->sequence = READ(u32, req, tcp_request_sock, snt_isn);
 	e->segments = 1;
-	e->attempt = READ(u8, req, request_sock, num_retrans);
+	e->attempt = READ(u8, req, request_sock, num_retrans) + 1;
 	submit(e);
 	return 0;
 }

@@ -28,8 +28,8 @@ STALE_SECONDS = 5.0
 class Pipeline:
     """Moves readings from a source into a model, and takes Reports from it; safe to call from several threads.
 
-    One lock guards both ends, so that a Report never shows half a reading. It is held for as long as a batch takes (80 ns a
-    record) or a snapshot (copies of a few arrays): a scrape can delay the draining of the ring by no more than that.
+    One lock guards both ends, so that a Report never shows half a reading. It is held for as long as a batch takes (200 ns
+    a record) or a snapshot (copies of a few arrays): a scrape can delay the draining of the ring by no more than that.
     """
 
     def __init__(self, source: Source, model: Model, recorder: Recorder | None = None) -> None:

@@ -19,7 +19,7 @@ SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "s32": 4}
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _BLOCK = re.compile(r"\s*(enum|struct)\s+(\w+)\s*\{([^{}]*)\}\s*;", re.DOTALL)
 _FIELD = re.compile(r"\s*(\w+)\s+(\w+)\s*(?:\[\s*(\d+)\s*\])?\s*")
-_CONSTANT = re.compile(r"\s*(\w+)\s*=\s*(\d+)\s*")
+_CONSTANT = re.compile(r"\s*(\w+)\s*=\s*(0|[1-9]\d*)\s*")  # a leading 0 would mean octal in C
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def parse_layout(text: str) -> Layout:
 
 def _parse_enum(name: str, body: str) -> dict[str, int]:
     constants: dict[str, int] = {}
-    for part in body.rstrip().rstrip(",").split(","):
+    for part in body.rstrip().removesuffix(",").split(","):
         match = _CONSTANT.fullmatch(part)
         if match is None or match[1] in constants:
             raise _refuse(f"enum {name}: {part.strip()}")
@@ -109,7 +109,7 @@ def _parse_fields(body: str) -> tuple[Field, ...]:
     offset = 0
     if not body.rstrip().endswith(";"):
         raise _refuse(body.strip().splitlines()[-1] if body.strip() else "struct event {}")
-    for part in body.rstrip().rstrip(";").split(";"):
+    for part in body.rstrip().removesuffix(";").split(";"):
         match = _FIELD.fullmatch(part)
         if match is None or match[1] not in SIZES or any(f.name == match[2] for f in fields):
             raise _refuse(f"struct event: {part.strip()}")

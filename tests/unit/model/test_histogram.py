@@ -4,8 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tracer.model.histogram import BOUNDS_NS, BUCKETS, CLASSIC_BOUNDS, Durations, Histogram, bucket_index, classic, quantile
 
@@ -83,6 +82,13 @@ def test_rows_merge_into_the_histogram_of_all_their_observations() -> None:
     assert (merged.counts == alone.counts).all()
     assert merged.maxima[0] == 3000
     assert merged.sums[0] == pytest.approx(4e-6)
+
+
+@given(st.lists(TIME_INSIDE, max_size=20), st.lists(TIME_INSIDE, min_size=1, max_size=20))
+def test_what_came_since_an_earlier_state_has_its_own_quantiles(before: list[int], after: list[int]) -> None:
+    later = filled(*before, *after).since(filled(*before))
+    assert later.totals[0] == len(after)
+    assert quantile(later, 1)[0] == pytest.approx(max(after) / 1e9, rel=0.05)
 
 
 def test_merging_no_rows_gives_an_empty_histogram() -> None:

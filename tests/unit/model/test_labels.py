@@ -10,7 +10,9 @@ from tracer.model.labels import SAMPLES_PER_SET, LabelSets
 
 def test_a_server_is_labelled_by_its_local_port_and_a_client_by_the_remote_one() -> None:
     sets = LabelSets()
-    rows = sets.rows(np.concatenate([events("handshake", role="server", port=8080), events("handshake", role="client", port=443)]))
+    rows = sets.rows(
+        np.concatenate([events("handshake", role="server", port=8080), events("handshake", role="client", port=443)])
+    )
     assert {sets.sets[row] for row in rows} == {("server", "8080"), ("client", "443")}
 
 
@@ -50,7 +52,9 @@ def test_processes_namespaces_and_containers_are_told_apart() -> None:
     batch = events("handshake", 3, cgroup=7)
     batch["process"], batch["netns"] = [b"curl", b"wget", b"wget"], [1, 1, 2]
     sets.rows(batch)
-    assert set(sets.sets[1:]) == {("client", "443", process, "web", netns) for process, netns in (("curl", "1"), ("wget", "1"), ("wget", "2"))}
+    assert set(sets.sets[1:]) == {
+        ("client", "443", process, "web", netns) for process, netns in (("curl", "1"), ("wget", "1"), ("wget", "2"))
+    }
 
 
 def test_two_control_groups_of_the_same_name_are_one_series() -> None:
@@ -101,3 +105,13 @@ def test_a_scan_of_all_ports_stays_within_the_limit() -> None:
     sets.rows(batch)
     assert len(sets) == 1 + 5000 // SAMPLES_PER_SET
     assert sets.overflowed == 65_535 - 5000 // SAMPLES_PER_SET
+
+
+def test_a_scan_of_more_peers_than_are_remembered_stays_within_the_limit() -> None:
+    sets = LabelSets(("peer",))
+    batch = events("failure", 70_000)
+    batch["remote_address"][:, 12:] = np.arange(70_000, dtype=">u4").view(np.uint8).reshape(-1, 4)
+    sets.rows(batch)
+    rows = sets.rows(batch)
+    assert np.count_nonzero(rows) == 5000 // SAMPLES_PER_SET
+    assert sets.overflowed == 2 * (70_000 - 5000 // SAMPLES_PER_SET)

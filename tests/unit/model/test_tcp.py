@@ -88,7 +88,9 @@ def test_a_reset_sent_from_a_closing_state_is_an_abort_too() -> None:
 
 @pytest.mark.parametrize(("state", "error"), [("established", errno.ECONNRESET), ("close_wait", errno.EPIPE)])
 @pytest.mark.parametrize("flags", [(), ("reset_received",)])
-def test_a_reset_by_the_peer_is_told_by_its_error_with_or_without_the_flag(state: str, error: int, flags: tuple[str, ...]) -> None:
+def test_a_reset_by_the_peer_is_told_by_its_error_with_or_without_the_flag(
+    state: str, error: int, flags: tuple[str, ...]
+) -> None:
     assert reason_of_close(state, error, *flags) == "reset_received"
 
 

@@ -16,7 +16,7 @@ def row(report: Report, *labels: str) -> int:
     return report.series.labels.index(labels)
 
 
-def only(values: Any) -> int:  # noqa: ANN401 - any column
+def only(values: Any) -> int:
     """The one number that belongs to the one series of a report (beside `other`, which has to be empty)."""
     assert len(values) == 2
     assert values[0] == 0
@@ -142,7 +142,11 @@ def test_records_of_all_kinds_in_one_batch_go_to_their_own_rows() -> None:
 def test_exact_counters_and_what_the_source_knows_are_those_of_the_last_reading() -> None:
     model = Model(CONTEXT, start_ns=0)
     model.add(reading(cells={"events_lost": 1}, sockets={"time_wait": 5}))
-    model.add(reading(cells={"events_lost": 3, "untracked": 2, "partial": 7}, transitions={("close", "syn_sent"): 23}, time_ns=5 * SECOND))
+    model.add(
+        reading(
+            cells={"events_lost": 3, "untracked": 2, "partial": 7}, transitions={("close", "syn_sent"): 23}, time_ns=5 * SECOND
+        )
+    )
     report = model.report()
     assert (report.events_lost, report.untracked, report.partial) == (3, 2, 7)
     assert report.transitions is not None
@@ -181,4 +185,6 @@ def test_the_model_grows_to_many_label_sets_without_mixing_them_up() -> None:
     batch["handshake_ns"] = np.arange(1000, 1500) * 1000
     report = report_of(batch[:3], batch[3:], max_series=1_000_000)
     assert report.series.handshakes[1:].tolist() == [1] * 500
-    assert all(report.series.handshake_times.maxima[i] == int(labels[1]) * 1000 for i, labels in enumerate(report.series.labels) if i)
+    assert all(
+        report.series.handshake_times.maxima[i] == int(labels[1]) * 1000 for i, labels in enumerate(report.series.labels) if i
+    )

@@ -38,7 +38,8 @@ def test_rates_have_three_significant_digits_below_a_thousand(rate: float | None
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (1_234_567, "1.23 MB"), (10**10, "10.0 GB"), (10**13, "10.0 TB")]
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (1_234_567, "1.23 MB"), (10**10, "10.0 GB"), (10**13, "10.0 TB")],
 )
 def test_bytes_have_three_significant_digits_and_the_unit_that_fits(count: int, text: str) -> None:
     assert bytes_text(count) == text
