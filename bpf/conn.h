@@ -3,10 +3,22 @@
  * The connection table: how an entry begins, is found, and moves on.
  */
 
-static __always_inline void name_process(struct conn *conn)
+/* A client is who called connect(), a server who called listen(). */
+static __always_inline void name_process(struct conn *conn, u16 local_port)
 {
-	conn->pid = bpf_get_current_pid_tgid() >> 32;
-	bpf_get_current_comm(conn->process, sizeof(conn->process));
+	u64 key = listener_key(conn->netns, local_port);
+	struct owner *owner;
+
+	if (conn->role == ROLE_SERVER) {
+		owner = listeners.lookup(&key);
+		if (!owner)
+			return;
+		conn->pid = owner->pid;
+		__builtin_memcpy(conn->process, owner->process, 16);
+	} else if (!(conn->flags & FLAG_PARTIAL)) {
+		conn->pid = bpf_get_current_pid_tgid() >> 32;
+		bpf_get_current_comm(conn->process, sizeof(conn->process));
+	}
 }
 
 /* Unique for half a year on one host, and no kernel address. */
@@ -15,8 +27,9 @@ static __always_inline u64 new_id(u64 now_ns)
 	return now_ns << 10 | (bpf_get_smp_processor_id() & 1023);
 }
 
-static __always_inline struct conn *begin(const void *sk, u8 role, u8 flags,
-					  u32 netns, u64 now_ns)
+static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
+					  u8 role, u8 flags, u32 netns,
+					  u64 now_ns)
 {
 	u64 key = (u64)sk;
 	struct conn fresh = {
@@ -29,9 +42,7 @@ static __always_inline struct conn *begin(const void *sk, u8 role, u8 flags,
 		.cgroup = read_cgroup(sk),
 	};
 
-	/* only a client's first step runs in the caller's context */
-	if (role == ROLE_CLIENT && !(flags & FLAG_PARTIAL))
-		name_process(&fresh);
+	name_process(&fresh, t->local_port);
 	if (conns.update(&key, &fresh)) {
 		count(COUNTER_UNTRACKED, 1);
 		return NULL;
@@ -41,11 +52,13 @@ static __always_inline struct conn *begin(const void *sk, u8 role, u8 flags,
 
 /*
  * Of a connection that is older than the tracer nothing tells who opened it;
- * the service has the lower port, but for the rarest of services.
+ * but whoever has a listener on its port is the server.
  */
-static __always_inline u8 guess_role(const struct tuple *t)
+static __always_inline u8 guess_role(const struct tuple *t, u32 netns)
 {
-	return t->local_port < t->remote_port ? ROLE_SERVER : ROLE_CLIENT;
+	u64 key = listener_key(netns, t->local_port);
+
+	return listeners.lookup(&key) ? ROLE_SERVER : ROLE_CLIENT;
 }
 
 /*
@@ -70,13 +83,13 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 	if (conn && conn->aborted_from)
 		count(COUNTER_EVENTS_LOST, 1);
 	netns = read_netns(sk);
-	role = role ? role : guess_role(t);
+	role = role ? role : guess_role(t, netns);
 	if (!wanted(sk, t, role, netns))
 		return NULL;
 	count(cell, 1);
 	if (flags)
 		count(COUNTER_PARTIAL, 1);
-	return begin(sk, role, flags, netns, now_ns);
+	return begin(sk, t, role, flags, netns, now_ns);
 }
 
 static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)

@@ -20,29 +20,18 @@
 #endif
 
 #ifdef FILTER_PID
-/* Ports on which the process listens: an accepted socket has no owner yet. */
-BPF_HASH(listeners, u64, u8, 1024);
-
+/* Its connect() runs in its context; what it accepts came to its listener. */
 static __always_inline bool pid_wanted(u32 netns, u8 role, u16 local_port)
 {
-	u64 port = (u64)netns << 16 | local_port;
+	u64 key = listener_key(netns, local_port);
+	struct owner *owner = listeners.lookup(&key);
 
 	if (bpf_get_current_pid_tgid() >> 32 == FILTER_PID)
 		return true;
-	return role == ROLE_SERVER && listeners.lookup(&port);
-}
-
-static __always_inline void note_listener(u32 netns, u16 local_port)
-{
-	u64 port = (u64)netns << 16 | local_port;
-	u8 yes = 1;
-
-	if (bpf_get_current_pid_tgid() >> 32 == FILTER_PID)
-		listeners.update(&port, &yes);
+	return role == ROLE_SERVER && owner && owner->pid == FILTER_PID;
 }
 #else
 #define pid_wanted(netns, role, local_port) true
-#define note_listener(netns, local_port)
 #endif
 
 #ifdef FILTER_CGROUP

@@ -33,6 +33,21 @@ struct conn {
 	char process[16];
 };
 
+/* Who listens on a port: for the owner and the role of what is accepted. */
+struct owner {
+	u32 pid;
+	u32 sockets;
+	char process[16];
+};
+
+/* An end that a reset of ours may still explain, see reset.c. */
+struct ended {
+	u64 sk;
+	struct conn conn;
+	u8 from;
+	u8 reserved[7];
+};
+
 struct cells {
 	u64 cell[COUNTER_CELLS];
 };
@@ -40,6 +55,8 @@ struct cells {
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
+BPF_F_TABLE("hash", u64, struct owner, listeners, MAX_LISTENERS, CONNS_FLAGS);
+BPF_PERCPU_ARRAY(last_ended, struct ended, 1);
 
 /*
  * Atomic, although each CPU has its row: a softirq can interrupt a program

@@ -83,11 +83,12 @@ static __always_inline void stray_reset(const void *sk, const void *skb,
 		if (!read_segment_tuple(skb, &tuple))
 			return;
 		netns = sk ? read_netns(sk) : read_device_netns(skb);
-		role = answers_syn(skb) ? ROLE_SERVER : guess_role(&tuple);
+		role = answers_syn(skb) ? ROLE_SERVER :
+					  guess_role(&tuple, netns);
 	} else if (sk) {
 		read_tuple(sk, &tuple);
 		netns = read_netns(sk);
-		role = guess_role(&tuple);
+		role = guess_role(&tuple, netns);
 	} else {
 		return;
 	}
@@ -104,6 +105,36 @@ static __always_inline void stray_reset(const void *sk, const void *skb,
 	submit(e);
 }
 
+/*
+ * Data came after close(): the connection's end was told as reset by the
+ * peer, and this record, the only one of a reset with a state left for CLOSE,
+ * lets the reader know better.
+ */
+static __always_inline bool late_reset(const void *sk, u32 reason, u64 now_ns)
+{
+	u32 zero = 0;
+	struct ended *ended = last_ended.lookup(&zero);
+	struct tuple tuple = {};
+	struct event *e;
+
+	if (!ended || !sk || ended->sk != (u64)sk)
+		return false;
+	ended->sk = 0;
+	count(COUNTER_RESETS_SENT, 1);
+	count(COUNTER_RESETS_RECEIVED, -1);
+	read_tuple(sk, &tuple);
+	e = reserve(EVENT_RESET, now_ns, &tuple);
+	if (!e)
+		return true;
+	fill_identity(e, &ended->conn);
+	e->flags &= ~FLAG_RESET_RECEIVED;
+	e->from_state = ended->from;
+	e->to_state = STATE_CLOSE;
+	fill_reason(e, reason);
+	submit(e);
+	return true;
+}
+
 RAW_TRACEPOINT_PROBE(tcp_send_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -118,7 +149,8 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	if (sk)
 		conn = conns.lookup(&key);
 	if (!conn) {
-		stray_reset(sk, skb, reason, now_ns);
+		if (!late_reset(sk, reason, now_ns))
+			stray_reset(sk, skb, reason, now_ns);
 		return 0;
 	}
 	conn->flags |= FLAG_RESET_SENT;

@@ -114,6 +114,11 @@ static __always_inline u32 read_netns(const void *sk)
 	return READ(u32, net, net, ns__inum);
 }
 
+static __always_inline u64 listener_key(u32 netns, u16 port)
+{
+	return (u64)netns << 16 | port;
+}
+
 static __always_inline u64 read_cgroup(const void *sk)
 {
 	const void *cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);

@@ -129,6 +129,24 @@ static __always_inline bool aborts(const void *sk, const struct conn *conn,
 	       !has_flag(sk, SOCK_DEAD) && !has_flag(sk, SOCK_DONE);
 }
 
+/*
+ * Data that arrive after close() are answered with a reset, for which the
+ * kernel first resets its own socket as if one had been received. The reset
+ * follows on this CPU at once: tcp_send_reset finds here whose it is.
+ */
+static __always_inline void remember_end(const void *sk,
+					 const struct conn *conn, u8 from)
+{
+	u32 zero = 0;
+	struct ended *ended = last_ended.lookup(&zero);
+
+	if (!ended || (from != STATE_FIN_WAIT1 && from != STATE_FIN_WAIT2))
+		return;
+	ended->sk = (u64)sk;
+	ended->from = from;
+	__builtin_memcpy(&ended->conn, conn, sizeof(ended->conn));
+}
+
 static __always_inline void closed(const void *sk, struct conn *conn,
 				   const struct tuple *t, u8 from, u64 now_ns)
 {
@@ -139,6 +157,8 @@ static __always_inline void closed(const void *sk, struct conn *conn,
 		return;
 	}
 	emit_end(sk, conn, t, from, now_ns);
+	if (conn->flags & FLAG_RESET_RECEIVED)
+		remember_end(sk, conn, from);
 	conns.delete(&key);
 }
 
@@ -148,13 +168,32 @@ static __always_inline bool is_listener(u8 from, u8 to)
 	       (from == STATE_LISTEN && to == STATE_CLOSE);
 }
 
+/* listen() is called by the owner; several sockets can share a port. */
+static __always_inline void note_listener(u32 netns, u16 local_port, u8 to)
+{
+	u64 key = listener_key(netns, local_port);
+	struct owner *owner = listeners.lookup(&key);
+	struct owner fresh = { .sockets = 1 };
+
+	if (to == STATE_LISTEN && owner) {
+		__sync_fetch_and_add(&owner->sockets, 1);
+	} else if (to == STATE_LISTEN) {
+		fresh.pid = bpf_get_current_pid_tgid() >> 32;
+		bpf_get_current_comm(fresh.process, sizeof(fresh.process));
+		listeners.update(&key, &fresh);
+	} else if (owner && owner->sockets > 1) {
+		__sync_fetch_and_add(&owner->sockets, -1);
+	} else if (owner) {
+		listeners.delete(&key);
+	}
+}
+
 static __always_inline void listener(const void *sk, const struct tuple *t,
 				     u8 from, u8 to)
 {
 	u32 netns = read_netns(sk);
 
-	if (to == STATE_LISTEN)
-		note_listener(netns, t->local_port);
+	note_listener(netns, t->local_port, to);
 	if (wanted(sk, t, ROLE_SERVER, netns))
 		count(transition_cell(from, to), 1);
 }

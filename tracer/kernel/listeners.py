@@ -1,21 +1,80 @@
-"""On which TCP ports a process listens, from /proc: what the pid filter needs to know of servers older than the tracer."""
+"""Who listens on which TCP port, from /proc: what the programs cannot have seen, because it was so before they started."""
 
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass
 
 LISTEN = "0A"
 
+SEARCH_SECONDS = 0.2
+"""How long owners are looked for; a machine with very many open files gets its ports without names."""
 
-def listening_ports(pid: int) -> set[tuple[int, int]]:
-    """Return (network namespace inode, port) of the process's listening sockets; empty when it has gone."""
-    inodes = _socket_inodes(pid)
-    try:
-        netns = os.stat(f"/proc/{pid}/ns/net").st_ino
-    except OSError:
-        return set()
-    listeners = _listeners(f"/proc/{pid}/net/tcp") + _listeners(f"/proc/{pid}/net/tcp6")
-    return {(netns, port) for port, inode in listeners if inode in inodes}
+
+@dataclass(frozen=True)
+class Listener:
+    """A port with listening sockets: network namespace (inode), how many sockets, and one owner; pid 0 if not found."""
+
+    netns: int
+    port: int
+    sockets: int
+    pid: int
+    process: str
+
+
+def find_listeners(preferred_pid: int | None = None) -> list[Listener]:
+    """Return all listening ports of all network namespaces that a process lives in, each with its owner.
+
+    preferred_pid: the owner to name where several processes share a socket (a server and its workers).
+    """
+    sockets = _listening_sockets()
+    owners = _owners(set(sockets), preferred_pid)
+    ports: dict[tuple[int, int], list[str]] = {}
+    for inode, place in sockets.items():
+        ports.setdefault(place, []).append(inode)
+    return [_listener(place, [owners.get(inode, 0) for inode in inodes], preferred_pid) for place, inodes in ports.items()]
+
+
+def _listener(place: tuple[int, int], pids: list[int], preferred_pid: int | None) -> Listener:
+    pid = preferred_pid if preferred_pid in pids else max(pids)
+    return Listener(*place, len(pids), pid or 0, _process_name(pid or 0))
+
+
+def _listening_sockets() -> dict[str, tuple[int, int]]:
+    """Return (network namespace, port) by inode; each namespace is read through one process that lives in it."""
+    sockets = {}
+    for netns, pid in _namespaces().items():
+        for port, inode in _rows(f"/proc/{pid}/net/tcp") + _rows(f"/proc/{pid}/net/tcp6"):
+            sockets[inode] = (netns, port)
+    return sockets
+
+
+def _namespaces() -> dict[int, int]:
+    found = {}
+    for pid in _pids():
+        try:
+            found.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, pid)
+        except OSError:
+            continue  # ended in the meantime, or a kernel thread on its way out
+    return found
+
+
+def _owners(inodes: set[str], preferred_pid: int | None) -> dict[str, int]:
+    """Return a pid by inode, as far as the time allows; the preferred process is looked at first."""
+    owners: dict[str, int] = {}
+    deadline = time.monotonic() + SEARCH_SECONDS
+    first = [] if preferred_pid is None else [preferred_pid]
+    for pid in first + _pids():
+        for inode in _socket_inodes(pid) & inodes:
+            owners.setdefault(inode, pid)
+        if len(owners) == len(inodes) or time.monotonic() > deadline:
+            break
+    return owners
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def _socket_inodes(pid: int) -> set[str]:
@@ -34,7 +93,7 @@ def _socket_inodes(pid: int) -> set[str]:
     return inodes
 
 
-def _listeners(path: str) -> list[tuple[int, str]]:
+def _rows(path: str) -> list[tuple[int, str]]:
     """Return (port, inode) of the lines of /proc/net/tcp in state LISTEN; a kernel without IPv6 has no tcp6."""
     try:
         with open(path, encoding="ascii") as file:
@@ -42,3 +101,11 @@ def _listeners(path: str) -> list[tuple[int, str]]:
     except OSError:
         return []
     return [(int(row[1].rsplit(":", 1)[1], 16), row[9]) for row in rows if row[3] == LISTEN]
+
+
+def _process_name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""

@@ -22,9 +22,9 @@ from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
-from tracer.kernel.listeners import listening_ports
+from tracer.kernel.listeners import find_listeners
 from tracer.kernel.privileges import missing_right
-from tracer.kernel.programs import ProgramText, Settings, program_text, ring_bytes
+from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes
 from tracer.kernel.sources import shipped
 
 # bcc says what it thinks of code that is its own
@@ -61,8 +61,7 @@ def load(settings: Settings) -> Loaded:
     cpus = possible_cpus()
     program = program_text(btf, settings, own_netns, cpus)
     bpf = compile_program(bcc, program)
-    if settings.filters.pid is not None:
-        seed_listeners(bpf, settings.filters.pid)
+    seed_listeners(bpf, settings.filters.pid)
     functions = {name: bpf.load_func(f"raw_tracepoint__{name}", bcc.BPF.RAW_TRACEPOINT).fd for name in program.tracepoints}
     return Loaded(
         ring=bpf["events"].map_fd,
@@ -132,11 +131,13 @@ def possible_cpus() -> int:
         return int(file.read().strip().replace("-", ",").split(",")[-1]) + 1
 
 
-def seed_listeners(bpf: Any, pid: int) -> None:
-    """Tell the programs on which ports the process listens already; its new listeners they see themselves."""
+def seed_listeners(bpf: Any, preferred_pid: int | None) -> None:
+    """Tell the programs who listened already; what began to listen since they were attached they have seen themselves."""
     table = bpf["listeners"]
-    for netns, port in listening_ports(pid):
-        table[table.Key(netns << 16 | port)] = table.Leaf(1)
+    for listener in find_listeners(preferred_pid)[:MAX_LISTENERS]:
+        key = table.Key(listener.netns << 16 | listener.port)
+        if key not in table:
+            table[key] = table.Leaf(listener.pid, listener.sockets, listener.process.encode()[:15])
 
 
 @contextlib.contextmanager

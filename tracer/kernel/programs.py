@@ -16,6 +16,8 @@ from tracer.kernel.sources import read_source
 
 HEADERS = ("event.h", "maps.h", "sock.h", "filter.h", "conn.h", "emit.h")
 PAGE_BYTES = 4096
+MAX_LISTENERS = 16_384
+"""Ports with listeners, over all namespaces, whose owners are known."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def _setting_macros(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> 
         "RING_PAGES": ring_bytes(settings, cpus) // PAGE_BYTES,
         "MAX_CONNECTIONS": settings.max_connections,
         "CONNS_FLAGS": int(on_demand),
+        "MAX_LISTENERS": MAX_LISTENERS,
         "CPUS": cpus,
         "OWN_NETNS": f"{own_netns}u",
         "EMIT_STATES": int(settings.states),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context, Reading
+from tracer.model.aborts import settle
 from tracer.model.audit import Audit
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
@@ -114,7 +115,7 @@ class Model:
         if reading.books:
             self._audit.add(reading.books, reading.cells)
         if len(reading.events):
-            self._add_events(reading.events)
+            self._add_events(settle(reading.events))
 
     def _add_events(self, events: Events) -> None:
         kinds = np.ascontiguousarray(events["kind"])
