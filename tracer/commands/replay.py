@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
+from tracer.commands.printing import FORMATS, Output, Printer, check_format, print_events, say_what_was_lost
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
 from tracer.commands.session import View, stop_on_signals
 from tracer.errors import TcptraceError
@@ -31,12 +32,18 @@ def replay(
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
     ] = None,
+    events: Annotated[
+        str | None, typer.Option(metavar="|".join(FORMATS), help="Print its events instead, as 'tcptrace events' does.")
+    ] = None,
     as_json: options.Json = False,
     view: options.View = None,
     label: options.Labels = None,
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
 ) -> None:
     """Show a recording: live table, summary and metrics as if it were happening; needs no rights."""
+    if events is not None:
+        print_recorded(file, events)
+        return
     listener = http.bind(listen) if listen else None
     source = open_recording(file)
     model = Model(source.context, labels=label or (), max_series=max_series, reset_reasons=source.context.reset_reasons)
@@ -56,6 +63,20 @@ def replay(
             server.close()
         pipeline.close()
         print_summary(pipeline.report(), as_json=as_json)
+    stop.leave()
+
+
+def print_recorded(path: Path, format_name: str) -> None:
+    """Print the events of a recording, all at once; containers are not known, as their ids are those of another machine."""
+    form = check_format("--events", format_name)
+    source = open_recording(path)
+    try:
+        with stop_on_signals() as stop:
+            output = Output(stop)
+            last = print_events(source, Printer(output, form, source.context), output, stop, every=0)
+    finally:
+        source.close()
+    say_what_was_lost(last)
     stop.leave()
 
 

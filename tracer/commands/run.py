@@ -11,7 +11,9 @@ import typer
 
 from tracer.commands import options
 from tracer.commands.session import View, open_kernel, stop_on_signals
+from tracer.ingest.cgroups import CgroupNames
 from tracer.kernel.programs import Settings
+from tracer.model.labels import optional_names
 from tracer.model.report import Report, document
 from tracer.model.totals import Model
 from tracer.outputs import http
@@ -40,19 +42,21 @@ def run(
     """Trace this machine's TCP connections; serve Prometheus metrics and a live table until Ctrl-C."""
     start = time.monotonic()
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns))
+    names = optional_names(label or ())
     listener = http.bind(listen)
     source = open_kernel(settings, user)
     model = Model(
         source.context,
-        labels=label or (),
+        labels=names,
         max_series=max_series,
+        container=CgroupNames(),
         start_ns=time.monotonic_ns(),
         reset_reasons=source.context.reset_reasons,
     )
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy)
-    announce(server.address, time.monotonic() - start, source.context.missing)
     with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
+        announce(server.address, time.monotonic() - start, source.context.missing)
         drain(pipeline, stop, duration, shown.show)
     report = pipeline.report()
     server.close()

@@ -44,7 +44,7 @@ class Recorder:
             {
                 "layout": LAYOUT.identity,
                 "record_size": LAYOUT.size,
-                "context": {**asdict(context), "reset_reasons": dict(context.reset_reasons)},
+                "context": {**vars(context), "reset_reasons": dict(context.reset_reasons)},
             }
         ).encode()
         self._file = file
@@ -62,7 +62,7 @@ class Recorder:
         ).encode()
         if len(reading.events):
             self._frame(b"EVNT", reading.time_ns, reading.events.tobytes())
-        if note != self._note:
+        if note != self._note or reading.books:  # books belong to their reading, also when nothing has changed in them
             self._frame(b"NOTE", reading.time_ns, note)
             self._note = note
         self._frame(b"CELL", reading.time_ns, reading.cells.astype("<u8").tobytes())
@@ -128,7 +128,7 @@ class RecordedSource:
             context["reset_reasons"] = {int(k): str(v) for k, v in context["reset_reasons"].items()}
             context["missing"] = tuple(context["missing"])
             result = Context(**context)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._damaged("its header cannot be read") from error
         if layout != LAYOUT.identity:
             raise TcptraceError(
@@ -154,7 +154,7 @@ class RecordedSource:
             payload = unpacker.decompress(packed, MAX_FRAME)
         except zlib.error as error:
             raise self._damaged("a frame cannot be unpacked") from error
-        if not unpacker.eof:
+        if not unpacker.eof or unpacker.unused_data:
             raise self._damaged("a frame is not whole")
         return tag, time_ns, payload
 
@@ -175,7 +175,7 @@ class RecordedSource:
             self._programs = tuple(Program(**p) for p in note["programs"])
             self._sockets = MappingProxyType({str(k): int(v) for k, v in note["sockets"].items()})
             self._books = Books(**note["books"]) if note["books"] else None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise self._damaged("a note cannot be read") from error
 
     def _damaged(self, how: str) -> TcptraceError:

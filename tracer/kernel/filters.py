@@ -37,6 +37,8 @@ class Filters:
             raise UsageError(f"--pid {self.pid}: there is no such process", "look it up with pgrep")
         if self.cgroup is not None and not os.path.isdir(self.cgroup):
             raise UsageError(f"--cgroup {self.cgroup}: no such directory", "give a path under /sys/fs/cgroup")
+        if self.cgroup is not None:
+            _cgroup(self.cgroup)
 
 
 def filter_macros(filters: Filters, own_netns: int) -> str:

@@ -51,7 +51,7 @@ def _listening_sockets() -> dict[str, tuple[int, int]]:
 
 
 def _namespaces() -> dict[int, int]:
-    found = {}
+    found: dict[int, int] = {}
     for pid in _pids():
         try:
             found.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, pid)

@@ -46,7 +46,8 @@ def effective_capabilities(task: str = "self") -> int:
 def unprivileged_user(name: str | None) -> User:
     """Return the named user, else whoever called sudo, else nobody; never root.
 
-    Raises TcptraceError when there is no such user, or it is root.
+    Who is not root (but has capabilities, as under systemd) stays who they are, as nothing else is possible.
+    Raises TcptraceError when there is no such user, it is root, or it cannot be become.
     """
     try:
         sudo_uid = int(os.environ.get("SUDO_UID", "0"))
@@ -55,7 +56,11 @@ def unprivileged_user(name: str | None) -> User:
         raise TcptraceError(f"there is no user {name or 'nobody'} on this machine", "name another one with --user") from error
     if entry.pw_uid == 0:
         raise TcptraceError(f"--user {name} is root, and tcptrace does not serve as root", "name an unprivileged user, or none")
-    return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    if os.geteuid() == 0:
+        return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    if name and entry.pw_uid != os.geteuid():
+        raise TcptraceError(f"cannot become {name}: only root can change users", "leave --user away, or start as root")
+    return User(_user_name(os.geteuid()), os.geteuid(), os.getegid())
 
 
 def drop_privileges(user: User) -> None:

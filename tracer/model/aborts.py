@@ -31,4 +31,5 @@ def settle(events: Events) -> Events:
     events["flags"][ends] = events["flags"][ends] & ~np.uint8(FLAG["reset_received"]) | cause["flags"]
     events["reset_reason"][ends] = cause["reset_reason"]
     never_sent = mine & (events["kind"] == KIND["reset"]) & (events["flags"] & FLAG["reset_received"] != 0)
-    return events[~never_sent]
+    kept: Events = events[~never_sent]
+    return kept

@@ -14,7 +14,7 @@ from ipaddress import IPv6Address
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.errors import TcptraceError
+from tracer.errors import UsageError
 from tracer.ingest.decode import Events
 from tracer.model.histogram import CLASSIC_BOUNDS
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE, ROLES
@@ -38,6 +38,13 @@ MAX_KEYS = 1 << 16
 Keys = NDArray[np.uint64]
 
 
+def optional_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that --label may add, as far as they are named, in their fixed order; raises UsageError for others."""
+    if unknown := [name for name in names if name not in OPTIONAL]:
+        raise UsageError(f"there is no label {unknown[0]}", f"choose from {', '.join(OPTIONAL)}")
+    return tuple(name for name in OPTIONAL if name in names)
+
+
 class LabelSets:
     """Label sets in use, numbered from 1; number 0 is `other`.
 
@@ -45,9 +52,7 @@ class LabelSets:
     """
 
     def __init__(self, names: Sequence[str] = (), max_series: int = 5000, container: Callable[[int], str] = str) -> None:
-        if unknown := [name for name in names if name not in OPTIONAL]:
-            raise TcptraceError(f"there is no label {unknown[0]}", f"choose from {', '.join(OPTIONAL)}")
-        self.names = BASE + tuple(name for name in OPTIONAL if name in names)
+        self.names = BASE + optional_names(names)
         self.sets: list[tuple[str, ...]] = [(OTHER,) * len(self.names)]
         self.overflowed = 0
         self._limit = max(1, max_series // SAMPLES_PER_SET)

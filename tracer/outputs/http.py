@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
-from tracer.errors import TcptraceError
+from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
 from tracer.outputs import page, prometheus
 
@@ -67,7 +67,7 @@ def _parse(listen: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     plain = host[1:-1] if bracketed else host
     if not colon or not plain or (":" in plain) != bracketed or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise TcptraceError(f"cannot listen on {listen!r}: not HOST:PORT", _DEFAULT_HINT)
+        raise UsageError(f"cannot listen on {listen!r}: not HOST:PORT", _DEFAULT_HINT)
     return plain, int(port)
 
 

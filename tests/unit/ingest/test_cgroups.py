@@ -1,0 +1,152 @@
+"""Names of cgroups, from a tree of directories like that of /sys/fs/cgroup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tracer.ingest import cgroups
+from tracer.ingest.cgroups import CgroupNames, cgroup2_mount, cgroup_name, cgroup_names
+
+ID = "0123456789abcdef" * 4
+OTHER = "f" * 64
+POD = "pod7d3f2b1c_0000_1111_2222_333344445555"
+
+
+class Clock:
+    """Time that passes when the test says so. looks: how often it was asked, which every walk does."""
+
+    now = 0.0
+    looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return self.now
+
+
+def make(root: Path, path: str) -> int:
+    directory = root / path
+    directory.mkdir(parents=True)
+    return directory.stat().st_ino
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (f"/system.slice/docker-{ID}.scope", "0123456789ab"),
+        (f"/docker/{ID}", "0123456789ab"),
+        (f"/kubepods.slice/kubepods-burstable.slice/{POD}.slice/cri-containerd-{ID}.scope", "0123456789ab"),
+        (f"/kubepods/besteffort/{POD}/{ID}", "0123456789ab"),
+        (f"/kubepods.slice/{POD}.slice/crio-{ID}.scope/container", "0123456789ab"),
+        (f"/machine.slice/libpod-{ID}.scope/container", "0123456789ab"),
+        (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope", "0123456789ab"),
+        (f"/system.slice/docker-{OTHER}.scope/docker/{ID}", "0123456789ab"),
+        (f"/system.slice/docker-{ID}.scope/system.slice/nginx.service", "0123456789ab"),
+        ("/lxc.payload.web1/system.slice/nginx.service", "web1"),
+        ("/system.slice/nginx.service", "nginx.service"),
+        ("/system.slice/nginx.service/workers", "nginx.service"),
+        ("/user.slice/user-1000.slice/session-2.scope", "session-2.scope"),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/app.scope", "app.scope"),
+        ("/system.slice", ""),
+        (f"/odd/{ID}0", ""),
+        ("/", ""),
+        ("", ""),
+        ("/.service", ""),
+        ("/a\udcffb.service", "a\N{REPLACEMENT CHARACTER}b.service"),
+    ],
+)
+def test_a_path_has_the_name_of_its_innermost_container_or_else_unit(path: str, name: str) -> None:
+    assert cgroup_name(path) == name
+
+
+def test_ids_are_the_inodes_of_directories(tmp_path: Path) -> None:
+    nginx = make(tmp_path, "system.slice/nginx.service")
+    docker = make(tmp_path, f"system.slice/docker-{ID}.scope")
+    names = CgroupNames(tmp_path)
+    assert (names(nginx), names(docker)) == ("nginx.service", "0123456789ab")
+
+
+def test_the_root_and_slices_have_no_name(tmp_path: Path) -> None:
+    nginx = make(tmp_path, "system.slice/nginx.service")
+    found = dict(cgroup_names(tmp_path))
+    assert found == {tmp_path.stat().st_ino: "", (tmp_path / "system.slice").stat().st_ino: "", nginx: "nginx.service"}
+
+
+def test_files_and_links_are_not_cgroups(tmp_path: Path) -> None:
+    make(tmp_path, "a.service")
+    (tmp_path / "cgroup.procs").touch()
+    (tmp_path / "a.service" / "loop.service").symlink_to(tmp_path)
+    assert sorted(dict(cgroup_names(tmp_path)).values()) == ["", "a.service"]
+
+
+def test_a_cgroup_that_came_later_is_found_when_it_is_asked_for(tmp_path: Path) -> None:
+    names = CgroupNames(tmp_path, Clock())
+    assert names(make(tmp_path, "a.service")) == "a.service"
+    assert names(make(tmp_path, "b.service")) == "b.service"
+
+
+def test_a_cgroup_that_is_gone_keeps_its_name(tmp_path: Path) -> None:
+    clock = Clock()
+    names = CgroupNames(tmp_path, clock)
+    gone = make(tmp_path, "a.service")
+    assert names(gone) == "a.service"
+    (tmp_path / "a.service").rename(tmp_path / "b.scope")
+    names(2**60)
+    (tmp_path / "b.scope").rmdir()
+    names(2**60 + 1)
+    assert names(gone) == "b.scope"
+
+
+def test_an_id_that_is_nowhere_costs_one_walk(tmp_path: Path) -> None:
+    clock = Clock()
+    names = CgroupNames(tmp_path, clock)
+    names(2**60)
+    looks = clock.looks
+    assert [names(2**60) for _ in range(23)] == [""] * 23
+    assert clock.looks == looks
+
+
+def test_after_a_long_walk_the_next_one_has_to_wait(tmp_path: Path) -> None:
+    class Slow(Clock):
+        def __call__(self) -> float:
+            self.now += 1
+            return self.now
+
+    clock = Slow()
+    names = CgroupNames(tmp_path, clock)
+    names(2**60)
+    late = make(tmp_path, "late.service")
+    assert names(late) == ""
+    clock.now += 1 / cgroups.SHARE
+    assert names(late) == "late.service"
+
+
+def test_no_more_than_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "LIMIT", 5)
+    names = CgroupNames(tmp_path, Clock())
+    for number in range(23):
+        names(2**60 + number)
+    assert len(names._names) <= 6
+
+
+def test_a_directory_that_is_not_there_has_no_names(tmp_path: Path) -> None:
+    assert CgroupNames(tmp_path / "missing")(23) == ""
+
+
+def test_the_mount_of_version_2_is_found_in_both_layouts() -> None:
+    one, two = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0", "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0"
+    assert cgroup2_mount(f"tmpfs /sys/fs/cgroup tmpfs rw 0 0\n{one}\n{two}\n") == Path("/sys/fs/cgroup/unified")
+    assert cgroup2_mount("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n") == Path("/sys/fs/cgroup")
+    assert cgroup2_mount(r"none /mnt/c\040g cgroup2 rw 0 0") == Path("/mnt/c g")
+    assert cgroup2_mount("cgroup2 /mnt tmpfs rw 0 0\n\n") is None
+
+
+def test_the_name_of_our_own_cgroup_is_that_of_its_path() -> None:
+    root = cgroup2_mount(cgroups.MOUNTS.read_text(encoding="utf-8"))
+    lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    path = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if root is None or path is None or not (root / path[1:]).is_dir():
+        assert CgroupNames()(2**60) == ""
+    else:
+        assert CgroupNames()((root / path[1:]).stat().st_ino) == cgroup_name(path)

@@ -1,0 +1,130 @@
+"""The text that bcc compiles, without compiling it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tracer.errors import TcptraceError
+from tracer.kernel.btf import Btf, Member
+from tracer.kernel.fields import FIELDS
+from tracer.kernel.filters import Filters
+from tracer.kernel.layout import parse_layout
+from tracer.kernel.programs import TRACEPOINTS, Settings, program_text, ring_bytes
+from tracer.kernel.sources import read_source
+
+SETTINGS = Settings(Filters())
+NETNS = 4026531833
+
+
+class SomeKernel(Btf):
+    """A kernel whose types are chosen: everything is there, in its newest form, except for what is named as lacking."""
+
+    def __init__(self, *lacking: str, old: bool = False) -> None:
+        self._lacking = set(lacking)
+        self._old = old
+
+    def member(self, type_name: str, path: str) -> Member | None:
+        return None if f"{type_name}.{path}" in self._lacking else Member(16, 4)
+
+    def tracepoint_arguments(self, name: str) -> int | None:
+        return None if name in self._lacking else 2 if self._old else 3
+
+    def has_function(self, name: str) -> bool:
+        return not self._old and name not in self._lacking
+
+
+def definitions(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^#define (\w+) (\S+)$", text, flags=re.MULTILINE))
+
+
+def test_a_kernel_that_has_everything_gets_every_program_and_misses_nothing() -> None:
+    program = program_text(SomeKernel(), SETTINGS, NETNS, 4)
+    assert program.tracepoints == tuple(point.name for point in TRACEPOINTS)
+    assert program.missing == ()
+
+
+def test_a_missing_optional_column_is_named() -> None:
+    program = program_text(SomeKernel("tcp_sock.rtt_min.s.v"), SETTINGS, NETNS, 4)
+    assert program.missing == ("the minimum round-trip time",)
+    assert definitions(program.text)["OFFSET_tcp_sock__rtt_min__s__v"] == "-1"
+
+
+def test_a_missing_tracepoint_is_named_and_not_attached() -> None:
+    program = program_text(SomeKernel("tcp_send_reset"), SETTINGS, NETNS, 4)
+    assert program.missing == ("resets sent",)
+    assert "tcp_send_reset" not in program.tracepoints
+    assert definitions(program.text)["HAVE_tcp_send_reset"] == "0"
+
+
+def test_a_kernel_without_the_one_tracepoint_that_matters_is_refused() -> None:
+    with pytest.raises(TcptraceError, match="no tracepoint sock:inet_sock_set_state"):
+        program_text(SomeKernel("inet_sock_set_state"), SETTINGS, NETNS, 4)
+
+
+@pytest.mark.parametrize(("old", "has"), [(True, "0"), (False, "1")])
+def test_an_argument_that_only_newer_kernels_pass_is_switched_by_what_the_kernel_says(old: bool, has: str) -> None:
+    macros = definitions(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4).text)
+    assert macros["HAVE_tcp_send_reset_reason"] == has
+    assert macros["HAVE_tcp_retransmit_skb_err"] == has
+    assert macros["HAVE_tcp_send_reset"] == "1"
+
+
+def test_an_argument_of_a_missing_tracepoint_is_missing_too() -> None:
+    assert definitions(program_text(SomeKernel("tcp_send_reset"), SETTINGS, NETNS, 4).text)["HAVE_tcp_send_reset_reason"] == "0"
+
+
+@pytest.mark.parametrize(("old", "flags"), [(True, "0"), (False, "1")])
+def test_table_entries_are_allocated_on_demand_only_where_that_is_safe(old: bool, flags: str) -> None:
+    assert definitions(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4).text)["CONNS_FLAGS"] == flags
+
+
+def test_settings_reach_the_program() -> None:
+    settings = Settings(Filters(ports=(443,)), ring_bytes=1 << 20, max_connections=23, states=True)
+    text = program_text(SomeKernel(), settings, NETNS, 6).text
+    macros = definitions(text)
+    wanted = {"RING_PAGES": "256", "MAX_CONNECTIONS": "23", "EMIT_STATES": "1", "CPUS": "6", "OWN_NETNS": f"{NETNS}u"}
+    assert {name: macros[name] for name in wanted} == wanted
+    assert "#define FILTER_PORT(port) (((port) == 443))\n" in text
+
+
+def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
+    lines = program_text(SomeKernel(), SETTINGS, NETNS, 4).text.splitlines()
+    files = {"event.h", "maps.h", "sock.h", "filter.h", "conn.h", "emit.h", *(point.file for point in TRACEPOINTS)}
+    marks = {line: number for number, line in enumerate(lines) if line.startswith("#line")}
+    assert set(marks) == {f'#line 1 "bpf/{name}"' for name in files}
+    for name in files:
+        first = marks[f'#line 1 "bpf/{name}"'] + 1
+        source = read_source(name).splitlines()
+        assert lines[first : first + len(source)] == source
+
+
+def test_each_file_is_in_the_program_once_and_every_tracepoint_has_its_program() -> None:
+    text = program_text(SomeKernel(), SETTINGS, NETNS, 4).text
+    found = re.findall(r"^RAW_TRACEPOINT_PROBE\((\w+)\)", text, flags=re.MULTILINE)
+    assert sorted(found) == sorted(point.name for point in TRACEPOINTS)
+    for point in TRACEPOINTS:
+        assert f"RAW_TRACEPOINT_PROBE({point.name})" in read_source(point.file)
+
+
+def test_the_compiler_checks_the_layout_that_python_read() -> None:
+    assert parse_layout(read_source("event.h")).assertions() in program_text(SomeKernel(), SETTINGS, NETNS, 4).text
+
+
+def test_the_offsets_come_before_the_files_that_use_them() -> None:
+    text = program_text(SomeKernel(), SETTINGS, NETNS, 4).text
+    assert max(text.index(f"#define OFFSET_{field.macro} ") for field in FIELDS) < text.index("#line 1")
+
+
+@given(st.integers(1, 8192))
+def test_the_ring_is_a_power_of_two_between_4_and_64_mib_and_2_mib_a_cpu_in_between(cpus: int) -> None:
+    size = ring_bytes(SETTINGS, cpus)
+    assert size & (size - 1) == 0
+    assert 4 << 20 <= size <= 64 << 20
+    assert size >= min(cpus << 21, 64 << 20)
+
+
+def test_a_ring_of_a_given_size_has_that_size() -> None:
+    assert ring_bytes(Settings(Filters(), ring_bytes=4096), 64) == 4096

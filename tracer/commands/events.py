@@ -1,0 +1,70 @@
+"""`tcptrace events`: one line per event, as it happens."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from tracer.commands import options
+from tracer.commands.printing import (
+    FORMATS,
+    KINDS,
+    Output,
+    Printer,
+    check_format,
+    check_kinds,
+    print_events,
+    say_what_was_lost,
+)
+from tracer.commands.session import open_kernel, stop_on_signals
+from tracer.ingest.cgroups import CgroupNames
+from tracer.kernel.programs import Settings
+from tracer.pipeline import POLL_SECONDS
+
+
+def events(
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help=f"One of {', '.join(KINDS)} (repeatable); default: all but state."),
+    ] = None,
+    format_name: Annotated[
+        str, typer.Option("--format", metavar="|".join(FORMATS), help="table: for people; json: an object a line; csv.")
+    ] = "table",
+    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many events.")] = None,
+    duration: options.Duration = None,
+    user: options.UserName = None,
+    port: options.Ports = None,
+    address: options.Addresses = None,
+    role: options.Role = None,
+    pid: options.Pid = None,
+    cgroup: options.Cgroup = None,
+    netns: options.Netns = "all",
+) -> None:
+    """Print a line for every handshake, failure, close, retransmission and reset, until Ctrl-C.
+
+    The table leaves out what finds no room in 80 columns, and the middle of long addresses. JSON and CSV have everything.
+    """
+    start = time.monotonic()
+    kinds, form = check_kinds(kind), check_format("--format", format_name)
+    settings = Settings(options.filters(port, address, role, pid, cgroup, netns), states="state" in kinds)
+    source = open_kernel(settings, user)
+    try:
+        with stop_on_signals() as stop:
+            announce(kinds, time.monotonic() - start, source.context.missing)
+            output = Output(stop)
+            printer = Printer(output, form, source.context, kinds=kinds, count=count, container=CgroupNames())
+            last = print_events(source, printer, output, stop, duration=duration, every=POLL_SECONDS)
+    finally:
+        source.close()
+    say_what_was_lost(last)
+    stop.leave()
+
+
+def announce(kinds: tuple[str, ...], seconds: float, missing: tuple[str, ...]) -> None:
+    """Say on standard error that tracing has begun, and what this kernel cannot show."""
+    print(f"tcptrace: attached after {seconds:.2f} s; printing {', '.join(kinds)}", file=sys.stderr, flush=True)
+    for what in missing:
+        print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)

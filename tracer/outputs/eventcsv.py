@@ -1,0 +1,36 @@
+"""Events as CSV: one line an event, all kinds in the same columns, so that any program reads it as one table.
+
+A field that a kind does not have is empty, as is one that is not known. `states` is one cell, `syn_sent=0.000042;…`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tracer.outputs.jsonl import FIELDS, Event
+from tracer.outputs.units import printable
+
+COLUMNS = tuple(FIELDS)
+
+HEAD = ",".join(COLUMNS)
+
+
+def csv_lines(events: Sequence[Event]) -> list[str]:
+    """Return a line for each event, without line ends; control characters in names are escaped, so that a line is a line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_cell(event.get(column)) for column in COLUMNS] for event in events)
+    return text.getvalue().split("\n")[:-1]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ";".join(f"{state}={seconds}" for state, seconds in value.items())
+    return value

@@ -1,0 +1,151 @@
+"""Events as lines that people read, each under 80 columns: when, what, who with whom, and what matters of it.
+
+    time         event      connection                      what
+    20:41:07.123 handshake  10.0.0.1:40312 > 10.0.0.2:80    1.02 ms curl/4711
+
+The local side stands left; the arrow points from client to server (`-`: nobody knows). Times are local. What matters comes in
+the order of its weight, and as much of it as there is room for. Where even the first of it has none, as with long IPv6
+addresses, the middle of an address becomes `…`, never its ends nor the port; JSON and CSV have all of it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from tracer.outputs.jsonl import Event
+from tracer.outputs.units import bytes_text, printable, time_text
+
+WIDTH = 79
+CONNECTION = 31
+"""Room for two short IPv4 addresses; longer ones push the rest to the right."""
+
+SHORTEST = 6
+"""What at least stays of an address."""
+
+ARROWS = {"client": ">", "server": "<"}
+
+HEAD = f"{'time':<12} {'event':<10} {'connection':<{CONNECTION}} what"
+
+
+def table_lines(events: Sequence[Event]) -> list[str]:
+    """Return one line an event, at most WIDTH characters each."""
+    return [_line(event) for event in events]
+
+
+def _line(event: Event) -> str:
+    moment = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    what = [part for part in _WHAT[event["kind"]](event) if part]
+    start = f"{moment} {event['kind']:<10} "
+    addresses = len(event["local_address"]) + len(event["remote_address"])
+    if len(start) + addresses + _fixed(event) + 1 + len(what[0]) > WIDTH:
+        start = f"{moment} {event['kind']} "
+    connection = _connection(event, WIDTH - len(start) - 1 - len(what[0]))
+    return start + _fill(f"{connection:<{CONNECTION}}", what, WIDTH - len(start))
+
+
+def _fill(text: str, parts: Sequence[str], width: int) -> str:
+    """Return text and as many of the parts as fit behind it, the first in any case."""
+    if len(text) + 1 + len(parts[0]) > width:
+        text = text.rstrip()
+    text += f" {parts[0]}"
+    for part in parts[1:]:
+        if len(text) + 1 + len(part) > width:
+            break
+        text += f" {part}"
+    return text
+
+
+def _fixed(event: Event) -> int:
+    """Return the length of what is never shortened in a connection: ports, brackets and the arrow."""
+    ports = len(f"{event['local_port']}{event['remote_port']}")
+    return ports + len(": > :") + (4 if event["family"] == 6 else 0)
+
+
+def _connection(event: Event, width: int) -> str:
+    local, remote = _shorten(event["local_address"], event["remote_address"], width - _fixed(event))
+    if event["family"] == 6:
+        local, remote = f"[{local}]", f"[{remote}]"
+    arrow = ARROWS.get(event["role"], "-")
+    return f"{local}:{event['local_port']} {arrow} {remote}:{event['remote_port']}"
+
+
+def _shorten(local: str, remote: str, room: int) -> tuple[str, str]:
+    """Return both addresses within room characters together; the shorter one stays whole when it takes no more than half."""
+    if len(local) + len(remote) <= room:
+        return local, remote
+    half = max(room // 2, SHORTEST)
+    local_room = max(half, room - len(remote)) if len(local) > half else len(local)
+    remote_room = max(room - min(local_room, len(local)), SHORTEST)
+    return _elide(local, local_room), _elide(remote, remote_room)
+
+
+def _elide(text: str, room: int) -> str:
+    if len(text) <= room:
+        return text
+    tail = room // 2
+    return f"{text[: room - 1 - tail]}…{text[-tail:]}"
+
+
+def _handshake(event: Event) -> list[str]:
+    return [_time(event["handshake_seconds"]), "fast open" if event["fast_open"] else "", _lost(event), _owner(event)]
+
+
+def _failure(event: Event) -> list[str]:
+    reason = event["reason"]
+    if reason == "other" and event["errno"]:
+        reason = errno.errorcode.get(event["errno"], f"errno {event['errno']}")
+    return [reason, _time(event["duration_seconds"]), _lost(event), _owner(event)]
+
+
+def _close(event: Event) -> list[str]:
+    traffic = f"↑{_bytes(event['sent_bytes'])} ↓{_bytes(event['received_bytes'])}"
+    age = "partial" if event["partial"] else _time(event["duration_seconds"])
+    return [event["reason"], traffic, age, _lost(event), event["reset_reason"] or ""]
+
+
+def _retransmit(event: Event) -> list[str]:
+    code = event["errno"]
+    return [
+        event["retransmit_kind"] or "unknown",
+        f"never left: {errno.errorcode.get(code, code)}" if event["failed"] else "",
+        f"{event['segments']} segments" if event["segments"] > 1 else "",
+        f"attempt {event['attempt']}" if event["attempt"] > 1 else "",
+    ]
+
+
+def _reset(event: Event) -> list[str]:
+    return [event["direction"], event["reset_reason"] or ""]
+
+
+def _state(event: Event) -> list[str]:
+    spent = (event["states"] or {}).get(event["from"])
+    return [f"{event['from']}→{event['to']}", "" if spent is None else _time(spent)]
+
+
+_WHAT: Mapping[str, Callable[[Event], list[str]]] = {
+    "handshake": _handshake,
+    "failure": _failure,
+    "close": _close,
+    "retransmit": _retransmit,
+    "reset": _reset,
+    "state": _state,
+}
+
+
+def _time(seconds: float | None) -> str:
+    return "unknown" if seconds is None else time_text(seconds)
+
+
+def _bytes(count: int) -> str:
+    return bytes_text(count).replace(" ", "")
+
+
+def _lost(event: Event) -> str:
+    count = event["retransmitted_segments"]
+    return f"{count} retransmitted" if count else ""
+
+
+def _owner(event: Event) -> str:
+    return f"{printable(event['process'])}/{event['pid']}" if event["process"] else ""
