@@ -19,7 +19,7 @@ def settle(events: Events) -> Events:
 
     Unchanged, and not copied, when there are none. One whose records lie in two batches keeps its first cause.
     """
-    late = (events["kind"] == KIND["reset"]) & (events["to_state"] == STATE["close"])
+    late = (events["kind"] == KIND["reset"]) & (events["to_state"] == STATE["close"]) & (events["connection"] != 0)
     if not late.any():
         return events
     causes = events[late]

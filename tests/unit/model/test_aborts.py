@@ -1,0 +1,63 @@
+"""Ends that a late reset explains."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.unit.model.builder import events, report_of
+from tracer.ingest.decode import Events
+from tracer.model.aborts import settle
+from tracer.model.tcp import CLOSE_REASONS, FLAG, KIND, STATE
+
+RECEIVED = ("reset_received",)
+
+
+def data_after_close(connection: int) -> Events:
+    """What the programs send when data come after close(): reset received (so it seems), the end, the reset sent."""
+    return np.concatenate(
+        [
+            events("reset", flags=RECEIVED, from_state="fin_wait1", to_state=STATE["fin_wait1"], connection=connection),
+            events("close", flags=RECEIVED, from_state="fin_wait1", error=104, connection=connection),
+            events(
+                "reset", flags=("reset_sent", "reset_reason"), from_state="fin_wait1", connection=connection, reset_reason=15
+            ),
+        ]
+    )
+
+
+def reset_by_peer(connection: int) -> Events:
+    return np.concatenate(
+        [
+            events("reset", flags=RECEIVED, to_state=STATE["established"], connection=connection),
+            events("close", flags=RECEIVED, error=104, connection=connection),
+        ]
+    )
+
+
+def test_an_end_by_data_after_close_was_our_reset_and_none_was_received() -> None:
+    settled = settle(np.concatenate([data_after_close(7), reset_by_peer(8)]))
+    report = report_of(settled)
+    closes = dict(zip(CLOSE_REASONS, report.series.closes.sum(axis=0).tolist(), strict=True))
+    assert closes["reset_sent"] == closes["reset_received"] == 1
+    assert report.series.resets_received.sum() == 1
+    assert report.series.resets_sent.sum() == 1
+
+
+def test_the_end_takes_the_kernels_reason_from_its_own_reset() -> None:
+    settled = settle(np.concatenate([data_after_close(9), data_after_close(3)]))
+    ends = settled[settled["kind"] == KIND["close"]]
+    assert ends["connection"].tolist() == [9, 3]
+    assert ends["reset_reason"].tolist() == [15, 15]
+    assert not (ends["flags"] & FLAG["reset_received"]).any()
+
+
+def test_a_batch_without_such_an_end_is_given_back_itself() -> None:
+    batch = reset_by_peer(8)
+    assert settle(batch) is batch
+
+
+def test_the_batch_that_was_read_is_not_changed() -> None:
+    batch = data_after_close(7)
+    before = batch.tobytes()
+    settle(batch)
+    assert batch.tobytes() == before
