@@ -11,9 +11,11 @@ import socket
 from dataclasses import asdict, dataclass, field
 
 from tracer.errors import TcptraceError
+from tracer.kernel.namespaces import Door
 
 MAX_BYTES = 1 << 17
-MAX_DESCRIPTORS = 32
+MAX_DESCRIPTORS = 253
+"""The most that the kernel lets through in one message (SCM_MAX_FD)."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Loaded:
 
     programs: name of each raw tracepoint, to its program's descriptor and that of its attachment.
     reset_reasons: names of the running kernel's enum sk_rst_reason by value.
+    doors: into the network namespaces whose sockets are to be counted, the own one first; empty unless they were asked for.
     """
 
     ring: int
@@ -34,13 +37,15 @@ class Loaded:
     bcc: str
     missing: tuple[str, ...]
     reset_reasons: dict[int, str] = field(default_factory=dict)
+    doors: tuple[Door, ...] = ()
 
 
 def send_loaded(channel: socket.socket, loaded: Loaded) -> None:
-    """Send all of it; the descriptors travel in the order ring, counters, then program and attachment by turns."""
+    """Send all of it; the descriptors travel in the order ring, counters, program and attachment by turns, doors."""
     pairs = [fd for pair in loaded.programs.values() for fd in pair]
+    doors = [fd for door in loaded.doors for fd in door.descriptors]
     message = json.dumps({"loaded": asdict(loaded)}).encode()
-    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs])
+    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs, *doors])
 
 
 def send_error(channel: socket.socket, error: TcptraceError) -> None:
@@ -60,10 +65,12 @@ def receive_loaded(channel: socket.socket) -> Loaded:
     if "error" in document:
         raise TcptraceError(*document["error"])
     body = document["loaded"]
-    ring, counters, *pairs = descriptors
+    ring, counters, *others = descriptors
     for fd in descriptors:
         os.set_inheritable(fd, False)
+    pairs, doors = others[: 2 * len(body["programs"])], others[2 * len(body["programs"]) :]
     body["programs"] = {name: (pairs[2 * i], pairs[2 * i + 1]) for i, name in enumerate(body["programs"])}
+    body["doors"] = tuple(Door(door["netns"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"]))
     body["missing"] = tuple(body["missing"])
     body["reset_reasons"] = {int(value): name for value, name in body["reset_reasons"].items()}
     return Loaded(**{**body, "ring": ring, "counters": counters})

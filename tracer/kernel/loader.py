@@ -23,6 +23,7 @@ from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listeners
+from tracer.kernel.namespaces import open_doors
 from tracer.kernel.privileges import missing_right
 from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes
 from tracer.kernel.sources import shipped
@@ -74,6 +75,7 @@ def load(settings: Settings) -> Loaded:
         bcc=str(bcc.__version__),
         missing=program.missing,
         reset_reasons=btf.enumerators("sk_rst_reason"),
+        doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots else (),
     )
 
 

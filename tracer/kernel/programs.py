@@ -47,13 +47,14 @@ class Settings:
     """What one run asks of the kernel side.
 
     ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection table.
-    states: a record for every state change too.
+    states: a record for every state change too. snapshots: sockets are to be counted as well.
     """
 
     filters: Filters
     ring_bytes: int = 0
     max_connections: int = 262_144
     states: bool = False
+    snapshots: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tracer.outputs.jsonl import FIELDS, Event
@@ -22,15 +22,17 @@ def csv_lines(events: Sequence[Event]) -> list[str]:
     """Return a line for each event, without line ends; control characters in names are escaped, so that a line is a line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_cell(event.get(column)) for column in COLUMNS] for event in events)
+    writer.writerows([_cell(value) for value in map(event.get, COLUMNS)] for event in events)
     return text.getvalue().split("\n")[:-1]
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return ";".join(f"{state}={seconds}" for state, seconds in value.items())
-    return value
+    convert = _CONVERT.get(type(value))
+    return value if convert is None else convert(value)
+
+
+_CONVERT: Mapping[type, Callable[[Any], str]] = {
+    str: printable,
+    bool: lambda value: "true" if value else "false",
+    dict: lambda value: ";".join(f"{state}={seconds}" for state, seconds in value.items()),
+}

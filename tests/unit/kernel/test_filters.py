@@ -41,13 +41,17 @@ typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; 
 #define bpf_ntohs __builtin_bswap16
 #define bpf_probe_read_kernel(to, size, from) memcpy(to, from, size)
 #define BPF_RINGBUF_OUTPUT(name, pages)
-#define BPF_F_TABLE(kind, key_type, leaf_type, name, size, flags) BPF_HASH(name, key_type, leaf_type, size)
-#define BPF_HASH(name, key_type, leaf_type, size) \
-	static leaf_type *name##_lookup(key_type *key) { static leaf_type leaf; return *key == known ? &leaf : NULL; } \
-	static long name##_update(key_type *key, leaf_type *leaf) { known = *key; return 0; } \
+#define BPF_PERCPU_ARRAY(name, leaf_type, size)
+/* a table with room for one entry */
+#define BPF_F_TABLE(kind, key_type, leaf_type, name, size, flags) \
+	static struct { key_type key; leaf_type leaf; bool used; } name##_entry; \
+	static leaf_type *name##_lookup(key_type *key) \
+	{ return name##_entry.used && *key == name##_entry.key ? &name##_entry.leaf : NULL; } \
+	static long name##_update(key_type *key, leaf_type *leaf) \
+	{ name##_entry.key = *key; name##_entry.leaf = *leaf; name##_entry.used = true; return 0; } \
 	static struct { leaf_type *(*lookup)(key_type *); long (*update)(key_type *, leaf_type *); } name = \
-		{ name##_lookup, name##_update }
-static u64 known, current_pid;
+	{ name##_lookup, name##_update }
+static u64 current_pid;
 static u64 bpf_get_current_pid_tgid(void) { return current_pid << 32 | 7; }
 static u32 bpf_get_smp_processor_id(void) { return 0; }
 """
@@ -83,7 +87,12 @@ bool ask_stray(const u32 *local, const u32 *remote, u16 local_port, u16 remote_p
 	memcpy(t.remote, remote, 16);
 	return !FILTER_NEEDS_SOCKET && stray_wanted(&t, role, netns);
 }
-void listen_on(u32 netns, u16 port, u64 pid) { current_pid = pid; note_listener(netns, port); }
+void listen_on(u32 netns, u16 port, u32 pid)
+{
+	u64 key = listener_key(netns, port);
+	struct owner owner = { .pid = pid };
+	listeners.update(&key, &owner);
+}
 bool ask_cgroup(u32 level, const u64 *ids)
 {
 	static struct node nodes[4];
@@ -159,7 +168,9 @@ class Programs:
 def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...] = ()) -> Programs:
     macros = filters if isinstance(filters, str) else filter_macros(filters, NETNS)
     headers = [read_source(name) for name in ("event.h", "maps.h", "sock.h", "filter.h")]
-    settings_ = "#define CPUS 1\n#define RING_PAGES 1\n#define MAX_CONNECTIONS 1\n#define CONNS_FLAGS 0\n"
+    settings_ = (
+        "#define CPUS 1\n#define RING_PAGES 1\n#define MAX_CONNECTIONS 1\n#define CONNS_FLAGS 0\n#define MAX_LISTENERS 1\n"
+    )
     return Programs(compiled(directory, "".join([KERNEL, NODES, settings_, macros, field_macros(lacking), *headers, ASK])))
 
 
@@ -225,9 +236,9 @@ def test_a_pid_wants_what_the_process_opens_and_the_ports_it_listens_on(tmp_path
     assert asked.want(pid=pid)
     assert not asked.want(pid=pid + 1)
     assert not asked.want(role=SERVER, local_port=80, pid=0)
-    asked.library.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint64(pid + 1))
+    asked.library.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid + 1))
     assert not asked.want(role=SERVER, local_port=80, pid=0)
-    asked.library.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint64(pid))
+    asked.library.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid))
     assert asked.want(role=SERVER, local_port=80, pid=0)
     assert not asked.want(role=CLIENT, local_port=80, pid=0)
     assert not asked.want(role=SERVER, local_port=81, pid=0)

@@ -15,7 +15,8 @@ import pytest
 from tracer.kernel.listeners import Listener, find_listeners
 
 CHILD = """
-import socket, sys
+import os, socket, sys
+open("/proc/self/comm", "w").write("a listener\\n")
 made = []
 for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))[: int(sys.argv[1])]:
     for listens in (True, True, False):
@@ -28,11 +29,25 @@ print(flush=True)
 input()
 """
 
+# One more process that holds the same sockets, as a server's workers do; and a socket of its own on the same port.
+SHARED = """
+import os, socket
+def listener(port):
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind(("127.0.0.1", port))
+    made.listen()
+    return made
+first = listener(0)
+port = first.getsockname()[1]
+second, third = listener(port), listener(port)
+worker = os.fork()
+if worker:
+    print(port, worker, flush=True)
+input()
+"""
+
 OWN_NETNS = Path("/proc/self/ns/net").stat().st_ino
-
-
-def ports_of(pid: int) -> set[tuple[int, int]]:
-    return {(listener.netns, listener.port) for listener in find_listeners(pid) if listener.pid == pid}
 
 
 def has_ipv6() -> bool:
@@ -45,53 +60,68 @@ def has_ipv6() -> bool:
 
 
 @contextmanager
-def child(families: int) -> Iterator[tuple[int, set[int]]]:
-    """Run a process with listening sockets; yield its pid and their ports."""
-    command = [sys.executable, "-c", CHILD, str(families)]
+def child(code: str, *arguments: str) -> Iterator[tuple[int, list[int]]]:
+    """Run a process with listening sockets; yield its pid and the numbers that it prints."""
+    command = [sys.executable, "-c", code, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.pid, {int(port) for port in process.stdout.readline().split()}
-        process.communicate("\n")
+        yield process.pid, [int(number) for number in process.stdout.readline().split()]
+        process.communicate("\n\n")
 
 
-def test_the_ipv4_listeners_of_another_process_are_found_and_no_other_sockets() -> None:
-    with child(1) as (pid, ports):
+def at(port: int, preferred_pid: int | None = None) -> list[Listener]:
+    return [found for found in find_listeners(preferred_pid) if (found.netns, found.port) == (OWN_NETNS, port)]
+
+
+def test_the_ipv4_listeners_of_another_process_are_found_with_their_owner() -> None:
+    with child(CHILD, "1") as (pid, ports):
         assert len(ports) == 2
-        assert ports_of(pid) == {(OWN_NETNS, port) for port in ports}
+        for port in ports:
+            assert at(port) == [Listener(OWN_NETNS, port, 1, pid, "a listener")]
+
+
+def test_a_socket_that_only_has_an_address_listens_nowhere() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        assert at(sock.getsockname()[1]) == []
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on the loopback device")
 def test_ipv6_listeners_are_found_too() -> None:
-    with child(2) as (pid, ports):
-        assert len(ports) >= 3
-        assert ports_of(pid) == {(OWN_NETNS, port) for port in ports}
+    with child(CHILD, "2") as (pid, ports):
+        assert len(ports) == 4
+        assert [found.pid for port in ports for found in at(port)] == [pid] * len(set(ports))
 
 
-def test_another_process_listener_is_not_this_ones() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, child(1) as (pid, _):
-        port = server.getsockname()[1]
-        assert (OWN_NETNS, port) in ports_of(os.getpid())
-        assert (OWN_NETNS, port) not in ports_of(pid)
+def test_sockets_that_share_a_port_are_counted_and_have_one_owner() -> None:
+    with child(SHARED) as (pid, (port, worker)):
+        (found,) = at(port)
+        assert (found.sockets, found.pid in {pid, worker}) == (3, True)
+
+
+def test_of_several_processes_that_share_a_socket_the_preferred_one_is_named() -> None:
+    with child(SHARED) as (pid, (port, worker)):
+        for preferred in (pid, worker):
+            (found,) = at(port, preferred)
+            assert found.pid == preferred
+
+
+def test_a_preferred_process_is_not_named_for_the_sockets_of_others() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, child(CHILD, "1") as (pid, _):
+        (found,) = at(server.getsockname()[1], preferred_pid=pid)
+        assert found.pid == os.getpid()
+
+
+def test_a_preferred_process_that_has_gone_does_no_harm() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (found,) = at(server.getsockname()[1], preferred_pid=process.pid)
+        assert found.pid == os.getpid()
 
 
 def test_a_closed_listener_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert (OWN_NETNS, port) not in ports_of(os.getpid())
-
-
-def test_a_process_that_has_gone_listens_nowhere() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    assert ports_of(process.pid) == set()
-
-
-def test_a_port_that_two_sockets_share_is_one_entry_with_both_and_the_owners_name() -> None:
-    with socket.socket() as one, socket.socket() as other:
-        for sock in (one, other):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind(("127.0.0.1", one.getsockname()[1] if sock is other else 0))
-            sock.listen()
-        port = one.getsockname()[1]
-        (found,) = (listener for listener in find_listeners(os.getpid()) if listener.port == port)
-    assert found == Listener(OWN_NETNS, port, 2, os.getpid(), Path("/proc/self/comm").read_text(encoding="utf-8").strip())
+        assert len(at(port)) == 1
+    assert at(port) == []

@@ -28,11 +28,13 @@ def unused_uid() -> int:
     return next(uid for uid in range(60123, 65000) if uid not in used)
 
 
+@needs_root
 def test_without_sudo_it_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
     assert unprivileged_user(None).uid == pwd.getpwnam("nobody").pw_uid
 
 
+@needs_root
 def test_with_sudo_it_is_who_called_it(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = somebody()
     monkeypatch.setenv("SUDO_UID", str(entry.pw_uid))
@@ -40,11 +42,13 @@ def test_with_sudo_it_is_who_called_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (user.name, user.uid, user.gid) == (entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
+@needs_root
 def test_root_who_calls_sudo_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", "0")
     assert unprivileged_user(None).name == "nobody"
 
 
+@needs_root
 def test_a_named_user_comes_before_the_one_who_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", str(somebody().pw_uid))
     assert unprivileged_user("nobody").uid == pwd.getpwnam("nobody").pw_uid
@@ -64,6 +68,26 @@ def test_a_caller_of_sudo_who_is_not_on_this_machine_is_refused_with_a_way_out(
     with pytest.raises(TcptraceError, match="there is no user") as caught:
         unprivileged_user(None)
     assert "--user" in str(caught.value.hint)
+
+
+@needs_root
+def test_who_is_not_root_stays_who_they_are() -> None:
+    code = """
+import json, os
+os.setresgid(23457, 23457, 23457)
+os.setresuid(23456, 23456, 23456)
+from tracer.errors import TcptraceError
+from tracer.kernel.privileges import unprivileged_user
+user = unprivileged_user(None)
+try:
+    unprivileged_user("nobody")
+except TcptraceError as error:
+    print(json.dumps({"uid": user.uid, "gid": user.gid, "what": error.what, "hint": error.hint}))
+"""
+    said = in_child(code, env={**os.environ, "SUDO_UID": "0"})
+    assert (said["uid"], said["gid"]) == (23456, 23457)
+    assert said["what"] == "cannot become nobody: only root can change users"
+    assert said["hint"]
 
 
 def test_root_is_refused() -> None:
