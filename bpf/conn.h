@@ -84,8 +84,12 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 		count(COUNTER_EVENTS_LOST, 1);
 	netns = read_netns(sk);
 	role = role ? role : guess_role(t, netns);
-	if (!wanted(sk, t, role, netns))
+	if (!wanted(sk, t, role, netns)) {
+		/* what is left of one whose end was missed is not this one */
+		if (conn)
+			conns.delete(&key);
 		return NULL;
+	}
 	count(cell, 1);
 	if (flags)
 		count(COUNTER_PARTIAL, 1);

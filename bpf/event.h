@@ -101,6 +101,15 @@ struct event {
 	u8 reserved[2];
 };
 
+enum program {
+	PROGRAM_inet_sock_set_state = 0,
+	PROGRAM_tcp_retransmit_skb = 1,
+	PROGRAM_tcp_retransmit_synack = 2,
+	PROGRAM_tcp_send_reset = 3,
+	PROGRAM_tcp_receive_reset = 4,
+	PROGRAM_COUNT = 5,
+};
+
 /*
  * Cells of the counter array, one row a CPU. Transitions come first, at
  * from * 16 + to; the rest is counted whether or not a record gets through.
@@ -120,5 +129,6 @@ enum counter {
 	COUNTER_PASSIVE_OPENS = 273,
 	COUNTER_ESTAB_RESETS = 274,
 	COUNTER_RETRANS_SEGS = 275,
+	COUNTER_RESCUED = 280, /* + enum program: runs made good, see twice.h */
 	COUNTER_CELLS = 320,
 };

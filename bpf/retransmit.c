@@ -68,7 +68,7 @@ static __always_inline void note_retransmission(struct conn *conn,
 	conn->retransmitted_segments += s->segments;
 }
 
-RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
+PROGRAM(tcp_retransmit_skb)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *skb = (const void *)ctx->args[1];
@@ -93,7 +93,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 		    err < 0 ? COUNTER_RETRANSMIT_FAILED :
 			      COUNTER_RETRANSMITTED + kind);
 	if (!conn)
-		return 0;
+		return;
 	if (err >= 0) {
 		note_retransmission(conn, &segment);
 		count(COUNTER_RETRANSMITTED + kind, segment.segments - 1);
@@ -102,7 +102,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 	/* it leaves */
 	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
 	if (!e)
-		return 0;
+		return;
 	fill_identity(e, conn);
 	e->from_state = state;
 	e->to_state = state;
@@ -114,11 +114,10 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 	if (err < 0)
 		e->flags |= FLAG_FAILED;
 	submit(e);
-	return 0;
 }
 
 /* A request's tuple is in its common part, like a socket's. */
-RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
+PROGRAM(tcp_retransmit_synack)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *req = (const void *)ctx->args[1];
@@ -131,11 +130,11 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
 		count(COUNTER_RETRANS_SEGS, 1);
 	read_tuple(req, &tuple);
 	if (!wanted(sk, &tuple, ROLE_SERVER, netns))
-		return 0;
+		return;
 	count(COUNTER_RETRANSMITTED + RETRANSMIT_SYN_ACK, 1);
 	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
 	if (!e)
-		return 0;
+		return;
 	e->role = ROLE_SERVER;
 	e->netns = netns;
 	e->cgroup = read_cgroup(sk);
@@ -146,5 +145,4 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
 	e->segments = 1;
 	e->attempt = READ(u8, req, request_sock, num_retrans) + 1;
 	submit(e);
-	return 0;
 }

@@ -98,6 +98,10 @@ static __always_inline void established(const void *sk, struct conn *conn,
 	if (READ_BITS(sk, tcp_sock, syn_fastopen_child) ||
 	    READ_BITS(sk, tcp_sock, syn_data_acked))
 		conn->flags |= FLAG_FAST_OPEN;
+	/* a SYN-ACK is sent again when there is a request, but no socket yet */
+	if (conn->role == ROLE_SERVER)
+		conn->retransmitted_segments =
+			READ(u32, sk, tcp_sock, total_retrans);
 	time_handshake(sk, conn, from, now_ns);
 	read_sequences(sk, conn);
 	e = reserve(EVENT_HANDSHAKE, now_ns, t);
@@ -208,7 +212,7 @@ static __always_inline u8 opening_role(u8 from, u8 to)
 	return ROLE_UNKNOWN;
 }
 
-RAW_TRACEPOINT_PROBE(inet_sock_set_state)
+PROGRAM(inet_sock_set_state)
 {
 	const void *sk = (const void *)ctx->args[0];
 	u8 from = ctx->args[1];
@@ -219,7 +223,7 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 
 	/* MPTCP's and SCTP's own sockets come through here too */
 	if (READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
-		return 0;
+		return;
 	audit_transition(sk, from, to);
 
 	/* who is it */
@@ -227,12 +231,12 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 	read_tuple(sk, &tuple);
 	if (is_listener(from, to)) {
 		listener(sk, &tuple, from, to);
-		return 0;
+		return;
 	}
 	conn = find(sk, &tuple, opening_role(from, to), now_ns,
 		    transition_cell(from, to));
 	if (!conn)
-		return 0;
+		return;
 
 	/* one step on */
 	step(conn, from, to, now_ns);
@@ -244,5 +248,4 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 		established(sk, conn, &tuple, from, now_ns);
 	else if (to == STATE_CLOSE)
 		closed(sk, conn, &tuple, from, now_ns);
-	return 0;
 }

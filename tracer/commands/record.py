@@ -33,7 +33,7 @@ def record(
     netns: options.Netns = "all",
 ) -> None:
     """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights."""
-    settings = Settings(options.filters(port, address, role, pid, cgroup, netns))
+    settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     try:
         file = output.open("wb")
     except OSError as error:

@@ -41,7 +41,7 @@ def run(
 ) -> None:
     """Trace this machine's TCP connections; serve Prometheus metrics and a live table until Ctrl-C."""
     start = time.monotonic()
-    settings = Settings(options.filters(port, address, role, pid, cgroup, netns))
+    settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     names = optional_names(label or ())
     listener = http.bind(listen)
     source = open_kernel(settings, user)

@@ -18,11 +18,14 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from tracer.errors import TcptraceError
 from tracer.ingest.live import LiveSource
+from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import drop_privileges, unprivileged_user
 from tracer.kernel.programs import Settings
 from tracer.model.report import Report
+from tracer.model.sockets import Summarizer
 from tracer.outputs.lines import interval
 from tracer.outputs.table import table as live_table
 
@@ -33,9 +36,20 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     What has to be opened with rights (a listening socket below 1024, a file of root's) is opened before.
     """
     user = unprivileged_user(user_name)
-    source = LiveSource(load_programs(settings), look_every_ns)
+    loaded = load_programs(settings)
+    watch = Watch(Namespaces(loaded.doors), Summarizer(), complain) if loaded.doors else None
+    source = LiveSource(loaded, look_every_ns, watch)
     drop_privileges(user)
+    if watch:
+        watch.start()
+    elif settings.snapshots:
+        complain(TcptraceError("cannot count sockets by state", "the kernel needs sock_diag: modprobe tcp_diag"))
     return source
+
+
+def complain(error: TcptraceError) -> None:
+    """Say on standard error what does not work, when the rest goes on without it."""
+    print(f"tcptrace: {error}", file=sys.stderr, flush=True)
 
 
 class Stop(threading.Event):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.decode import LAYOUT
 from tracer.ingest.source import Program
 
 _FIGURE = re.compile(rb"^(run_time_ns|run_cnt|recursion_misses):\s*(\d+)$", re.MULTILINE)
@@ -43,14 +45,27 @@ def parse_program(name: str, text: bytes) -> Program:
     )
 
 
+def without_rescued(programs: tuple[Program, ...], cells: NDArray[np.uint64]) -> tuple[Program, ...]:
+    """Return the programs with only those misses that their second attachment did not make good (bpf/twice.h).
+
+    cells: read after the programs, so that what is counted in between makes no miss.
+    """
+    first = LAYOUT.enums["counter"]["COUNTER_RESCUED"]
+    numbers = LAYOUT.enums["program"]
+    rescued = {program.name: int(cells[first + numbers[f"PROGRAM_{program.name}"]]) for program in programs}
+    return tuple(replace(program, misses=max(0, program.misses - rescued[program.name])) for program in programs)
+
+
 class Programs:
     """The attached programs. Their fdinfo is opened at the start: after the drop of rights its owner is root.
 
-    descriptors: program name to its descriptor and its attachment's; closing this closes them, and detaches.
+    descriptors: program name to its descriptor and its attachment's. held: what else belongs to them. Closing this closes
+    them all, and detaches.
     """
 
-    def __init__(self, descriptors: dict[str, tuple[int, int]]) -> None:
+    def __init__(self, descriptors: dict[str, tuple[int, int]], held: tuple[int, ...] = ()) -> None:
         self._descriptors = descriptors
+        self._held = held
         self._files = {name: os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY) for name, (fd, _) in descriptors.items()}
 
     def read(self) -> tuple[Program, ...]:
@@ -62,6 +77,6 @@ class Programs:
         for pair in self._descriptors.values():
             for fd in pair:
                 os.close(fd)
-        for fd in self._files.values():
+        for fd in (*self._files.values(), *self._held):
             os.close(fd)
-        self._descriptors, self._files = {}, {}
+        self._descriptors, self._files, self._held = {}, {}, ()

@@ -7,10 +7,11 @@ import time
 
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books, KernelBooks
-from tracer.ingest.counters import Counters, Programs
+from tracer.ingest.counters import Counters, Programs, without_rescued
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.ring import Ring
 from tracer.ingest.source import Context, Program, Reading
+from tracer.ingest.watch import Watch
 from tracer.kernel.handoff import Loaded
 
 
@@ -18,19 +19,20 @@ class LiveSource:
     """Reads what the loader opened; owns its descriptors. Never at its end.
 
     look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
-    counters, read every time, take none.
+    counters, read every time, take none. watch: what takes snapshots of the sockets, which this closes.
     """
 
-    def __init__(self, loaded: Loaded, look_every_ns: int = 1_000_000_000) -> None:
+    def __init__(self, loaded: Loaded, look_every_ns: int = 1_000_000_000, watch: Watch | None = None) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
-        self._programs = Programs(loaded.programs)
+        self._programs = Programs(loaded.programs, loaded.held)
         for fd in (loaded.ring, loaded.counters):
             os.close(fd)
         self._figures: tuple[Program, ...] = ()
         self._look_every_ns = look_every_ns
         self._looked_ns = -look_every_ns
         self._books = KernelBooks()
+        self._watch = watch
         self._open = True
         self.context = Context(
             kernel=loaded.kernel,
@@ -50,12 +52,14 @@ class LiveSource:
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns = time.monotonic_ns()
+        snapshot = self._watch.latest if self._watch else None
         if now_ns - self._looked_ns < self._look_every_ns:
-            return Reading(events, self._counters.read(), now_ns, self._figures)
-        self._figures, self._looked_ns = self._programs.read(), now_ns
+            return Reading(events, self._counters.read(), now_ns, self._figures, snapshot)
+        figures = self._programs.read()
         before = self._books.read()
         cells = self._counters.read()
-        return Reading(events, cells, now_ns, self._figures, books=Books(before, self._books.read()))
+        self._figures, self._looked_ns = without_rescued(figures, cells), now_ns
+        return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()))
 
     def fill(self) -> float:
         """Return which share of the ring waits to be read."""
@@ -65,6 +69,8 @@ class LiveSource:
         """Detach the programs and free all that the kernel holds for us."""
         if self._open:
             self._open = False
+            if self._watch:
+                self._watch.close()
             self._programs.close()
             self._counters.close()
             self._books.close()

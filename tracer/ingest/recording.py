@@ -6,7 +6,7 @@
     header    JSON: identity and size of the record's layout, the Context
     frames    4 bytes tag, u32 length, u64 CLOCK_MONOTONIC ns, zlib-compressed payload
 
-A reading is its frames up to and including CELL: EVNT (records, when there are any), NOTE (JSON: programs, sockets,
+A reading is its frames up to and including CELL: EVNT (records, when there are any), NOTE (JSON: programs, snapshot,
 books, when they changed), CELL (the counters). All numbers are little-endian. A recording of another layout is refused,
 because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
 """
@@ -16,9 +16,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import asdict
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.snapshot import Snapshot, parse_snapshot, snapshot_document
 from tracer.ingest.source import Context, Program, Reading
 
 MAGIC = b"TCPTRACE"
@@ -56,7 +55,7 @@ class Recorder:
         note = json.dumps(
             {
                 "programs": [asdict(program) for program in reading.programs],
-                "sockets": dict(reading.sockets),
+                "snapshot": snapshot_document(reading.snapshot) if reading.snapshot else None,
                 "books": asdict(reading.books) if reading.books else None,
             }
         ).encode()
@@ -82,7 +81,7 @@ class RecordedSource:
         self._file = file
         self._name = name
         self._programs: tuple[Program, ...] = ()
-        self._sockets: Mapping[str, int] = MappingProxyType({})
+        self._snapshot: Snapshot | None = None
         self._books: Books | None = None
         self.context = self._read_start()
 
@@ -102,7 +101,7 @@ class RecordedSource:
                 self._take_note(payload)
             elif tag == b"CELL":
                 books, self._books = self._books, None
-                return Reading(events, self._cells(payload), time_ns, self._programs, self._sockets, books)
+                return Reading(events, self._cells(payload), time_ns, self._programs, self._snapshot, books)
             else:
                 raise self._damaged(f"unknown frame {tag!r}")
         if not empty:
@@ -173,7 +172,7 @@ class RecordedSource:
         try:
             note = json.loads(payload)
             self._programs = tuple(Program(**p) for p in note["programs"])
-            self._sockets = MappingProxyType({str(k): int(v) for k, v in note["sockets"].items()})
+            self._snapshot = parse_snapshot(found) if (found := note.get("snapshot")) else None
             self._books = Books(**note["books"]) if note["books"] else None
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise self._damaged("a note cannot be read") from error

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from tracer.ingest.books import Books
 from tracer.ingest.decode import Events
+from tracer.ingest.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
 class Program:
     """What the kernel says of one attached program, from /proc/self/fdinfo of its descriptor.
 
-    runs and run_seconds are zero unless kernel.bpf_stats_enabled is set; misses are runs the kernel skipped.
+    runs and run_seconds are zero unless kernel.bpf_stats_enabled is set; misses are runs that the kernel skipped and that
+    were not made good (bpf/twice.h).
     """
 
     name: str
@@ -55,7 +57,7 @@ class Reading:
     events: the records since the last reading, shape (n,), dtype EVENT.
     cells: the exact counters since the start, summed over CPUs, shape (COUNTER_CELLS,), dtype uint64.
     time_ns: CLOCK_MONOTONIC of the reading.
-    sockets: sockets by state name at that time, empty when no snapshot was taken.
+    snapshot: the latest one of all sockets, which may be older than this reading; None before the first.
     books: the kernel's own counters around the moment when cells was read, None when they were not looked at.
     """
 
@@ -63,7 +65,7 @@ class Reading:
     cells: NDArray[np.uint64]
     time_ns: int
     programs: tuple[Program, ...] = ()
-    sockets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    snapshot: Snapshot | None = None
     books: Books | None = None
 
 

@@ -55,6 +55,7 @@ FIELDS = (
     KernelField("tcp_sock", "srtt_us"),
     KernelField("tcp_sock", "segs_in"),
     KernelField("tcp_sock", "segs_out"),
+    KernelField("tcp_sock", "total_retrans"),
     KernelField("tcp_sock", "bytes_acked"),
     KernelField("tcp_sock", "bytes_received"),
     KernelField("tcp_sock", "rtt_min.s.v", "the minimum round-trip time"),

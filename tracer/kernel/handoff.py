@@ -23,6 +23,7 @@ class Loaded:
     """What the loader opened. Descriptors belong to whoever holds this; attached ones keep their programs running.
 
     programs: name of each raw tracepoint, to its program's descriptor and that of its attachment.
+    held: more that has to stay open for as long as the programs are to run.
     reset_reasons: names of the running kernel's enum sk_rst_reason by value.
     doors: into the network namespaces whose sockets are to be counted, the own one first; empty unless they were asked for.
     """
@@ -37,15 +38,16 @@ class Loaded:
     bcc: str
     missing: tuple[str, ...]
     reset_reasons: dict[int, str] = field(default_factory=dict)
+    held: tuple[int, ...] = ()
     doors: tuple[Door, ...] = ()
 
 
 def send_loaded(channel: socket.socket, loaded: Loaded) -> None:
-    """Send all of it; the descriptors travel in the order ring, counters, program and attachment by turns, doors."""
+    """Send all of it; the descriptors travel in the order ring, counters, program and attachment by turns, held, doors."""
     pairs = [fd for pair in loaded.programs.values() for fd in pair]
     doors = [fd for door in loaded.doors for fd in door.descriptors]
     message = json.dumps({"loaded": asdict(loaded)}).encode()
-    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs, *doors])
+    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs, *loaded.held, *doors])
 
 
 def send_error(channel: socket.socket, error: TcptraceError) -> None:
@@ -68,9 +70,11 @@ def receive_loaded(channel: socket.socket) -> Loaded:
     ring, counters, *others = descriptors
     for fd in descriptors:
         os.set_inheritable(fd, False)
-    pairs, doors = others[: 2 * len(body["programs"])], others[2 * len(body["programs"]) :]
+    pairs, others = others[: 2 * len(body["programs"])], others[2 * len(body["programs"]) :]
+    held, doors = others[: len(body["held"])], others[len(body["held"]) :]
     body["programs"] = {name: (pairs[2 * i], pairs[2 * i + 1]) for i, name in enumerate(body["programs"])}
     body["doors"] = tuple(Door(door["netns"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"]))
+    body["held"] = tuple(held)
     body["missing"] = tuple(body["missing"])
     body["reset_reasons"] = {int(value): name for value, name in body["reset_reasons"].items()}
     return Loaded(**{**body, "ring": ring, "counters": counters})

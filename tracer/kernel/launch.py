@@ -36,7 +36,7 @@ def load_programs(settings: Settings) -> Loaded:
     with ours, theirs:
         fd = theirs.fileno()
         arguments = [SYSTEM_PYTHON, "-I", "-c", _LOADER, str(PACKAGE.parent), str(fd), json.dumps(asdict(settings))]
-        with subprocess.Popen(arguments, pass_fds=[fd], stdin=subprocess.DEVNULL) as loader:
+        with subprocess.Popen(arguments, pass_fds=[fd], stdin=subprocess.DEVNULL, process_group=0) as loader:
             theirs.close()
             try:
                 return receive_loaded(ours)

@@ -14,7 +14,7 @@ from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.sources import read_source
 
-HEADERS = ("event.h", "maps.h", "sock.h", "filter.h", "conn.h", "emit.h")
+HEADERS = ("event.h", "maps.h", "sock.h", "filter.h", "conn.h", "emit.h", "twice.h")
 PAGE_BYTES = 4096
 MAX_LISTENERS = 16_384
 """Ports with listeners, over all namespaces, whose owners are known."""

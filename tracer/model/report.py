@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program
 from tracer.model.audit import AuditLine
 from tracer.model.histogram import Histogram, quantile
@@ -58,9 +59,9 @@ class Report:
     time_ns: CLOCK_MONOTONIC of the last reading, 0 before the first one. duration_seconds: from the start to then.
     state_times: time spent in each state by connections that ended, row = number in STATES.
     events: records seen by kind, by number in KINDS.
-    transitions: exact, [from, to] by number in STATES. sockets: by state name.
-    What the source has not said yet is None: transitions, events_lost, untracked and partial before the first reading, sockets
-    without a snapshot. label_overflow: records that were counted under `other`.
+    transitions: exact, [from, to] by number in STATES. snapshot: the sums over all sockets.
+    What the source has not said yet is None: transitions, events_lost, untracked and partial before the first reading, the
+    snapshot before the first one. label_overflow: records that were counted under `other`.
     audit: empty before the kernel's books were seen.
     """
 
@@ -74,11 +75,21 @@ class Report:
     reset_reasons: Mapping[int, str]
     programs: tuple[Program, ...] = ()
     transitions: Counts | None = None
-    sockets: Mapping[str, int] | None = None
+    snapshot: Snapshot | None = None
     events_lost: int | None = None
     untracked: int | None = None
     partial: int | None = None
     audit: tuple[AuditLine, ...] = ()
+
+    @property
+    def sockets(self) -> Mapping[str, int] | None:
+        """Sockets by state name, None without a snapshot."""
+        return self.snapshot.states if self.snapshot else None
+
+    @property
+    def snapshot_age_seconds(self) -> float | None:
+        """How old the snapshot was at the last reading, None without one."""
+        return max(self.time_ns - self.snapshot.time_ns, 0) / 1e9 if self.snapshot else None
 
 
 @dataclass(frozen=True)

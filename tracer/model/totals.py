@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
+from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.model.aborts import settle
 from tracer.model.audit import Audit
@@ -86,7 +87,7 @@ class Model:
         self._reset_reasons = dict(reset_reasons or {})
         self._sets = LabelSets(labels, max_series, container)
         self._last: Reading | None = None
-        self._sockets: Mapping[str, int] | None = None
+        self._snapshot: Snapshot | None = None
         self._audit = Audit()
         self._events = np.zeros(256, np.uint64)
         self._states = Durations()
@@ -110,8 +111,8 @@ class Model:
         if self._start_ns is None:
             self._start_ns = reading.time_ns
         self._last = reading
-        if reading.sockets:
-            self._sockets = reading.sockets
+        if reading.snapshot:
+            self._snapshot = reading.snapshot
         if reading.books:
             self._audit.add(reading.books, reading.cells)
         if len(reading.events):
@@ -205,7 +206,7 @@ class Model:
             reset_reasons=self._reset_reasons,
             programs=last.programs if last else (),
             transitions=frozen(last.cells[:256].reshape(16, 16)) if last else None,
-            sockets=dict(self._sockets) if self._sockets else None,
+            snapshot=self._snapshot,
             events_lost=self._cell("events_lost"),
             untracked=self._cell("untracked"),
             partial=self._cell("partial"),

@@ -14,9 +14,11 @@ from typing import Literal
 import numpy as np
 
 from tracer import __version__
+from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
 from tracer.model.histogram import Histogram, classic
+from tracer.model.labels import OTHER
 from tracer.model.report import Counts, Report, Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KINDS, RETRANSMIT_KINDS, STATES
 
@@ -134,16 +136,33 @@ def _sockets(report: Report) -> Values:
     return [((state,), float(count)) for state, count in (report.sockets or {}).items()]
 
 
+def _time_wait(report: Report) -> Values:
+    return [((name,), float(count)) for name, count in report.snapshot.time_wait] if report.snapshot else []
+
+
+def _ports_used(report: Report) -> Values:
+    if report.snapshot is None:
+        return []
+    used: dict[Labels, float] = {}
+    for use in report.snapshot.ports:  # a destination can occur once in each namespace
+        used[use.destination,] = max(used.get((use.destination,), 0), float(use.used))
+    return [*used.items(), *([] if report.snapshot.ports_other is None else [((OTHER,), float(report.snapshot.ports_other))])]
+
+
 def _events(report: Report) -> Values:
     return [((kind,), float(report.events[number])) for number, kind in enumerate(KINDS) if kind != "unknown"]
 
 
-def _known(number: Callable[[Report], int | None]) -> Callable[[Report], Values]:
+def _known(number: Callable[[Report], float | None]) -> Callable[[Report], Values]:
     def take(report: Report) -> Values:
         value = number(report)
         return [] if value is None else [((), float(value))]
 
     return take
+
+
+def _of_snapshot(number: Callable[[Snapshot], float | None]) -> Callable[[Report], Values]:
+    return _known(lambda report: number(report.snapshot) if report.snapshot else None)
 
 
 def _build(report: Report) -> Values:
@@ -204,6 +223,37 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     HistogramMetric("state_duration_seconds", "Time in a state" + ENDED, ("state",), _state_times),
     Metric("state_transitions_total", "counter", "Changes of state, counted in the kernel.", ("from", "to"), _transitions),
     Metric("sockets", "gauge", "Sockets by state.", ("state",), _sockets),
+    Metric(
+        "time_wait_sockets",
+        "gauge",
+        "Sockets in TIME_WAIT, of both sides, by the service's address and port.",
+        ("destination",),
+        _time_wait,
+    ),
+    Metric(
+        "ephemeral_ports_used",
+        "gauge",
+        "Local ports in use towards a destination, TIME_WAIT included, from the address with most; for other: the most.",
+        ("destination",),
+        _ports_used,
+    ),
+    Metric(
+        "ephemeral_ports_limit",
+        "gauge",
+        "Local ports that there are for each destination, in tcptrace's own network namespace.",
+        (),
+        _of_snapshot(lambda s: s.ports_limit),
+    ),
+    Metric(
+        "snapshot_duration_seconds",
+        "gauge",
+        "Time that it took to count the sockets.",
+        (),
+        _of_snapshot(lambda s: s.duration_seconds),
+    ),
+    Metric(
+        "snapshot_age_seconds", "gauge", "Time since the sockets were counted.", (), _known(lambda r: r.snapshot_age_seconds)
+    ),
     Metric("build_info", "info", "What is running: tcptrace, the kernel and bcc.", ("version", "kernel", "bcc"), _build),
     Metric("program_attached", "gauge", "Whether a BPF program is attached.", ("program",), _by_program(lambda p: p.attached)),
     Metric("program_runs_total", "counter", "Runs of a BPF program" + STATS, ("program",), _by_program(lambda p: p.runs)),

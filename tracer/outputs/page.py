@@ -12,6 +12,7 @@ from html import escape
 from tracer import __version__
 from tracer.model.report import Report, Service, services, summed
 from tracer.model.tcp import STATES
+from tracer.outputs.snapshot import forecast_text
 from tracer.outputs.units import UNKNOWN, count_text, time_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
@@ -55,6 +56,7 @@ def page(report: Report, *, healthy: bool = True) -> str:
         _section("Failures", ("service", "reason", "count"), _by_name(shown, "failures")),
         _section("Closes", ("service", "reason", "count"), _by_name(shown, "closes")),
         _section("Retransmitted segments", ("service", "kind", "count"), _by_name(shown, "retransmitted")),
+        _ports(report),
         _section("State changes", ("from", "to", "count"), _transitions(report)),
         f'<footer><a href="/metrics">/metrics</a> · <a href="/healthz">/healthz</a> · tcptrace {escape(__version__)}</footer>',
     )
@@ -99,6 +101,7 @@ def _cards(report: Report, *, healthy: bool) -> str:
         _card("failures", count_text(int(series.failures.sum()))),
         _card("open now", count_text(int(series.connections.sum()))),
         _card("closed", count_text(int(series.closes.sum()))),
+        _card("in TIME_WAIT", count_text((report.sockets or {}).get("time_wait"))),
         _card("events lost", count_text(report.events_lost), bad=bool(report.events_lost)),
         _card("untracked", count_text(report.untracked), bad=bool(report.untracked)),
     )
@@ -130,6 +133,16 @@ def _by_name(shown: Iterable[Service], column: str) -> Iterable[Row]:
     for service in shown:
         for name, count in getattr(service, column).items():
             yield service.name, name, f"{count:,}"
+
+
+def _ports(report: Report) -> str:
+    if report.snapshot is None:
+        return ""
+    rows = [
+        (use.destination, use.local_address, f"{use.used:,}", f"{use.limit:,}", forecast_text(use))
+        for use in report.snapshot.ports
+    ]
+    return _section("Ephemeral ports in use", ("destination", "from", "used", "limit", "exhausted"), rows)
 
 
 def _transitions(report: Report) -> Iterable[Row]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracer.model.report import Report, Service, services, summed
+from tracer.outputs.snapshot import forecast_text, soonest
 from tracer.outputs.units import UNKNOWN, count_text, rate_text, time_text
 
 COLUMNS = ("service", "hand-\nshakes", "\n/s", "\np50", "\np90", "\np99", "\nmax", "\nfailed", "\nclosed", "re-\ntrans")
@@ -37,6 +38,9 @@ def footer(report: Report) -> Sequence[Text]:
     missed = f"{count_text(report.events_lost)} events lost · {count_text(report.untracked)} connections untracked"
     style = "bold red" if report.events_lost or report.untracked else "dim"
     lines = [Text.assemble((f"{seen} · ", "dim"), (missed, style))]
+    if use := soonest(report.snapshot):
+        ports = f"{use.used:,} of {use.limit:,} ports to {use.destination} in use, exhausted {forecast_text(use)}"
+        lines.append(Text(ports, style="bold red", overflow="ellipsis"))
     if report.context.missing:
         lines.append(
             Text(f"not shown by this kernel: {', '.join(report.context.missing)}", style="yellow", overflow="ellipsis")

@@ -65,7 +65,7 @@ def same(a: Reading, b: Reading) -> bool:
         a.events.dtype == b.events.dtype
         and a.events.tobytes() == b.events.tobytes()
         and a.cells.tolist() == b.cells.tolist()
-        and (a.time_ns, a.programs, dict(a.sockets), a.books) == (b.time_ns, b.programs, dict(b.sockets), b.books)
+        and (a.time_ns, a.programs, a.snapshot, a.books) == (b.time_ns, b.programs, b.snapshot, b.books)
     )
 
 
@@ -195,11 +195,14 @@ CELLS = bytes(LAYOUT.enums["counter"]["COUNTER_CELLS"] * 8)
         (frame(b"NOTE", b"{"), "a note cannot be read"),
         (frame(b"NOTE", b"[" * 100_000), "a note cannot be read"),
         (frame(b"NOTE", b"{}"), "a note cannot be read"),
-        (frame(b"NOTE", b'{"programs": [{"nick": 1}], "sockets": {}, "books": null}'), "a note cannot be read"),
-        (frame(b"NOTE", b'{"programs": [], "sockets": {"listen": "many"}, "books": null}'), "a note cannot be read"),
-        (frame(b"NOTE", b'{"programs": [], "sockets": {"listen": 1e999}, "books": null}'), "a note cannot be read"),
-        (frame(b"NOTE", b'{"programs": [], "sockets": [], "books": null}'), "a note cannot be read"),
-        (frame(b"NOTE", b'{"programs": [], "sockets": {}, "books": {"x": 1}}'), "a note cannot be read"),
+        (frame(b"NOTE", b'{"programs": [{"nick": 1}], "snapshot": null, "books": null}'), "a note cannot be read"),
+        (frame(b"NOTE", b'{"programs": [], "snapshot": {"states": "many"}, "books": null}'), "a note cannot be read"),
+        (
+            frame(b"NOTE", b'{"programs": [], "snapshot": {"states": {"listen": 1e999}, "namespaces": []}, "books": null}'),
+            "a note cannot be read",
+        ),
+        (frame(b"NOTE", b'{"programs": [], "snapshot": [1], "books": null}'), "a note cannot be read"),
+        (frame(b"NOTE", b'{"programs": [], "snapshot": null, "books": {"x": 1}}'), "a note cannot be read"),
     ],
 )
 def test_damage_is_named_and_what_came_before_was_read(frames: bytes, how: str) -> None:

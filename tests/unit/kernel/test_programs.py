@@ -12,7 +12,7 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.programs import TRACEPOINTS, Settings, program_text, ring_bytes
+from tracer.kernel.programs import HEADERS, TRACEPOINTS, Settings, program_text, ring_bytes
 from tracer.kernel.sources import read_source
 
 SETTINGS = Settings(Filters())
@@ -92,7 +92,7 @@ def test_settings_reach_the_program() -> None:
 
 def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
     lines = program_text(SomeKernel(), SETTINGS, NETNS, 4).text.splitlines()
-    files = {"event.h", "maps.h", "sock.h", "filter.h", "conn.h", "emit.h", *(point.file for point in TRACEPOINTS)}
+    files = {*HEADERS, *(point.file for point in TRACEPOINTS)}
     marks = {line: number for number, line in enumerate(lines) if line.startswith("#line")}
     assert set(marks) == {f'#line 1 "bpf/{name}"' for name in files}
     for name in files:
@@ -103,10 +103,10 @@ def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open(
 
 def test_each_file_is_in_the_program_once_and_every_tracepoint_has_its_program() -> None:
     text = program_text(SomeKernel(), SETTINGS, NETNS, 4).text
-    found = re.findall(r"^RAW_TRACEPOINT_PROBE\((\w+)\)", text, flags=re.MULTILINE)
+    found = re.findall(r"^PROGRAM\((\w+)\)", text, flags=re.MULTILINE)
     assert sorted(found) == sorted(point.name for point in TRACEPOINTS)
     for point in TRACEPOINTS:
-        assert f"RAW_TRACEPOINT_PROBE({point.name})" in read_source(point.file)
+        assert f"PROGRAM({point.name})" in read_source(point.file)
 
 
 def test_the_compiler_checks_the_layout_that_python_read() -> None:

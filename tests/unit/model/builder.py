@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import numpy as np
 
 from tracer.ingest.decode import EVENT, LAYOUT, Events
+from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
 from tracer.model.report import Report
 from tracer.model.tcp import CELL, FLAG, KIND, RETRANSMIT_KINDS, ROLE, STATE
@@ -58,15 +59,17 @@ def reading(
     transitions: Mapping[tuple[str, str], int] | None = None,
     programs: tuple[Program, ...] = (),
     sockets: Mapping[str, int] | None = None,
+    snapshot: Snapshot | None = None,
 ) -> Reading:
-    """Return one Reading of these batches in their order, with counter cells by lower-case name."""
+    """Return one Reading of these batches in their order, with counter cells by lower-case name; sockets: of a snapshot."""
+    snapshot = Snapshot(states=sockets) if sockets else snapshot
     numbers = np.zeros(LAYOUT.enums["counter"]["COUNTER_CELLS"], np.uint64)
     for name, value in (cells or {}).items():
         numbers[CELL[name]] = value
     for (old, new), value in (transitions or {}).items():
         numbers[STATE[old] * 16 + STATE[new]] = value
     together = np.concatenate(batches) if batches else np.zeros(0, EVENT)
-    return Reading(together, numbers, time_ns, programs, sockets or {})
+    return Reading(together, numbers, time_ns, programs, snapshot)
 
 
 def report_of(*batches: Events, labels: tuple[str, ...] = (), max_series: int = 5000) -> Report:

@@ -1,0 +1,85 @@
+"""A snapshot of all sockets, summed up: what a Reading carries, and what a recording keeps of it as JSON.
+
+The sums themselves are made by model/sockets.py; these are only their results, so that sources can pass them on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tracer.ingest.ports import EphemeralPorts
+from tracer.ingest.sockdiag import Sockets
+
+
+@dataclass(frozen=True)
+class Dump:
+    """All sockets at one time, of all namespaces that are seen.
+
+    ports: the ephemeral ones by namespace, the own one first. start_ns, end_ns: CLOCK_MONOTONIC around the reading.
+    """
+
+    sockets: Sockets
+    ports: Mapping[int, EphemeralPorts]
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True)
+class PortUse:
+    """Ephemeral ports in use from one local address to one destination, the service's address:port.
+
+    limit: of the namespace. forecast_seconds: until all are in use, at the rate of the last snapshots; None when not growing.
+    """
+
+    netns: int
+    local_address: str
+    destination: str
+    used: int
+    limit: int
+    forecast_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Sums over all sockets at one time.
+
+    time_ns: CLOCK_MONOTONIC when the kernel's list was read; duration_seconds: how long the reading and summing took.
+    namespaces: which were seen, by inode. states: sockets by each of the eleven states.
+    time_wait: by the service's address:port, the largest, then `other`; the sum is that of the state.
+    ports: ephemeral ports, the most used destinations; ports_other: the most that any other destination has.
+    ports_limit: of tcptrace's own namespace.
+    orphans: closed by their process, and not at their end yet. unaccepted: complete, but not accepted yet by a process.
+    waiting_objects: timewait objects, in state TIME_WAIT or FIN_WAIT2; what /proc/net/sockstat counts as tw.
+    """
+
+    time_ns: int = 0
+    duration_seconds: float = 0.0
+    namespaces: tuple[int, ...] = ()
+    states: Mapping[str, int] = field(default_factory=dict)
+    time_wait: tuple[tuple[str, int], ...] = ()
+    ports: tuple[PortUse, ...] = ()
+    ports_other: int | None = None
+    ports_limit: int | None = None
+    orphans: int = 0
+    unaccepted: int = 0
+    waiting_objects: int = 0
+
+
+def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a snapshot as JSON can hold it."""
+    return {**asdict(snapshot), "states": dict(snapshot.states)}
+
+
+def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
+    """Return what snapshot_document() was given; raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+    return Snapshot(
+        **{
+            **document,
+            "namespaces": tuple(map(int, document["namespaces"])),
+            "states": {str(state): int(count) for state, count in document["states"].items()},
+            "time_wait": tuple((str(name), int(count)) for name, count in document["time_wait"]),
+            "ports": tuple(PortUse(**use) for use in document["ports"]),
+        }
+    )
