@@ -24,7 +24,7 @@ class Loaded:
 
     programs: name of each raw tracepoint, to its program's descriptor and that of its attachment.
     held: more that has to stay open for as long as the programs are to run.
-    reset_reasons: names of the running kernel's enum sk_rst_reason by value.
+    reset_reasons: the running kernel's enum sk_rst_reason by value, in lower case without its prefix.
     doors: into the network namespaces whose sockets are to be counted, the own one first; empty unless they were asked for.
     """
 

@@ -79,9 +79,14 @@ def load(settings: Settings) -> Loaded:
         kernel=platform.release(),
         bcc=str(bcc.__version__),
         missing=program.missing,
-        reset_reasons=btf.enumerators("sk_rst_reason"),
+        reset_reasons=reset_reasons(btf),
         doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots else (),
     )
+
+
+def reset_reasons(btf: Btf) -> dict[int, str]:
+    """Return the running kernel's reasons for a reset by number, in lower case without what all have in front."""
+    return {number: name.removeprefix("SK_RST_REASON_").lower() for number, name in btf.enumerators("sk_rst_reason").items()}
 
 
 def import_bcc() -> Any:

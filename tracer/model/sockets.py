@@ -1,9 +1,9 @@
 """What a dump of all sockets says: sums by state and destination, and how long the ephemeral ports will last.
 
 Theory of operation. A socket does not say who opened it. It is the server's side when somebody listens on its local port, the
-client's when that port is an ephemeral one, and otherwise the side with the larger port is the client. The destination is
-the service's address:port: the remote one of a client, the local one of a server. So on loopback both sides of a connection
-have the same one.
+client's when only that port is an ephemeral one. When both are, as with a service that chose any port and has ended, the
+endpoint that occurs more often is the service's; when neither is, the smaller port. The destination is the service's
+address:port: the remote one of a client, the local one of a server. So on loopback both sides have the same one.
 
 A connect() needs a local port that is not in use from its address to that destination; a port in TIME_WAIT is in use. Only
 with net.ipv4.tcp_tw_reuse (1; 2, the default, on loopback alone) can a connect() take over one that has been in TIME_WAIT for
@@ -105,23 +105,47 @@ def _address_numbers(high: Keys, low: Keys) -> tuple[Keys, NDArray[np.uint8]]:
     return numbers, np.stack((high[first], low[first]), axis=1).astype(">u8").view(np.uint8).reshape(-1, 16)
 
 
-def server_sides(sockets: Sockets, at: Columns, ephemeral: Mask) -> Mask:
-    """Return which sockets are the service's side, shape (n,); see the top. ephemeral: which have such a local port."""
+def server_sides(sockets: Sockets, at: Columns, ephemeral: Ephemeral) -> Mask:
+    """Return which sockets are the service's side, shape (n,); see the top."""
     listening = np.zeros((int(at.place.max(initial=0)) + 1, 1 << _PORT_BITS), bool)
     listeners = sockets["state"] == STATE["listen"]
     listening[at.place[listeners], at.local_port[listeners]] = True
-    served: Mask = listening[at.place, at.local_port] | (~ephemeral & (at.local_port < at.remote_port))
+    served: Mask = listening[at.place, at.local_port]
+    served = served | (~ephemeral.local & (ephemeral.remote | (at.local_port < at.remote_port)))
+    unclear = np.flatnonzero(ephemeral.local & ephemeral.remote & ~served)
+    served[unclear] = _occurs_more_often(at, unclear)
     return served
 
 
-def has_ephemeral_port(at: Columns, ports: Mapping[int, EphemeralPorts]) -> Mask:
-    """Return which sockets have a local port out of their namespace's ephemeral ones, shape (n,)."""
+def _occurs_more_often(at: Columns, rows: NDArray[np.intp]) -> Mask:
+    """Return of which of these sockets the local endpoint occurs more often than the remote one, among them; shape (rows,)."""
+    ends = [
+        _key(at.place[rows], address[rows], port[rows])
+        for address, port in ((at.local, at.local_port), (at.remote, at.remote_port))
+    ]
+    counts = []
+    for end in ends:
+        unique, count = np.unique(end, return_counts=True)
+        counts.append(count[np.searchsorted(unique, end)])
+    more: Mask = counts[0] > counts[1]
+    return more
+
+
+@dataclass(frozen=True)
+class Ephemeral:
+    """Which sockets have a local, or a remote, port out of their namespace's ephemeral ones; each of shape (n,)."""
+
+    local: Mask
+    remote: Mask
+
+
+def ephemeral_ports(at: Columns, ports: Mapping[int, EphemeralPorts]) -> Ephemeral:
+    """Return which ports are ephemeral; of other hosts it is guessed that they have the same range."""
     table = np.zeros((max(len(ports), 1), 1 << _PORT_BITS), bool)
     for row, range_ in zip(table, ports.values(), strict=False):
         row[range_.low : range_.high + 1] = True
         row[list(range_.reserved)] = False
-    found: Mask = table[at.place, at.local_port]
-    return found
+    return Ephemeral(table[at.place, at.local_port], table[at.place, at.remote_port])
 
 
 def _key(place: Keys | int, address: Keys, port: Keys) -> Keys:
@@ -183,13 +207,13 @@ def summed(dump: Dump, wanted: int = LARGEST, chosen: Mask | None = None) -> Sna
     """Return the sums over a dump, without a forecast, which takes two. chosen: which sockets, shape (n,); None for all."""
     sockets = dump.sockets
     at = columns(sockets, {netns: place for place, netns in enumerate(dump.ports)})
-    ephemeral = has_ephemeral_port(at, dump.ports)
+    ephemeral = ephemeral_ports(at, dump.ports)
     server = server_sides(sockets, at, ephemeral)
     chosen = np.ones(len(sockets), bool) if chosen is None else chosen
     state = sockets["state"]
     waiting = chosen & (sockets["timer"] == TIMER_TIME_WAIT)
     nobodys = chosen & (sockets["inode"] == 0) & ~waiting
-    uses, other = port_use(at, chosen & ephemeral & ~server, dump.ports, wanted)
+    uses, other = port_use(at, chosen & ephemeral.local & ~server, dump.ports, wanted)
     states = np.bincount(state[chosen], minlength=256)
     return Snapshot(
         time_ns=dump.end_ns,

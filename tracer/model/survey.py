@@ -16,7 +16,7 @@ import numpy as np
 from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT, Sockets
-from tracer.model.sockets import Mask, columns, counted, has_ephemeral_port, server_sides, services, summed
+from tracer.model.sockets import Mask, columns, counted, ephemeral_ports, server_sides, services, summed
 from tracer.model.tcp import STATE
 
 HALF_CLOSED = ("close_wait", "fin_wait2")
@@ -77,7 +77,7 @@ def survey(
     """
     places = {netns: place for place, netns in enumerate(dump.ports)}
     at = columns(dump.sockets, places)
-    server = server_sides(dump.sockets, at, has_ephemeral_port(at, dump.ports))
+    server = server_sides(dump.sockets, at, ephemeral_ports(at, dump.ports))
     chosen = np.ones(len(dump.sockets), bool)
     if ports:
         chosen = np.isin(np.where(server, at.local_port, at.remote_port), ports)

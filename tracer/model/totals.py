@@ -43,7 +43,8 @@ RESET_REASONS = 64
 TIMED_STATES = 12
 """Length of event.state_ns."""
 
-_STATE_BITS = np.array([1 << state for state in range(TIMED_STATES)], np.uint16)
+# A connection spends no time in CLOSE and LISTEN; those are where it comes from and where it ends.
+_STATE_BITS = np.array([0 if STATES[n] in {"close", "listen"} else 1 << n for n in range(TIMED_STATES)], np.uint16)
 
 
 @dataclass(frozen=True)

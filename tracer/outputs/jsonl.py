@@ -190,17 +190,13 @@ def _errno(batch: Batch) -> list[int | None]:
 
 
 def _reset_reason(batch: Batch) -> list[str | None]:
-    names = {number: _short(name) for number, name in batch.context.reset_reasons.items()}
+    names = batch.context.reset_reasons
     known, numbers = batch.has("reset_reason").tolist(), batch.column("reset_reason").tolist()
     return [names.get(number) if has else None for has, number in zip(known, numbers, strict=True)]
 
 
-def _short(name: str) -> str:
-    return name.lower().removeprefix("sk_rst_reason_")
-
-
 def _direction(batch: Batch) -> list[str]:
-    """Return which way a reset went; flags are the connection's, and after one was received none is sent."""
+    """Return which way a reset went; its record has one of the two flags."""
     return ["received" if received else "sent" for received in batch.has("reset_received").tolist()]
 
 

@@ -53,7 +53,7 @@ def loaded_from(files: list[int]) -> Loaded:
         kernel="6.18.0",
         bcc="0.26.0",
         missing=("cgroups", "IPv6"),
-        reset_reasons={0: "SK_RST_REASON_NOT_SPECIFIED", 23: "SK_RST_REASON_TCP_STATE"},
+        reset_reasons={0: "not_specified", 23: "tcp_state"},
     )
 
 
@@ -137,7 +137,7 @@ def test_a_loader_that_is_killed_gives_the_same_sentence() -> None:
 
 
 def test_all_reasons_of_a_kernel_and_all_programs_fit_into_the_one_message(pair: Pair, files: list[int]) -> None:
-    reasons = {value: f"SK_RST_REASON_{'X' * 40}_{value}" for value in range(500)}
+    reasons = {value: f"reason_{'X' * 40}_{value}" for value in range(500)}
     sent = replace(loaded_from(files), reset_reasons=reasons)
     ours, theirs = pair
     send_loaded(theirs, sent)

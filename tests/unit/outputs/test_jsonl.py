@@ -20,7 +20,7 @@ CONTEXT = Context(
     bcc="0.26.0",
     anchor_ns=1_795_379_000 * SECOND,
     netns=4026531840,
-    reset_reasons={0: "SK_RST_REASON_NOT_SPECIFIED", 8: "SK_RST_REASON_TCP_ABORT_ON_DATA"},
+    reset_reasons={0: "not_specified", 8: "tcp_abort_on_data"},
 )
 LIFE = {"syn_sent": 1_020_000, "established": 3 * SECOND, "fin_wait1": 20_000, "fin_wait2": 30_000}
 
