@@ -18,6 +18,7 @@ from tracer.commands.events import events
 from tracer.commands.record import record
 from tracer.commands.replay import replay
 from tracer.commands.run import run
+from tracer.commands.snapshot import snapshot
 from tracer.errors import TcptraceError
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, events, audit, record, replay, doctor):
+for command in (run, events, audit, record, replay, snapshot, doctor):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""The kernel's list of TCP sockets, over netlink (sock_diag): a parser of its replies, and a dump over an open socket.
+"""The kernel's list of TCP sockets as it comes over netlink (sock_diag): requests and replies as bytes, no I/O.
 
 Facts: include/uapi/linux/netlink.h and inet_diag.h; net/ipv4/inet_diag.c. A reply holds up to 32 KB of messages. Those of
 TIME_WAIT sockets, which are the many, all have one length, so that a reply is a strided array; any other reply is walked.
@@ -7,9 +7,6 @@ TIME_WAIT sockets, which are the many, all have one length, so that a reply is a
 
 from __future__ import annotations
 
-import errno
-import itertools
-import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -17,8 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tracer.errors import TcptraceError
 
 SOCKET = np.dtype(
     [
@@ -39,9 +34,11 @@ SOCKET = np.dtype(
         ("inode", "=u4"),
     ],
 )
-"""One socket: struct inet_diag_msg in place. family 4 or 6, IPv4 in addresses as ::ffff:a.b.c.d; state as in event.h; timer and expires_ms: the timer that runs (0 none, 1 retransmission, 2 keepalive, 3 TIME_WAIT object, 4 zero window), and when it
-fires; rqueue and wqueue: bytes, of a listener connections that wait and how many may; inode: 0 without a process. The
-interface's number is overwritten with the namespace's."""
+"""One socket: struct inet_diag_msg in place. family: 4 or 6; IPv4 in addresses as ::ffff:a.b.c.d. state: as in event.h.
+timer, expires_ms: which one runs (0 none, 1 retransmission, 2 keepalive, 3 that of a timewait object, 4 zero window) and$
+when it fires. rqueue, wqueue: bytes; of a listener, connections that wait and how many may. inode: 0 without a process. netns: in
+place
+of the interface's number."""
 
 Sockets = NDArray[np.void]
 """Shape (n,), dtype SOCKET, in no particular order."""
@@ -52,13 +49,12 @@ TIMER_TIME_WAIT = 3
 ALL_STATES = 0x1FFE
 """Bits by number of state, NEW_SYN_RECV (12) included: its sockets, half open, are reported as SYN_RECV."""
 
-REPLY_BYTES = 1 << 20
-TRIES = 4
-"""How often a dump is begun anew when the kernel says that it lost its place, before what there is has to do."""
-
 SOCK_DIAG_BY_FAMILY, NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 20, 1, 2, 3, 4
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 1, 0x10, 0x300
 INET_DIAG_INFO = 2
+WITH_INFO = 1 << INET_DIAG_INFO - 1
+"""The extension that asks for struct tcp_info."""
+
 LAST_HEARD = 56
 """Offset of tcpi_last_ack_recv in struct tcp_info (include/uapi/linux/tcp.h), milliseconds, u32."""
 
@@ -209,86 +205,3 @@ def _is_mapped(addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
     halves = addresses.view(">u8")
     mapped: NDArray[np.bool_] = (halves[:, 0] == 0) & (halves[:, 1] >> 32 == 0xFFFF)
     return mapped
-
-
-class SocketTable:
-    """The sockets of one network namespace, asked for over an open sock_diag socket, which belongs to this."""
-
-    def __init__(self, fd: int, netns: int) -> None:
-        self.netns = netns
-        self._socket = socket.socket(fileno=fd)
-        self._socket.settimeout(30)
-        self._reply = memoryview(bytearray(REPLY_BYTES))
-        self._sequence = itertools.count(1)
-
-    def read(self, states: int = ALL_STATES) -> Sockets:
-        """Return all sockets in these states (bits), of both families.
-
-        Raises TcptraceError when the kernel refuses, or answers what cannot be understood.
-        """
-        families = [joined(self._dump(family, states)) for family in (socket.AF_INET, socket.AF_INET6)]
-        return joined([normalize(sockets, self.netns) for sockets in families if len(sockets)])
-
-    def read_last_heard(self, states: int) -> dict[int, float]:
-        """Return the seconds since the other side was heard, by inode, of the sockets in these states; raises as read()."""
-        found: dict[int, float] = {}
-        for family in (socket.AF_INET, socket.AF_INET6):
-            sequence = self._ask(family, states, 1 << INET_DIAG_INFO - 1)
-            while True:
-                data, reply = self._receive(sequence)
-                found.update(last_heard(data, sequence))
-                if reply.done:
-                    break
-        return found
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    def _dump(self, family: int, states: int) -> list[Sockets]:
-        """Return one family's sockets; begins anew when the kernel lost its place, and gives the last try whole or not."""
-        parts: list[Sockets] = []
-        for _ in range(TRIES):
-            sequence = self._ask(family, states)
-            interrupted, done = False, False
-            parts = []
-            while not done:
-                _, reply = self._receive(sequence)
-                parts.append(reply.sockets)
-                interrupted |= reply.interrupted
-                done = reply.done
-            if not interrupted:
-                break
-        return parts
-
-    def _ask(self, family: int, states: int, extensions: int = 0) -> int:
-        sequence = next(self._sequence)
-        try:
-            self._socket.send(request(family, states, sequence, extensions))
-        except OSError as error:
-            raise _refused(error.errno or 0) from error
-        return sequence
-
-    def _receive(self, sequence: int) -> tuple[memoryview, Reply]:
-        try:
-            size, _, flags, _ = self._socket.recvmsg_into([self._reply])
-        except TimeoutError as error:
-            raise TcptraceError("the kernel does not answer when asked for its sockets") from error
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:  # a reply found no memory; the dump goes on behind it
-                return self._reply[:0], Reply(np.empty(0, SOCKET), interrupted=True)
-            raise _refused(error.errno or 0) from error
-        try:
-            if not size or flags & socket.MSG_TRUNC:
-                raise ValueError("a reply that is cut off")
-            reply = parse_reply(self._reply[:size], sequence)
-        except ValueError as error:
-            raise TcptraceError(f"cannot read the kernel's answer about its sockets: {error}", "please report this") from error
-        if reply.error:
-            raise _refused(reply.error)
-        return self._reply[:size], reply
-
-
-def _refused(number: int) -> TcptraceError:
-    hint = "load the module: modprobe tcp_diag" if number == errno.ENOENT else None
-    return TcptraceError(f"the kernel does not list its sockets: {os.strerror(number)}", hint)

@@ -14,7 +14,8 @@ from dataclasses import replace
 from tracer.errors import TcptraceError
 from tracer.ingest.ports import EphemeralPorts, read_ports
 from tracer.ingest.snapshot import Dump, Snapshot
-from tracer.ingest.sockdiag import ALL_STATES, SocketTable, joined
+from tracer.ingest.sockdiag import ALL_STATES, joined
+from tracer.ingest.sockettable import SocketTable
 from tracer.kernel.namespaces import Door
 
 INTERVAL_SECONDS = 1.0

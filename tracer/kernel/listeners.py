@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -42,22 +43,29 @@ def _listener(place: tuple[int, int], pids: list[int], preferred_pid: int | None
 
 
 def _listening_sockets() -> dict[str, tuple[int, int]]:
-    """Return (network namespace, port) by inode; each namespace is read through one process that lives in it."""
+    """Return (network namespace, port) by inode."""
     sockets = {}
-    for netns, pid in _namespaces().items():
-        for port, inode in _rows(f"/proc/{pid}/net/tcp") + _rows(f"/proc/{pid}/net/tcp6"):
+    for netns, pids in _namespaces().items():
+        for port, inode in _first_answer(pids):
             sockets[inode] = (netns, port)
     return sockets
 
 
-def _namespaces() -> dict[int, int]:
-    found: dict[int, int] = {}
-    for pid in _pids():
-        try:
-            found.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, pid)
-        except OSError:
-            continue  # ended in the meantime, or a kernel thread on its way out
+def _namespaces() -> dict[int, list[int]]:
+    """Return the processes that live in each network namespace, this one first."""
+    found: dict[int, list[int]] = {}
+    for pid in [os.getpid(), *_pids()]:
+        with contextlib.suppress(OSError):  # ended in the meantime
+            found.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, []).append(pid)
     return found
+
+
+def _first_answer(pids: list[int]) -> list[tuple[int, str]]:
+    """Return the listeners of a namespace as the first of its processes that is still there shows them."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            return _rows(f"/proc/{pid}/net/tcp") + _rows_of_ipv6(pid)
+    return []
 
 
 def _owners(inodes: set[str], preferred_pid: int | None) -> dict[str, int]:
@@ -93,13 +101,18 @@ def _socket_inodes(pid: int) -> set[str]:
     return inodes
 
 
-def _rows(path: str) -> list[tuple[int, str]]:
-    """Return (port, inode) of the lines of /proc/net/tcp in state LISTEN; a kernel without IPv6 has no tcp6."""
+def _rows_of_ipv6(pid: int) -> list[tuple[int, str]]:
+    """Return nothing for a kernel without IPv6, which has no tcp6."""
     try:
-        with open(path, encoding="ascii") as file:
-            rows = [line.split() for line in file.readlines()[1:]]
-    except OSError:
+        return _rows(f"/proc/{pid}/net/tcp6")
+    except FileNotFoundError:
         return []
+
+
+def _rows(path: str) -> list[tuple[int, str]]:
+    """Return (port, inode) of the lines of /proc/net/tcp in state LISTEN."""
+    with open(path, encoding="ascii") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
     return [(int(row[1].rsplit(":", 1)[1], 16), row[9]) for row in rows if row[3] == LISTEN]
 
 
