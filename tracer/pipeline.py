@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from tracer.ingest.recording import Recorder
 from tracer.ingest.source import Reading, Source
@@ -79,7 +80,17 @@ class Pipeline:
         return reading
 
 
-def ticks(stop: threading.Event, duration: float | None, every: float) -> Iterator[float]:
+class Stop(Protocol):
+    """A request to end, such as a threading.Event: asked, or waited for with a limit in seconds."""
+
+    def is_set(self) -> bool:
+        """Say whether there is one."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until there is one, or the time is over; return whether there is one."""
+
+
+def ticks(stop: Stop, duration: float | None, every: float) -> Iterator[float]:
     """Yield the elapsed seconds once per `every` until stop is set or `duration` is over, sleeping in between."""
     start = time.monotonic()
     while not stop.is_set() and (duration is None or time.monotonic() - start < duration):
@@ -88,7 +99,7 @@ def ticks(stop: threading.Event, duration: float | None, every: float) -> Iterat
         stop.wait(max(remaining, 0))
 
 
-def drain(pipeline: Pipeline, stop: threading.Event, duration: float | None, every_second: Callable[[Report], None]) -> None:
+def drain(pipeline: Pipeline, stop: Stop, duration: float | None, every_second: Callable[[Report], None]) -> None:
     """Pump until stopped; call every_second with a Report about once a second."""
     shown = 0.0
     for elapsed in ticks(stop, duration, POLL_SECONDS):

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from tracer.commands import options
-from tracer.commands.session import Stop, open_kernel, stop_on_signals
+from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.errors import TcptraceError
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.lines import audit as audit_lines
-from tracer.pipeline import Pipeline, drain
+from tracer.pipeline import Pipeline, Stop, drain
 
 SETTLE_SECONDS = 3.0
 """How long a drift may last at the end before it is reported: what is under way is counted by one side first."""

@@ -31,7 +31,9 @@ MaxSeries = Annotated[int, typer.Option("--max-series", min=100, help="Samples i
 UserName = Annotated[
     str | None, typer.Option("--user", metavar="NAME", help="Serve as this user; default: who called sudo, else nobody.")
 ]
-Recording = Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A file made by 'tcptrace record'.")]
+Recording = Annotated[
+    Path, typer.Argument(metavar="FILE", readable=False, show_default=False, help="A file made by 'tcptrace record'.")
+]
 
 DEFAULT_LISTEN = "127.0.0.1:19293"
 

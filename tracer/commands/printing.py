@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from tracer.model.aborts import settle
 from tracer.model.tcp import CELL, KIND
 from tracer.outputs import eventcsv, eventtable
 from tracer.outputs.jsonl import BY_KIND, Event, describe, json_lines
+from tracer.pipeline import Stop
 
 KINDS = tuple(BY_KIND)
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != "state")
@@ -62,7 +62,7 @@ def check_format(option: str, name: str) -> Format:
 class Output:
     """Standard output, without a buffer. gone: whether its reader went away."""
 
-    def __init__(self, stop: threading.Event, fd: int = 1) -> None:
+    def __init__(self, stop: Stop, fd: int = 1) -> None:
         self._stop = stop
         self._fd = fd
         self._poll = select.poll()
@@ -131,7 +131,7 @@ class Printer:
 
 
 def print_events(
-    source: Source, printer: Printer, output: Output, stop: threading.Event, *, duration: float | None = None, every: float
+    source: Source, printer: Printer, output: Output, stop: Stop, *, duration: float | None = None, every: float
 ) -> Reading | None:
     """Print what a source gives until it ends, the printer is done, or stop or the duration says so; return its last reading.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from tracer.ingest.recording import RecordedSource
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs import http
-from tracer.pipeline import Pipeline
+from tracer.pipeline import Pipeline, Stop
 
 
 def replay(
@@ -83,12 +82,17 @@ def print_recorded(path: Path, format_name: str) -> None:
 def open_recording(path: Path) -> RecordedSource:
     """Return the source of a file; raises TcptraceError when it cannot be read."""
     try:
-        return RecordedSource(path.open("rb"), str(path))
+        file = path.open("rb")
     except OSError as error:
         raise TcptraceError(f"cannot read {path}: {error.strerror}", "give a file made by 'tcptrace record -o FILE'") from error
+    try:
+        return RecordedSource(file, str(path))
+    except TcptraceError:
+        file.close()
+        raise
 
 
-def play(pipeline: Pipeline, stop: threading.Event, speed: float | None, every_second: Callable[[Report], None]) -> None:
+def play(pipeline: Pipeline, stop: Stop, speed: float | None, every_second: Callable[[Report], None]) -> None:
     """Pump to the end, sleeping between readings as long as it took then, divided by speed; None does not sleep."""
     began = time.monotonic()
     first_ns: int | None = None

@@ -7,9 +7,9 @@ checkout in an unreadable home nothing could be imported afterwards.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -52,10 +52,37 @@ def complain(error: TcptraceError) -> None:
     print(f"tcptrace: {error}", file=sys.stderr, flush=True)
 
 
-class Stop(threading.Event):
-    """Set by a signal; interrupted says whether it was Ctrl-C, which shows in the exit status."""
+class Stop:
+    """Set by a signal; interrupted says whether it was Ctrl-C, which shows in the exit status.
 
-    interrupted = False
+    A pipe instead of a threading.Event: a signal's handler runs in the thread that may be inside wait() just then, holding
+    the Event's lock, which set() would wait for until the end of days.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self._requested = False
+        self.interrupted = False
+
+    def set(self) -> None:
+        """Ask for the end; safe in a signal's handler."""
+        if not self._requested:
+            self._requested = True
+            os.write(self._writer, b"\0")
+
+    def is_set(self) -> bool:
+        """Say whether the end was asked for."""
+        return self._requested
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep for so many seconds, but not beyond the request to end; return whether there was one."""
+        select.select([self._reader], [], [], timeout)
+        return self._requested
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._reader)
+        os.close(self._writer)
 
     def leave(self) -> None:
         """End the command with the status that tells what stopped it: 130 for Ctrl-C, else none in particular."""
@@ -83,6 +110,7 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        stop.close()
 
 
 class View:

@@ -35,10 +35,9 @@ SOCKET = np.dtype(
     ],
 )
 """One socket: struct inet_diag_msg in place. family: 4 or 6; IPv4 in addresses as ::ffff:a.b.c.d. state: as in event.h.
-timer, expires_ms: which one runs (0 none, 1 retransmission, 2 keepalive, 3 that of a timewait object, 4 zero window) and$
-when it fires. rqueue, wqueue: bytes; of a listener, connections that wait and how many may. inode: 0 without a process. netns: in
-place
-of the interface's number."""
+timer, expires_ms: which one runs (0 none, 1 retransmission, 2 keepalive, 3 that of a timewait object, 4 zero window), and
+when it fires. rqueue, wqueue: bytes; of a listener, connections that wait and how many may. inode: 0 without a process.
+netns: in place of the interface's number."""
 
 Sockets = NDArray[np.void]
 """Shape (n,), dtype SOCKET, in no particular order."""

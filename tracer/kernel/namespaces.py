@@ -18,7 +18,7 @@ MAX_NAMESPACES = 64
 
 NETLINK_SOCK_DIAG = 4
 CLONE_NEWNET = 0x40000000
-OWN = "/proc/self/ns/net"
+OWN = "/proc/thread-self/ns/net"
 NAMED = "/run/netns"
 PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 RESERVED_PORTS = "/proc/sys/net/ipv4/ip_local_reserved_ports"

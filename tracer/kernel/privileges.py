@@ -38,9 +38,14 @@ def missing_right() -> TcptraceError | None:
 
 
 def effective_capabilities(task: str = "self") -> int:
-    """Return CapEff of a process or thread as a bit mask, from its status in /proc."""
+    """Return CapEff of a process or thread as a bit mask."""
+    return int(_status(task, "CapEff"), 16)
+
+
+def _status(task: str, name: str) -> str:
+    """Return a line's value from the status of a process or thread in /proc."""
     with open(f"/proc/{task}/status", encoding="utf-8") as file:
-        return next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+        return next(line.split()[1] for line in file if line.startswith(f"{name}:"))
 
 
 def unprivileged_user(name: str | None) -> User:
@@ -53,7 +58,8 @@ def unprivileged_user(name: str | None) -> User:
         sudo_uid = int(os.environ.get("SUDO_UID", "0"))
         entry = pwd.getpwnam(name) if name else pwd.getpwuid(sudo_uid) if sudo_uid else pwd.getpwnam("nobody")
     except (KeyError, ValueError) as error:
-        raise TcptraceError(f"there is no user {name or 'nobody'} on this machine", "name another one with --user") from error
+        wanted = name or (f"with number {os.environ['SUDO_UID']}" if os.environ.get("SUDO_UID") else "nobody")
+        raise TcptraceError(f"there is no user {wanted} on this machine", "name another one with --user") from error
     if entry.pw_uid == 0:
         raise TcptraceError(f"--user {name} is root, and tcptrace does not serve as root", "name an unprivileged user, or none")
     if os.geteuid() == 0:
@@ -90,8 +96,10 @@ def _prove() -> None:
         raise TcptraceError(
             "the rights of root did not go away: setuid(0) still works", "please report this; nothing was served"
         )
-    if any(effective_capabilities(f"self/task/{thread}") for thread in os.listdir("/proc/self/task")):
-        raise TcptraceError("capabilities did not go away", "please report this; nothing was served")
+    # by thread, as both belong to threads
+    for task in (f"self/task/{thread}" for thread in os.listdir("/proc/self/task")):
+        if effective_capabilities(task) or _status(task, "NoNewPrivs") != "1":
+            raise TcptraceError("capabilities did not go away", "please report this; nothing was served")
 
 
 def _clear_bounding_set(libc: ctypes.CDLL) -> None:

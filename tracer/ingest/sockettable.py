@@ -1,0 +1,114 @@
+"""The TCP sockets of one network namespace, asked for over an open sock_diag socket.
+
+The kernel answers each read at once with up to 32 KB; it walks its tables meanwhile, and sockets come and go.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+
+import numpy as np
+
+from tracer.errors import TcptraceError
+from tracer.ingest.sockdiag import (
+    ALL_STATES,
+    SOCKET,
+    WITH_INFO,
+    Reply,
+    Sockets,
+    joined,
+    last_heard,
+    normalize,
+    parse_reply,
+    request,
+)
+
+REPLY_BYTES = 1 << 20
+TRIES = 4
+"""How often a dump is begun when the kernel says that it lost its place, before what there is has to do."""
+
+
+class SocketTable:
+    """The sockets of one network namespace, asked for over an open sock_diag socket, which belongs to this."""
+
+    def __init__(self, fd: int, netns: int) -> None:
+        self.netns = netns
+        self._socket = socket.socket(fileno=fd)
+        self._socket.settimeout(30)
+        self._reply = memoryview(bytearray(REPLY_BYTES))
+        self._sequence = itertools.count(1)
+
+    def read(self, states: int = ALL_STATES) -> Sockets:
+        """Return all sockets in these states (bits), of both families.
+
+        Raises TcptraceError when the kernel refuses, or answers what cannot be understood.
+        """
+        families = [joined(self._dump(family, states)) for family in (socket.AF_INET, socket.AF_INET6)]
+        return joined([normalize(sockets, self.netns) for sockets in families if len(sockets)])
+
+    def read_last_heard(self, states: int) -> dict[int, float]:
+        """Return the seconds since the other side was heard, by inode, of the sockets in these states; raises as read()."""
+        found: dict[int, float] = {}
+        for family in (socket.AF_INET, socket.AF_INET6):
+            sequence = self._ask(family, states, WITH_INFO)
+            while True:
+                data, reply = self._receive(sequence)
+                found.update(last_heard(data, sequence))
+                if reply.done:
+                    break
+        return found
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _dump(self, family: int, states: int) -> list[Sockets]:
+        """Return one family's sockets; begins anew when the kernel lost its place, and gives the last try whole or not."""
+        parts: list[Sockets] = []
+        for _ in range(TRIES):
+            sequence = self._ask(family, states)
+            interrupted, done = False, False
+            parts = []
+            while not done:
+                _, reply = self._receive(sequence)
+                parts.append(reply.sockets)
+                interrupted |= reply.interrupted
+                done = reply.done
+            if not interrupted:
+                break
+        return parts
+
+    def _ask(self, family: int, states: int, extensions: int = 0) -> int:
+        sequence = next(self._sequence)
+        try:
+            self._socket.send(request(family, states, sequence, extensions))
+        except OSError as error:
+            raise _refused(error.errno or 0) from error
+        return sequence
+
+    def _receive(self, sequence: int) -> tuple[memoryview, Reply]:
+        try:
+            size, _, flags, _ = self._socket.recvmsg_into([self._reply])
+        except TimeoutError as error:
+            raise TcptraceError("the kernel does not answer when asked for its sockets") from error
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:  # a reply found no memory; the dump goes on behind it
+                return self._reply[:0], Reply(np.empty(0, SOCKET), interrupted=True)
+            raise _refused(error.errno or 0) from error
+        try:
+            if not size or flags & socket.MSG_TRUNC:
+                raise ValueError("a reply that is cut off")
+            reply = parse_reply(self._reply[:size], sequence)
+        except ValueError as error:
+            raise TcptraceError(f"cannot read the kernel's answer about its sockets: {error}", "please report this") from error
+        if reply.error:
+            raise _refused(reply.error)
+        return self._reply[:size], reply
+
+
+def _refused(number: int) -> TcptraceError:
+    hint = "load the module: modprobe tcp_diag" if number == errno.ENOENT else None
+    return TcptraceError(f"the kernel does not list its sockets: {os.strerror(number)}", hint)
