@@ -50,15 +50,25 @@ static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
 	return conns.lookup(&key);
 }
 
-/*
- * Of a connection that is older than the tracer nothing tells who opened it;
- * but whoever has a listener on its port is the server.
- */
+/* Where there is no socket: who has a listener on the port is the server. */
 static __always_inline u8 guess_role(const struct tuple *t, u32 netns)
 {
 	u64 key = listener_key(netns, t->local_port);
 
 	return listeners.lookup(&key) ? ROLE_SERVER : ROLE_CLIENT;
+}
+
+/*
+ * Who opened a connection that began unseen, or when nobody asked for it: what
+ * accept() gave has its listener's backlog, what connect() opened has none. A
+ * listener with a backlog of 0 is found in the table.
+ */
+static __always_inline u8 role_of(const void *sk, const struct tuple *t,
+				  u32 netns)
+{
+	if (READ(u32, sk, sock, sk_max_ack_backlog))
+		return ROLE_SERVER;
+	return guess_role(t, netns);
 }
 
 /*
@@ -83,8 +93,8 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 	if (conn && conn->aborted_from)
 		count(COUNTER_EVENTS_LOST, 1);
 	netns = read_netns(sk);
-	role = role ? role : guess_role(t, netns);
-	if (!wanted(sk, t, role, netns)) {
+	role = role ? role : role_of(sk, t, netns);
+	if (!wanted(sk, t, role, netns, !flags)) {
 		/* what is left of one whose end was missed is not this one */
 		if (conn)
 			conns.delete(&key);

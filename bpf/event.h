@@ -101,15 +101,6 @@ struct event {
 	u8 reserved[2];
 };
 
-enum program {
-	PROGRAM_inet_sock_set_state = 0,
-	PROGRAM_tcp_retransmit_skb = 1,
-	PROGRAM_tcp_retransmit_synack = 2,
-	PROGRAM_tcp_send_reset = 3,
-	PROGRAM_tcp_receive_reset = 4,
-	PROGRAM_COUNT = 5,
-};
-
 /*
  * Cells of the counter array, one row a CPU. Transitions come first, at
  * from * 16 + to; the rest is counted whether or not a record gets through.
@@ -124,11 +115,11 @@ enum counter {
 	COUNTER_EVENTS_LOST = 268,
 	COUNTER_UNTRACKED = 269, /* the connection table was full */
 	COUNTER_PARTIAL = 270,
-	COUNTER_SYN_SENT = 271, /* from here on: own network namespace, */
+	COUNTER_SYN_SENT = 271, /* these five: own network namespace, */
 	COUNTER_NO_SYN = 272,   /* before any filter, for the audit */
 	COUNTER_PASSIVE_OPENS = 273,
 	COUNTER_ESTAB_RESETS = 274,
 	COUNTER_RETRANS_SEGS = 275,
-	COUNTER_RESCUED = 280, /* + enum program: runs made good, see twice.h */
+	COUNTER_RESCUED = 276, /* runs that were skipped and made good */
 	COUNTER_CELLS = 320,
 };

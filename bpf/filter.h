@@ -20,18 +20,23 @@
 #endif
 
 #ifdef FILTER_PID
-/* Its connect() runs in its context; what it accepts came to its listener. */
-static __always_inline bool pid_wanted(u32 netns, u8 role, u16 local_port)
+/*
+ * What it accepts came to its listener. Its connect() runs in its context, and
+ * that is the only moment at which the current process means anything: the
+ * other side's steps run in it as well, when the network is this machine.
+ */
+static __always_inline bool pid_wanted(u32 netns, u8 role, u16 local_port,
+				       bool connects)
 {
 	u64 key = listener_key(netns, local_port);
 	struct owner *owner = listeners.lookup(&key);
 
-	if (bpf_get_current_pid_tgid() >> 32 == FILTER_PID)
-		return true;
-	return role == ROLE_SERVER && owner && owner->pid == FILTER_PID;
+	if (role == ROLE_SERVER)
+		return owner && owner->pid == FILTER_PID;
+	return connects && bpf_get_current_pid_tgid() >> 32 == FILTER_PID;
 }
 #else
-#define pid_wanted(netns, role, local_port) true
+#define pid_wanted(netns, role, local_port, connects) true
 #endif
 
 #ifdef FILTER_CGROUP
@@ -79,8 +84,9 @@ static __always_inline bool stray_wanted(const struct tuple *t, u8 role,
 }
 
 static __always_inline bool wanted(const void *sk, const struct tuple *t,
-				   u8 role, u32 netns)
+				   u8 role, u32 netns, bool connects)
 {
 	return stray_wanted(t, role, netns) &&
-	       pid_wanted(netns, role, t->local_port) && cgroup_wanted(sk);
+	       pid_wanted(netns, role, t->local_port, connects) &&
+	       cgroup_wanted(sk);
 }

@@ -92,7 +92,7 @@ static __always_inline void stray_reset(const void *sk, const void *skb,
 	} else {
 		return;
 	}
-	if (sk ? !wanted(sk, &tuple, role, netns) :
+	if (sk ? !wanted(sk, &tuple, role, netns, false) :
 		 FILTER_NEEDS_SOCKET || !stray_wanted(&tuple, role, netns))
 		return;
 	count(COUNTER_RESETS_SENT, 1);
@@ -135,7 +135,7 @@ static __always_inline bool late_reset(const void *sk, u32 reason, u64 now_ns)
 	return true;
 }
 
-PROGRAM(tcp_send_reset)
+RAW_TRACEPOINT_PROBE(tcp_send_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *skb = (const void *)ctx->args[1];
@@ -151,7 +151,7 @@ PROGRAM(tcp_send_reset)
 	if (!conn) {
 		if (!late_reset(sk, reason, now_ns))
 			stray_reset(sk, skb, reason, now_ns);
-		return;
+		return 0;
 	}
 	conn->flags |= FLAG_RESET_SENT;
 	if (HAVE_tcp_send_reset_reason) {
@@ -172,9 +172,10 @@ PROGRAM(tcp_send_reset)
 		emit_end(sk, conn, &tuple, conn->aborted_from, now_ns);
 		conns.delete(&key);
 	}
+	return 0;
 }
 
-PROGRAM(tcp_receive_reset)
+RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
 	u8 state = READ(u8, sk, sock_common, skc_state);
@@ -186,14 +187,15 @@ PROGRAM(tcp_receive_reset)
 	read_tuple(sk, &tuple);
 	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns, COUNTER_RESETS_RECEIVED);
 	if (!conn)
-		return;
+		return 0;
 	conn->flags |= FLAG_RESET_RECEIVED;
 	e = reserve(EVENT_RESET, now_ns, &tuple);
 	if (!e)
-		return;
+		return 0;
 	fill_identity(e, conn);
 	e->flags &= ~FLAG_RESET_SENT;
 	e->from_state = state;
 	e->to_state = state;
 	submit(e);
+	return 0;
 }

@@ -19,6 +19,13 @@
 #define TCPHDR_SYN 0x02
 #define TCPHDR_ACK 0x10
 
+/* include/uapi/asm-generic/errno.h */
+#define EAGAIN 11
+#define ENOMEM 12
+#define EBUSY 16
+#define EINVAL 22
+#define EHOSTUNREACH 113
+
 struct segment {
 	u32 sequence;
 	u32 end_sequence;
@@ -58,6 +65,17 @@ static __always_inline u8 retransmit_kind(const void *sk,
 	return RETRANSMIT_TAIL_LOSS_PROBE;
 }
 
+/*
+ * RetransSegs is counted before the segment is sent, and stands when that is
+ * refused (by a firewall, say); these errors come sooner, or later from below
+ * so rarely that it does not matter (__tcp_retransmit_skb).
+ */
+static __always_inline bool is_in_books(s32 err)
+{
+	return err != -EAGAIN && err != -ENOMEM && err != -EBUSY &&
+	       err != -EINVAL && err != -EHOSTUNREACH;
+}
+
 static __always_inline void note_retransmission(struct conn *conn,
 						const struct segment *s)
 {
@@ -68,7 +86,7 @@ static __always_inline void note_retransmission(struct conn *conn,
 	conn->retransmitted_segments += s->segments;
 }
 
-PROGRAM(tcp_retransmit_skb)
+RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *skb = (const void *)ctx->args[1];
@@ -84,7 +102,7 @@ PROGRAM(tcp_retransmit_skb)
 	/* what was sent again */
 	read_segment(skb, &segment);
 	kind = retransmit_kind(sk, &segment);
-	if (err >= 0 && read_netns(sk) == OWN_NETNS)
+	if (is_in_books(err) && read_netns(sk) == OWN_NETNS)
 		count(COUNTER_RETRANS_SEGS, segment.segments);
 
 	/* who by */
@@ -93,7 +111,7 @@ PROGRAM(tcp_retransmit_skb)
 		    err < 0 ? COUNTER_RETRANSMIT_FAILED :
 			      COUNTER_RETRANSMITTED + kind);
 	if (!conn)
-		return;
+		return 0;
 	if (err >= 0) {
 		note_retransmission(conn, &segment);
 		count(COUNTER_RETRANSMITTED + kind, segment.segments - 1);
@@ -102,7 +120,7 @@ PROGRAM(tcp_retransmit_skb)
 	/* it leaves */
 	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
 	if (!e)
-		return;
+		return 0;
 	fill_identity(e, conn);
 	e->from_state = state;
 	e->to_state = state;
@@ -114,10 +132,11 @@ PROGRAM(tcp_retransmit_skb)
 	if (err < 0)
 		e->flags |= FLAG_FAILED;
 	submit(e);
+	return 0;
 }
 
 /* A request's tuple is in its common part, like a socket's. */
-PROGRAM(tcp_retransmit_synack)
+RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *req = (const void *)ctx->args[1];
@@ -129,12 +148,12 @@ PROGRAM(tcp_retransmit_synack)
 	if (netns == OWN_NETNS)
 		count(COUNTER_RETRANS_SEGS, 1);
 	read_tuple(req, &tuple);
-	if (!wanted(sk, &tuple, ROLE_SERVER, netns))
-		return;
+	if (!wanted(sk, &tuple, ROLE_SERVER, netns, false))
+		return 0;
 	count(COUNTER_RETRANSMITTED + RETRANSMIT_SYN_ACK, 1);
 	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
 	if (!e)
-		return;
+		return 0;
 	e->role = ROLE_SERVER;
 	e->netns = netns;
 	e->cgroup = read_cgroup(sk);
@@ -145,4 +164,5 @@ PROGRAM(tcp_retransmit_synack)
 	e->segments = 1;
 	e->attempt = READ(u8, req, request_sock, num_retrans) + 1;
 	submit(e);
+	return 0;
 }

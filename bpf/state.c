@@ -53,6 +53,27 @@ static __always_inline void emit_state(const struct conn *conn,
 }
 
 /*
+ * A SYN cookie keeps the options in the low bits of the timestamp that the ACK
+ * brings back, and nothing else is left of the SYN: its sample comes from that
+ * timestamp, in whole milliseconds, and is wrong by up to 64 of them. Any other
+ * sample is in microseconds unless the SYN-ACK was sent again; one of 32,000
+ * looks like a cookie's by chance.
+ */
+static __always_inline bool is_cookie(const void *sk, u32 srtt_us)
+{
+	u32 options = 0xf;
+
+	if (srtt_us % 1000 || READ(u32, sk, tcp_sock, total_retrans) ||
+	    !READ_BITS(sk, tcp_sock, rx_opt__saw_tstamp))
+		return false;
+	if (READ_BITS(sk, tcp_sock, rx_opt__wscale_ok))
+		options = READ_BITS(sk, tcp_sock, rx_opt__snd_wscale);
+	if (READ_BITS(sk, tcp_sock, rx_opt__sack_ok))
+		options |= 0x10;
+	return (READ(u32, sk, tcp_sock, rx_opt__rcv_tsecr) & 0x1f) == options;
+}
+
+/*
  * A server's two transitions come within microseconds whatever the network
  * does; its handshake time is the kernel's first round-trip sample, SYN-ACK
  * sent to ACK received. A Fast Open child began at the SYN, so that for it the
@@ -68,7 +89,7 @@ static __always_inline void time_handshake(const void *sk, struct conn *conn,
 		return;
 	if (conn->role == ROLE_CLIENT || (conn->flags & FLAG_FAST_OPEN))
 		conn->handshake_ns = now_ns - conn->start_ns;
-	else if (srtt_us)
+	else if (srtt_us && !is_cookie(sk, srtt_us))
 		conn->handshake_ns = srtt_us * 1000ULL;
 	else
 		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
@@ -89,19 +110,27 @@ static __always_inline void read_sequences(const void *sk, struct conn *conn)
 				      received - 1;
 }
 
+/* A client's syn_data_acked is set later; more than the SYN is acknowledged. */
+static __always_inline bool opened_fast(const void *sk, const struct conn *conn)
+{
+	if (conn->role == ROLE_CLIENT)
+		return READ(u64, sk, tcp_sock, bytes_acked) > 1;
+	return READ_BITS(sk, tcp_sock, syn_fastopen_child) ||
+	       READ_BITS(sk, tcp_sock, syn_data_acked);
+}
+
 static __always_inline void established(const void *sk, struct conn *conn,
 					const struct tuple *t, u8 from,
 					u64 now_ns)
 {
 	struct event *e;
 
-	if (READ_BITS(sk, tcp_sock, syn_fastopen_child) ||
-	    READ_BITS(sk, tcp_sock, syn_data_acked))
+	if (opened_fast(sk, conn))
 		conn->flags |= FLAG_FAST_OPEN;
 	/* a SYN-ACK is sent again when there is a request, but no socket yet */
 	if (conn->role == ROLE_SERVER)
-		conn->retransmitted_segments =
-			READ(u32, sk, tcp_sock, total_retrans);
+		conn->retransmitted_segments = READ(u32, sk, tcp_sock,
+						    total_retrans);
 	time_handshake(sk, conn, from, now_ns);
 	read_sequences(sk, conn);
 	e = reserve(EVENT_HANDSHAKE, now_ns, t);
@@ -198,7 +227,7 @@ static __always_inline void listener(const void *sk, const struct tuple *t,
 	u32 netns = read_netns(sk);
 
 	note_listener(netns, t->local_port, to);
-	if (wanted(sk, t, ROLE_SERVER, netns))
+	if (wanted(sk, t, ROLE_SERVER, netns, false))
 		count(transition_cell(from, to), 1);
 }
 
@@ -212,7 +241,7 @@ static __always_inline u8 opening_role(u8 from, u8 to)
 	return ROLE_UNKNOWN;
 }
 
-PROGRAM(inet_sock_set_state)
+static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	const void *sk = (const void *)ctx->args[0];
 	u8 from = ctx->args[1];
@@ -248,4 +277,26 @@ PROGRAM(inet_sock_set_state)
 		established(sk, conn, &tuple, from, now_ns);
 	else if (to == STATE_CLOSE)
 		closed(sk, conn, &tuple, from, now_ns);
+}
+
+/* Tells state changes apart; an address leaves its upper bits to the states. */
+static __always_inline u64 event_of(struct bpf_raw_tracepoint_args *ctx)
+{
+	return ctx->args[0] ^ ctx->args[1] << 56 ^ ctx->args[2] << 48;
+}
+
+RAW_TRACEPOINT_PROBE(inet_sock_set_state)
+{
+	change_state(ctx);
+	note_handled(ctx, event_of(ctx));
+	return 0;
+}
+
+int again__inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (was_handled(ctx, event_of(ctx)))
+		return 0;
+	count(COUNTER_RESCUED, 1);
+	change_state(ctx);
+	return 0;
 }

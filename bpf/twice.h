@@ -1,62 +1,70 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * Every program is attached twice, so that none of its runs is skipped.
+ * The program of state changes is attached twice, so that it misses none.
  *
  * The kernel does not run a tracing program that is running already on the
- * same CPU. When a softirq interrupts it (a packet comes in, a TCP timer is
- * due) and changes the state of another socket, that event would be lost
- * without a trace in any ring: one in some hundred on a busy machine. But the
- * kernel asks that of each attached program by itself. So a second, tiny one
- * follows the first on the same tracepoint: it does nothing when the first
- * has come to its end, and when the first is still running, then not for this
- * event, and the second runs the first one's code by a tail call.
+ * same CPU. When a softirq interrupts it (packets come in, a TCP timer is due)
+ * and changes the state of other sockets, those events would be lost without a
+ * trace in any ring: one in some hundred on a busy machine. But the kernel
+ * asks that of each attached program by itself. So a second one, with the same
+ * handler in it, follows the first on the tracepoint, and takes what the first
+ * has not handled.
  *
- * What remains are the few instructions between the kernel's mark and ours.
- * Runs that were made good are counted; the kernel's count of skipped runs
- * minus these is what was really missed.
+ * How it knows: the first program's last act is to note the event, and the
+ * second one finds the note. Between the two, or while either is running, a
+ * softirq can come in and leave notes of its own; so there is one for what
+ * runs on a task's stack and one for what runs on the interrupt's. Softirqs do
+ * not interrupt each other, and tracepoints are not preempted: on either stack
+ * one event follows the other.
+ *
+ * A flag "the first is running" was one alternative: between the kernel's mark
+ * and ours a whole burst of packets can come in. A tail call to the first
+ * program was another: since Linux 6.13 a program's locals lie in memory of
+ * its own, one for each CPU, which the interrupted run still needs.
  */
 
-BPF_PROG_ARRAY(programs, PROGRAM_COUNT);
-BPF_PERCPU_ARRAY(running, u32, PROGRAM_COUNT);
+struct notes {
+	u64 event[2]; /* that the first program handled, 0: none */
+};
 
-static __always_inline void now_running(u32 program, s32 step)
+BPF_PERCPU_ARRAY(notes, struct notes, 1);
+
+/* The arguments lie on the stack of whoever reached the tracepoint. */
+static __always_inline bool on_task_stack(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 *depth = running.lookup(&program);
+	u64 task = bpf_get_current_task();
+	u64 stack = READ(u64, task, task_struct, stack);
 
-	if (depth)
-		*depth += step;
+	return (u64)ctx >= stack && (u64)ctx < stack + THREAD_BYTES;
 }
 
-static __always_inline bool is_running(u32 program)
+static __always_inline u64 *find_note(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 *depth = running.lookup(&program);
+	u32 zero = 0;
+	struct notes *found = notes.lookup(&zero);
 
-	return depth && *depth;
+	if (!found)
+		return NULL;
+	return on_task_stack(ctx) ? &found->event[0] : &found->event[1];
 }
 
-static __always_inline void run_first(struct bpf_raw_tracepoint_args *ctx,
-				      u32 program)
+static __always_inline void note_handled(struct bpf_raw_tracepoint_args *ctx,
+					 u64 event)
 {
-	count(COUNTER_RESCUED + program, 1);
-	programs.call(ctx, program);
+	u64 *note = find_note(ctx);
+
+	if (note)
+		*note = event;
 }
 
-/* Begins the definition of a handler: a static function with its body. */
-#define PROGRAM(name)                                                          \
-	static __always_inline void handle_##name(                             \
-		struct bpf_raw_tracepoint_args *ctx);                          \
-	RAW_TRACEPOINT_PROBE(name)                                             \
-	{                                                                      \
-		now_running(PROGRAM_##name, 1);                                \
-		handle_##name(ctx);                                            \
-		now_running(PROGRAM_##name, -1);                               \
-		return 0;                                                      \
-	}                                                                      \
-	int again__##name(struct bpf_raw_tracepoint_args *ctx)                 \
-	{                                                                      \
-		if (is_running(PROGRAM_##name))                                \
-			run_first(ctx, PROGRAM_##name);                        \
-		return 0;                                                      \
-	}                                                                      \
-	static __always_inline void handle_##name(                             \
-		struct bpf_raw_tracepoint_args *ctx)
+/* Takes the note away; whoever is skipped next must not find it. */
+static __always_inline bool was_handled(struct bpf_raw_tracepoint_args *ctx,
+					u64 event)
+{
+	u64 *note = find_note(ctx);
+	bool handled = note && *note == event;
+
+	if (note)
+		*note = 0;
+	return handled;
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ def audit(
     pipeline = Pipeline(source, Model(source.context, start_ns=time.monotonic_ns()))
     pipeline.pump()
     with stop_on_signals() as stop:
+        print(f"tcptrace: counting for {duration:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
         drain(pipeline, stop, duration, lambda _: None)
         report = settled(pipeline, stop)
     pipeline.close()

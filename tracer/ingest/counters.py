@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.source import Program
 
+TWICE = "inet_sock_set_state"
+"""The program that is attached twice."""
+
 _FIGURE = re.compile(rb"^(run_time_ns|run_cnt|recursion_misses):\s*(\d+)$", re.MULTILINE)
 
 
@@ -46,14 +49,14 @@ def parse_program(name: str, text: bytes) -> Program:
 
 
 def without_rescued(programs: tuple[Program, ...], cells: NDArray[np.uint64]) -> tuple[Program, ...]:
-    """Return the programs with only those misses that their second attachment did not make good (bpf/twice.h).
+    """Return the programs with only those misses that were not made good; of one program they can be (bpf/twice.h).
 
     cells: read after the programs, so that what is counted in between makes no miss.
     """
-    first = LAYOUT.enums["counter"]["COUNTER_RESCUED"]
-    numbers = LAYOUT.enums["program"]
-    rescued = {program.name: int(cells[first + numbers[f"PROGRAM_{program.name}"]]) for program in programs}
-    return tuple(replace(program, misses=max(0, program.misses - rescued[program.name])) for program in programs)
+    rescued = int(cells[LAYOUT.enums["counter"]["COUNTER_RESCUED"]])
+    return tuple(
+        replace(program, misses=max(0, program.misses - rescued)) if program.name == TWICE else program for program in programs
+    )
 
 
 class Programs:

@@ -48,7 +48,7 @@ class Snapshot:
     time_ns: CLOCK_MONOTONIC when the kernel's list was read; duration_seconds: how long the reading and summing took.
     namespaces: which were seen, by inode. states: sockets by each of the eleven states.
     time_wait: by the service's address:port, the largest, then `other`; the sum is that of the state.
-    ports: ephemeral ports, the most used destinations; ports_other: the most that any other destination has.
+    ports: ephemeral ports in use, destinations with the largest share of their limit; ports_other: the most that any other has.
     ports_limit: of tcptrace's own namespace.
     orphans: closed by their process, and not at their end yet. unaccepted: complete, but not accepted yet by a process.
     waiting_objects: timewait objects, in state TIME_WAIT or FIN_WAIT2; what /proc/net/sockstat counts as tw.

@@ -22,14 +22,11 @@ from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
-from tracer.kernel.layout import parse_layout
 from tracer.kernel.listeners import find_listeners
 from tracer.kernel.namespaces import open_doors
 from tracer.kernel.privileges import missing_right
 from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes
-from tracer.kernel.sources import read_source, shipped
-
-LAYOUT = parse_layout(read_source("event.h"))
+from tracer.kernel.sources import shipped
 
 # bcc says what it thinks of code that is its own
 CFLAGS = ["-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-macro-redefined"]
@@ -66,13 +63,14 @@ def load(settings: Settings) -> Loaded:
     program = program_text(btf, settings, own_netns, cpus)
     bpf = compile_program(bcc, program)
     seed_listeners(bpf, settings.filters.pid)
-    functions = {name: bpf.load_func(f"raw_tracepoint__{name}", bcc.BPF.RAW_TRACEPOINT).fd for name in program.tracepoints}
-    seconds = [attach_again(bcc, bpf, name, fd) for name, fd in functions.items()]
+    names = [point.name for point in program.tracepoints]
+    functions = {name: bpf.load_func(f"raw_tracepoint__{name}", bcc.BPF.RAW_TRACEPOINT).fd for name in names}
+    seconds = [attach_again(bcc, bpf, point.name) for point in program.tracepoints if point.twice]
     return Loaded(
         ring=bpf["events"].map_fd,
         counters=bpf["counters"].map_fd,
         programs={name: (fd, bpf.raw_tracepoint_fds[name.encode()]) for name, fd in functions.items()},
-        held=(bpf["programs"].map_fd, *seconds),
+        held=tuple(seconds),
         ring_bytes=ring_bytes(settings, cpus),
         cpus=cpus,
         own_netns=own_netns,
@@ -143,19 +141,15 @@ def possible_cpus() -> int:
         return int(file.read().strip().replace("-", ",").split(",")[-1]) + 1
 
 
-def attach_again(bcc: Any, bpf: Any, name: str, fd: int) -> int:
-    """Attach the second program of a tracepoint behind its first (bpf/twice.h); return the descriptor of the attachment.
+def attach_again(bcc: Any, bpf: Any, name: str) -> int:
+    """Attach the second program of a tracepoint behind its first; return the descriptor of the attachment.
 
     bcc's own function attaches one program to a tracepoint, so its C library is called.
     """
-    table = bpf["programs"]
-    table[table.Key(LAYOUT.enums["program"][f"PROGRAM_{name}"])] = table.Leaf(fd)
     second = bpf.load_func(f"again__{name}", bcc.BPF.RAW_TRACEPOINT)
     attached = int(bcc.lib.bpf_attach_raw_tracepoint(second.fd, name.encode()))
     if attached < 0:
-        raise TcptraceError(
-            f"cannot attach the second program to {name}", "please report this with the output of 'tcptrace doctor'"
-        )
+        raise TcptraceError(f"cannot attach a second program to {name}", "please report this")
     return attached
 
 

@@ -5,6 +5,7 @@ One string, because bcc does not rewrite map calls in included files; #line keep
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 
 from tracer.errors import TcptraceError
@@ -16,6 +17,9 @@ from tracer.kernel.sources import read_source
 
 HEADERS = ("event.h", "maps.h", "sock.h", "filter.h", "conn.h", "emit.h", "twice.h")
 PAGE_BYTES = 4096
+THREAD_BYTES = 16_384
+"""A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""
+
 MAX_LISTENERS = 16_384
 """Ports with listeners, over all namespaces, whose owners are known."""
 
@@ -24,17 +28,19 @@ MAX_LISTENERS = 16_384
 class Tracepoint:
     """A raw tracepoint with the file of its program; loses: what is missing where the kernel has none, None if all is.
 
-    optional_argument: one that newer kernels pass after the first two, and its macro's name.
+    optional_argument: one that newer kernels pass after the first two, and its macro's name. twice: whether a second program,
+    again__NAME, follows the first (bpf/twice.h).
     """
 
     name: str
     file: str
     loses: str | None = None
     optional_argument: str | None = None
+    twice: bool = False
 
 
 TRACEPOINTS = (
-    Tracepoint("inet_sock_set_state", "state.c"),
+    Tracepoint("inet_sock_set_state", "state.c", twice=True),
     Tracepoint("tcp_retransmit_skb", "retransmit.c", "retransmissions", "tcp_retransmit_skb_err"),
     Tracepoint("tcp_retransmit_synack", "retransmit.c", "retransmitted SYN-ACKs"),
     Tracepoint("tcp_send_reset", "reset.c", "resets sent", "tcp_send_reset_reason"),
@@ -62,7 +68,7 @@ class ProgramText:
     """What to compile, which programs of it to attach, and what this kernel cannot show."""
 
     text: str
-    tracepoints: tuple[str, ...]
+    tracepoints: tuple[Tracepoint, ...]
     missing: tuple[str, ...]
 
 
@@ -85,7 +91,7 @@ def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> Pro
         parse_layout(read_source("event.h")).assertions(),
         *(_file(name) for name in dict.fromkeys(point.file for point in TRACEPOINTS)),
     ]
-    attached = tuple(point.name for point, count in present.items() if count is not None)
+    attached = tuple(point for point, count in present.items() if count is not None)
     return ProgramText("".join(parts), attached, lost_points + lost_fields)
 
 
@@ -105,6 +111,7 @@ def _setting_macros(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> 
         "MAX_LISTENERS": MAX_LISTENERS,
         "CPUS": cpus,
         "OWN_NETNS": f"{own_netns}u",
+        "THREAD_BYTES": max(THREAD_BYTES, mmap.PAGESIZE),
         "EMIT_STATES": int(settings.states),
     }
     return [f"#define {name} {value}\n" for name, value in values.items()]

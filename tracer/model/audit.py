@@ -5,7 +5,8 @@ Theory of operation. Four of the kernel's counters (RFC 4022's) follow from stat
 * ActiveOpens: entries into SYN_SENT, without those that ended before a SYN was sent (no free port).
 * PassiveOpens: LISTEN -> SYN_RECV.
 * EstabResets: ESTABLISHED or CLOSE_WAIT -> CLOSE.
-* RetransSegs: segments of retransmissions that left, SYN-ACKs among them.
+* RetransSegs: segments of retransmissions that the kernel tried to send, SYN-ACKs among them; it counts first, and a firewall
+  of this host's may still refuse them.
 
 Both sides count on, while we look: ours are read between two looks at the kernel's, and drift is the distance to what lies
 between. A connect() under way has been counted by one and not yet by the other for some microseconds; such a drift goes away

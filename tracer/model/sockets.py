@@ -8,7 +8,8 @@ address:port: the remote one of a client, the local one of a server. So on loopb
 A connect() needs a local port that is not in use from its address to that destination; a port in TIME_WAIT is in use. Only
 with net.ipv4.tcp_tw_reuse (1; 2, the default, on loopback alone) can a connect() take over one that has been in TIME_WAIT for
 a second, so that what counts as used here is not always lost. SO_REUSEADDR changes nothing for it. A bind() before the
-connect() without IP_BIND_ADDRESS_NO_PORT takes a port away from all destinations; this is not seen here.
+connect() without IP_BIND_ADDRESS_NO_PORT takes a port away from all destinations; this is not seen here. And of an odd number
+of ports the kernel tries all but one, so that the last one may stay free while connect() fails (__inet_hash_connect).
 
 An address is a number: of IPv4 the address itself, of IPv6 2**32 and its rank among those in the dump. With the port and the
 namespace's place it fits into 64 bits, and groups are found by sorting such keys, which is what all this costs.
@@ -125,7 +126,7 @@ def _occurs_more_often(at: Columns, rows: NDArray[np.intp]) -> Mask:
     ]
     counts = []
     for end in ends:
-        unique, count = np.unique(end, return_counts=True)
+        unique, count = tally(end)
         counts.append(count[np.searchsorted(unique, end)])
     more: Mask = counts[0] > counts[1]
     return more
@@ -153,7 +154,19 @@ def _key(place: Keys | int, address: Keys, port: Keys) -> Keys:
     return key
 
 
-def largest(keys: Keys, counts: NDArray[np.intp], wanted: int) -> NDArray[np.intp]:
+def tally(keys: Keys) -> tuple[Keys, NDArray[np.intp]]:
+    """Return the different keys in their order, and how often each occurs; shape (k,) each.
+
+    As np.unique() does, which imports a part of numpy when it is first called: too late, without rights to the files.
+    """
+    ordered = np.sort(keys)
+    fresh = np.ones(len(keys), bool)
+    fresh[1:] = ordered[1:] != ordered[:-1]
+    firsts = np.flatnonzero(fresh)
+    return ordered[firsts], np.diff(firsts, append=len(keys))
+
+
+def largest(keys: Keys, counts: NDArray[np.intp] | NDArray[np.float64], wanted: int) -> NDArray[np.intp]:
     """Return the positions of the largest counts, of equal ones the smallest key first; shape (<= wanted,)."""
     candidates = np.arange(len(counts))
     if len(counts) > wanted:
@@ -164,7 +177,7 @@ def largest(keys: Keys, counts: NDArray[np.intp], wanted: int) -> NDArray[np.int
 
 def counted(at: Columns, keys: Keys, wanted: int = LARGEST) -> tuple[tuple[str, int], ...]:
     """Return how often each endpoint (keys, shape (n,)) occurs: the largest, then `other` for the rest if there is one."""
-    unique, counts = np.unique(keys, return_counts=True)
+    unique, counts = tally(keys)
     shown = largest(unique, counts, wanted)
     found = [(at.endpoint(int(unique[i])), int(counts[i])) for i in shown]
     rest = len(keys) - sum(count for _, count in found)
@@ -179,19 +192,20 @@ def services(at: Columns, server: Mask) -> Keys:
 def port_use(
     at: Columns, using: Mask, ports: Mapping[int, EphemeralPorts], wanted: int = LARGEST
 ) -> tuple[tuple[PortUse, ...], int | None]:
-    """Return the destinations with most ephemeral ports in use, and the most that any other one has, None without any other.
+    """Return the destinations with the largest share of their ephemeral ports in use, and the most that any other has.
 
-    Of a destination it is the local address with most that counts. using: sockets that hold such a port, shape (n,).
+    Of a destination the local address with most counts; None where there is no other. using: who holds such a port, (n,).
     """
     keys = _key(at.place[using], at.remote[using], at.remote_port[using])
     if not len(keys):
         return (), None
-    destinations = np.unique(keys)
+    destinations, _ = tally(keys)
     ranks = np.searchsorted(destinations, keys).astype(np.uint64)
-    pairs, counts = np.unique(ranks << np.uint64(_ADDRESS_BITS) | at.local[using], return_counts=True)
+    pairs, counts = tally(ranks << np.uint64(_ADDRESS_BITS) | at.local[using])
     firsts = np.flatnonzero(np.diff(pairs >> np.uint64(_ADDRESS_BITS), prepend=np.uint64(2**64 - 1)))
     most = np.maximum.reduceat(counts, firsts)
-    shown = largest(destinations, most, wanted)
+    limits = np.array([max(range_.limit, 1) for range_ in ports.values()])
+    shown = largest(destinations, most / limits[destinations >> np.uint64(_PORT_BITS + _ADDRESS_BITS)], wanted)
     ends = np.append(firsts, len(pairs))
     found = []
     for rank in shown:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tracer.ingest.ports import EphemeralPorts, parse_ports, read_ports
@@ -24,9 +26,8 @@ def test_anything_else_is_refused(text: bytes) -> None:
 
 
 def test_the_running_kernel_says_them() -> None:
-    with open("/proc/sys/net/ipv4/ip_local_port_range", "rb") as one, open(
-        "/proc/sys/net/ipv4/ip_local_reserved_ports", "rb"
-    ) as two:
+    sysctls = Path("/proc/sys/net/ipv4")
+    with (sysctls / "ip_local_port_range").open("rb") as one, (sysctls / "ip_local_reserved_ports").open("rb") as two:
         ports = read_ports(one.fileno(), two.fileno())
         assert ports == read_ports(one.fileno(), two.fileno())
     assert 0 < ports.low <= ports.high < 65536

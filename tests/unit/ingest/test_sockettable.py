@@ -95,7 +95,7 @@ def test_what_is_left_of_an_earlier_answer_is_not_counted() -> None:
         (lambda sequence: failure(errno.EPERM, sequence=sequence), "Operation not permitted"),
         (lambda sequence: done(errno.ENOMEM, sequence=sequence), "Cannot allocate memory"),
         (lambda sequence: one(sequence)[:50], "cannot read the kernel's answer about its sockets"),
-        (lambda sequence: bytes(16), "cannot read the kernel's answer about its sockets"),
+        (lambda _: bytes(16), "cannot read the kernel's answer about its sockets"),
         (lambda sequence: one(sequence) * (REPLY_BYTES // 88 + 1), "cut off"),
     ],
 )

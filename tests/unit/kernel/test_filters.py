@@ -78,7 +78,7 @@ bool ask(const void *sk, const u32 *local, const u32 *remote, u16 local_port, u1
 	memcpy(t.local, local, 16);
 	memcpy(t.remote, remote, 16);
 	current_pid = pid;
-	return wanted(sk, &t, role, netns);
+	return wanted(sk, &t, role, netns, true);
 }
 bool ask_stray(const u32 *local, const u32 *remote, u16 local_port, u16 remote_port, u8 role, u32 netns)
 {
@@ -107,7 +107,7 @@ bool ask_cgroup(u32 level, const u64 *ids)
 	}
 	struct socket_ sk = { &all[level] };
 	struct tuple t = {};
-	return wanted(&sk, &t, 1, 1);
+	return wanted(&sk, &t, 1, 1, true);
 }
 """
 

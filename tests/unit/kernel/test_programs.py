@@ -42,7 +42,7 @@ def definitions(text: str) -> dict[str, str]:
 
 def test_a_kernel_that_has_everything_gets_every_program_and_misses_nothing() -> None:
     program = program_text(SomeKernel(), SETTINGS, NETNS, 4)
-    assert program.tracepoints == tuple(point.name for point in TRACEPOINTS)
+    assert program.tracepoints == TRACEPOINTS
     assert program.missing == ()
 
 
@@ -55,7 +55,7 @@ def test_a_missing_optional_column_is_named() -> None:
 def test_a_missing_tracepoint_is_named_and_not_attached() -> None:
     program = program_text(SomeKernel("tcp_send_reset"), SETTINGS, NETNS, 4)
     assert program.missing == ("resets sent",)
-    assert "tcp_send_reset" not in program.tracepoints
+    assert "tcp_send_reset" not in {point.name for point in program.tracepoints}
     assert definitions(program.text)["HAVE_tcp_send_reset"] == "0"
 
 
@@ -103,10 +103,10 @@ def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open(
 
 def test_each_file_is_in_the_program_once_and_every_tracepoint_has_its_program() -> None:
     text = program_text(SomeKernel(), SETTINGS, NETNS, 4).text
-    found = re.findall(r"^PROGRAM\((\w+)\)", text, flags=re.MULTILINE)
+    found = re.findall(r"^RAW_TRACEPOINT_PROBE\((\w+)\)", text, flags=re.MULTILINE)
     assert sorted(found) == sorted(point.name for point in TRACEPOINTS)
     for point in TRACEPOINTS:
-        assert f"PROGRAM({point.name})" in read_source(point.file)
+        assert f"RAW_TRACEPOINT_PROBE({point.name})" in read_source(point.file)
 
 
 def test_the_compiler_checks_the_layout_that_python_read() -> None:

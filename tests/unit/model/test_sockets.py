@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from ipaddress import ip_address
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.needs import ROOT
 from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, SECOND, dump, sockets
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.sockdiag import Sockets
@@ -155,6 +158,13 @@ def test_each_namespace_has_its_own_ports_and_the_limit_is_tcptraces_own() -> No
     assert snapshot.ports_limit == 28232
 
 
+def test_a_destination_with_few_ports_left_comes_before_one_with_many_in_use() -> None:
+    parts = [sockets("established", remote=f"192.0.2.{i}:443", n=100) for i in range(1, 24)]
+    few = sockets("established", n=3, netns=OTHER_NETNS)
+    snapshot = summed(dump(*parts, few, ports={OWN: PORTS, OTHER_NETNS: FEW}))
+    assert (snapshot.ports[0].netns, snapshot.ports[0].used, snapshot.ports_other) == (OTHER_NETNS, 3, 100)
+
+
 def test_of_the_rest_the_most_is_told() -> None:
     parts = [sockets("established", remote=f"192.0.2.{i}:443", n=i) for i in range(1, 24)]
     snapshot = summed(dump(*parts))
@@ -192,6 +202,17 @@ def test_a_destination_that_is_new_has_no_forecast_yet() -> None:
     summarize = Summarizer()
     summarize(dump())
     assert summarize(dump(sockets("established", n=3), end_ns=2 * SECOND)).ports[0].forecast_seconds is None
+
+
+def test_no_part_of_numpy_is_imported_only_when_it_is_needed() -> None:
+    text = (
+        "import sys; from tests.unit.model.dumps import dump, sockets; from tracer.model.sockets import Summarizer;"
+        "summarize, before = Summarizer(), set(sys.modules);"
+        "parts = [sockets('time_wait', '[fd23::1]:50000', f'[fd23::{i}]:50000', i) for i in range(1, 24)];"
+        "summarize(dump(*parts, sockets('time_wait'))); print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
 
 
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
