@@ -17,7 +17,7 @@ from tracer.kernel.programs import Settings
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.lines import audit as audit_lines
-from tracer.pipeline import Pipeline, Stop, drain
+from tracer.pipeline import Pipeline, drain
 
 SETTLE_SECONDS = 3.0
 """How long a drift may last at the end before it is reported: what is under way is counted by one side first."""
@@ -40,7 +40,7 @@ def audit(
     with stop_on_signals() as stop:
         print(f"tcptrace: counting for {duration:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
         drain(pipeline, stop, duration, lambda _: None)
-        report = settled(pipeline, stop)
+        report = settled(pipeline)
     pipeline.close()
     print(json.dumps(audit_document(report)) if as_json else "\n".join(audit_lines(report)))
     stop.leave()
@@ -50,14 +50,17 @@ def audit(
         )
 
 
-def settled(pipeline: Pipeline, stop: Stop) -> Report:
-    """Return the first Report without drift, or the last one when there is drift until the time is up."""
+def settled(pipeline: Pipeline) -> Report:
+    """Return the first Report without drift, or the last one when there is drift until the time is up.
+
+    The wait comes first, since the latest look at the kernel's books may be a while ago.
+    """
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        report = pipeline.fresh_report()
-        if time.monotonic() >= deadline or stop.is_set() or not any(line.drift for line in report.audit):
-            return report
         time.sleep(LOOK_EVERY_NS / 1e9)
+        report = pipeline.fresh_report()
+        if time.monotonic() >= deadline or not any(line.drift for line in report.audit):
+            return report
 
 
 def audit_document(report: Report) -> dict[str, Any]:

@@ -12,8 +12,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Self
 
+# numpy.unique asks for it by itself, at a moment when nothing can be imported any more
+import numpy.ma  # noqa: F401
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +27,7 @@ from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import drop_privileges, unprivileged_user
 from tracer.kernel.programs import Settings
+from tracer.model.older import older_connections
 from tracer.model.report import Report
 from tracer.model.sockets import Summarizer
 from tracer.outputs.lines import interval
@@ -37,7 +41,11 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     """
     user = unprivileged_user(user_name)
     loaded = load_programs(settings)
-    watch = Watch(Namespaces(loaded.doors), Summarizer(), complain) if loaded.doors else None
+    watch = (
+        Watch(Namespaces(loaded.doors), Summarizer(partial(older_connections, filters=settings.filters)), complain)
+        if loaded.doors
+        else None
+    )
     source = LiveSource(loaded, look_every_ns, watch)
     drop_privileges(user)
     if watch:

@@ -52,6 +52,7 @@ class Snapshot:
     ports_limit: of tcptrace's own namespace.
     orphans: closed by their process, and not at their end yet. unaccepted: complete, but not accepted yet by a process.
     waiting_objects: timewait objects, in state TIME_WAIT or FIN_WAIT2; what /proc/net/sockstat counts as tw.
+    older: open connections by (role, service port), of the first snapshot only: what was there before the tracing.
     """
 
     time_ns: int = 0
@@ -65,6 +66,7 @@ class Snapshot:
     orphans: int = 0
     unaccepted: int = 0
     waiting_objects: int = 0
+    older: tuple[tuple[tuple[str, int], int], ...] = ()
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
             "namespaces": tuple(map(int, document["namespaces"])),
             "states": {str(state): int(count) for state, count in document["states"].items()},
             "time_wait": tuple((str(name), int(count)) for name, count in document["time_wait"]),
+            "older": tuple(((str(role), int(port)), int(count)) for (role, port), count in document["older"]),
             "ports": tuple(PortUse(**use) for use in document["ports"]),
         }
     )

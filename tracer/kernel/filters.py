@@ -30,7 +30,7 @@ class Filters:
             if not 0 < port < 65536:
                 raise UsageError(f"--port {port} is no port", "give a number from 1 to 65535")
         for address in self.addresses:
-            _network(address)
+            network_of(address)
         if self.role not in {None, *ROLES}:
             raise UsageError(f"--role {self.role} is no role", "give client or server")
         if self.pid is not None and not os.path.isdir(f"/proc/{self.pid}"):
@@ -47,7 +47,7 @@ def filter_macros(filters: Filters, own_netns: int) -> str:
     if filters.ports:
         lines.append(_predicate("PORT", "port", [f"(port) == {port}" for port in filters.ports]))
     if filters.addresses:
-        lines.append(_predicate("ADDRESS", "a", [_address_test(_network(text)) for text in filters.addresses]))
+        lines.append(_predicate("ADDRESS", "a", [_address_test(network_of(text)) for text in filters.addresses]))
     if filters.role:
         lines.append(_predicate("ROLE", "role", [f"(role) == {ROLES[filters.role]}"]))
     if filters.own_netns:
@@ -64,7 +64,7 @@ def _predicate(name: str, argument: str, alternatives: list[str]) -> str:
     return f"#define FILTER_{name}({argument}) ({' || '.join(f'({a})' for a in alternatives)})\n"
 
 
-def _network(text: str) -> ipaddress.IPv6Network:
+def network_of(text: str) -> ipaddress.IPv6Network:
     """Return the network, IPv4 as it comes mapped into IPv6."""
     try:
         network = ipaddress.ip_network(text, strict=False)

@@ -27,7 +27,7 @@ OTHER_ROW = 0
 HISTOGRAMS_PER_SET = 3
 _HISTOGRAM = len(CLASSIC_BOUNDS) + 3  # +Inf, _sum and _count
 _COUNTERS = len(FAILURE_REASONS) + len(CLOSE_REASONS) + len(RETRANSMIT_KINDS) - 1 + 2  # and payload in both directions
-_PLAIN = 3  # handshakes, connections, resets received
+_PLAIN = 4  # handshakes, connections, TIME_WAIT entries, resets received
 _RESETS = 6  # reasons of resets sent: a service shows one or two
 SAMPLES_PER_SET = HISTOGRAMS_PER_SET * _HISTOGRAM + _COUNTERS + _PLAIN + _RESETS
 
@@ -75,6 +75,10 @@ class LabelSets:
             rows = self._look_up(keys).clip(min=OTHER_ROW)
         self.overflowed += int(np.count_nonzero(rows == OTHER_ROW))
         return rows
+
+    def service_row(self, role: str, port: int) -> int:
+        """Return the number of the label set that says only this; a new one is taken in while there is room."""
+        return self._row_of((role, str(port), *("" for _ in self.names[len(BASE) :])))
 
     def _look_up(self, keys: Keys) -> NDArray[np.intp]:
         """Return the row of each key, OTHER_ROW for those refused before, -1 for those never seen."""

@@ -27,7 +27,8 @@ class Series:
     """What was counted for each label set; row i belongs to labels[i], and row 0 is `other`.
 
     names: of the labels, role and port first. All counts are uint64.
-    Shape (rows,): handshakes; connections (open now, seen from their start); resets_received; sent_bytes and received_bytes
+    Shape (rows,): handshakes; connections (open now); time_waits (closes that left a
+    timewait object); resets_received; sent_bytes and received_bytes
     (payload of closed connections); failed_retransmits (attempts that never left); partial (closes of connections older than
     the tracer). Shape (rows, reasons or kinds): failures by FAILURE_REASONS, closes by CLOSE_REASONS, retransmitted (segments)
     by RETRANSMIT_KINDS, resets_sent by the kernel's number. handshake_times has fewer observations than handshakes
@@ -38,6 +39,7 @@ class Series:
     labels: tuple[tuple[str, ...], ...]
     handshakes: Counts
     connections: Counts
+    time_waits: Counts
     failures: Counts
     closes: Counts
     retransmitted: Counts

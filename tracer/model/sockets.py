@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
@@ -245,9 +245,13 @@ def summed(dump: Dump, wanted: int = LARGEST, chosen: Mask | None = None) -> Sna
 
 
 class Summarizer:
-    """Remembers the last snapshots, to say when the ephemeral ports of a destination will be used up."""
+    """Remembers the last snapshots, to say when the ephemeral ports of a destination will be used up.
 
-    def __init__(self) -> None:
+    find_older: what the first snapshot says of connections that were there before, by service.
+    """
+
+    def __init__(self, find_older: Callable[[Dump], Mapping[tuple[str, int], int]] = lambda _: {}) -> None:
+        self._find_older = find_older
         self._past: deque[tuple[int, dict[tuple[int, str, str], int]]] = deque(maxlen=WINDOW)
 
     def __call__(self, dump: Dump) -> Snapshot:
@@ -258,8 +262,9 @@ class Summarizer:
             replace(use, forecast_seconds=self._forecast(key, use, snapshot.time_ns))
             for key, use in zip(now, snapshot.ports, strict=True)
         )
+        older = () if self._past else tuple(self._find_older(dump).items())
         self._past.append((snapshot.time_ns, now))
-        return replace(snapshot, ports=uses)
+        return replace(snapshot, ports=uses, older=older)
 
     def _forecast(self, key: tuple[int, str, str], use: PortUse, time_ns: int) -> float | None:
         """Return the seconds from the oldest snapshot in which there was such a use, in a straight line."""

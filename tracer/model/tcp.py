@@ -112,6 +112,16 @@ def close_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags
     return _first_match(CLOSES, CLOSE_REASONS, from_state, error, flags)
 
 
+def leaves_time_wait(from_state: NDArray[np.uint8], reasons: Codes) -> NDArray[np.bool_]:
+    """Return which closes leave a timewait object behind, shape (n,): the orderly ones of the side that closed first.
+
+    reasons: from close_reasons(). The object of a socket without a process may wait for the peer's FIN at first.
+    """
+    last = _is_one_of(from_state, [STATE["fin_wait2"], STATE["closing"]])
+    leaves: NDArray[np.bool_] = last & (reasons == CLOSE_REASONS.index("normal"))
+    return leaves
+
+
 def _first_match(
     rules: Sequence[Rule], reasons: Sequence[str], state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]
 ) -> Codes:

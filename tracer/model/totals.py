@@ -18,6 +18,7 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.model.aborts import settle
 from tracer.model.audit import Audit
+from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
 from tracer.model.labels import LabelSets
@@ -33,6 +34,7 @@ from tracer.model.tcp import (
     STATES,
     close_reasons,
     failure_reasons,
+    leaves_time_wait,
 )
 
 Rows = NDArray[np.intp]
@@ -59,6 +61,10 @@ class Part:
 
     def __getitem__(self, column: str) -> NDArray[Any]:
         return self.events[column][self.index]
+
+    def records(self) -> Events:
+        """Return copies of these records whole; for few of them."""
+        return self.events[self.index]
 
     def where(self, mask: NDArray[np.bool_]) -> Part:
         """Return those of them for which mask, shape (n,), is true."""
@@ -95,7 +101,8 @@ class Model:
         self._states.reserve(len(STATES))
         self._handshake_times, self._connection_times, self._srtt = Durations(), Durations(), Durations()
         self._handshakes = Grid(1, np.uint64)
-        self._open = Grid(1, np.float64)
+        self._open = OpenConnections(self._sets)
+        self._time_waits = Grid(1, np.uint64)
         self._failures = Grid(len(FAILURE_REASONS), np.uint64)
         self._closes = Grid(len(CLOSE_REASONS), np.uint64)
         self._retransmitted = Grid(len(RETRANSMIT_KINDS), np.uint64)
@@ -104,8 +111,8 @@ class Model:
         self._resets_received = Grid(1, np.uint64)
         self._bytes = Grid(2, np.uint64)
         self._partial = Grid(1, np.uint64)
-        grown = [part for part in vars(self).values() if isinstance(part, Grid | Durations)]
-        self._grids: list[Grid[Any] | Durations] = [part for part in grown if part is not self._states]
+        grown = [part for part in vars(self).values() if isinstance(part, Grid | Durations | OpenConnections)]
+        self._grids: list[Grid[Any] | Durations | OpenConnections] = [part for part in grown if part is not self._states]
 
     def add(self, reading: Reading) -> None:
         """Take in a reading; readings come in the order of their time."""
@@ -113,6 +120,8 @@ class Model:
             self._start_ns = reading.time_ns
         self._last = reading
         if reading.snapshot:
+            if self._snapshot is None:
+                self._open.seed(dict(reading.snapshot.older))
             self._snapshot = reading.snapshot
         if reading.books:
             self._audit.add(reading.books, reading.cells)
@@ -136,8 +145,6 @@ class Model:
             part = Part(events, np.flatnonzero(kinds == KIND[name]))
             if len(part):
                 add(part, rows[part.index])
-        # A lost record of a handshake must not make later numbers of open connections too small for ever.
-        np.maximum(self._open.values, 0, out=self._open.values)
 
     def _reserve(self, rows: int) -> None:
         for grid in self._grids:
@@ -146,7 +153,9 @@ class Model:
     def _add_handshakes(self, part: Part, rows: Rows) -> None:
         self._handshakes.add(rows, 0)
         flags = part["flags"]
-        self._open.add(rows[flags & FLAG["partial"] == 0], 0, 1)
+        whole = flags & FLAG["partial"] == 0
+        self._open.opened(rows[whole])
+        self._open.older_opened(part.where(~whole).records())
         known = flags & FLAG["handshake_unknown"] == 0
         self._handshake_times.add(rows[known], part["handshake_ns"][known])
 
@@ -157,7 +166,9 @@ class Model:
 
     def _add_closes(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
-        self._closes.add(rows, close_reasons(part["from_state"], part["error"], flags))
+        reasons = close_reasons(part["from_state"], part["error"], flags)
+        self._closes.add(rows, reasons)
+        self._time_waits.add(rows[leaves_time_wait(part["from_state"], reasons)], 0)
         self._bytes.add(rows, 0, part["sent_bytes"])
         self._bytes.add(rows, 1, part["received_bytes"])
         srtt = part["srtt_us"].astype(np.uint64) * np.uint64(1000)
@@ -165,11 +176,12 @@ class Model:
         self._srtt.add(rows[srtt > 0], srtt[srtt > 0])
         whole = flags & FLAG["partial"] == 0
         self._partial.add(rows[~whole], 0)
+        self._open.older_closed(part.where(~whole).records())
         self._add_lives(part.where(whole), rows[whole])
 
     def _add_lives(self, part: Part, rows: Rows) -> None:
         """Add what only connections seen from their start can tell."""
-        self._open.add(rows, 0, -1)
+        self._open.closed(rows)
         self._connection_times.add(rows, part["duration_ns"])
         self._add_states(part)
 
@@ -225,7 +237,8 @@ class Model:
             names=self._sets.names,
             labels=tuple(self._sets.sets),
             handshakes=self._handshakes.snapshot(rows)[:, 0],
-            connections=frozen(self._open.values[:rows, 0].astype(np.uint64)),
+            connections=frozen(self._open.values(rows)),
+            time_waits=self._time_waits.snapshot(rows)[:, 0],
             failures=self._failures.snapshot(rows),
             closes=self._closes.snapshot(rows),
             retransmitted=self._retransmitted.snapshot(rows),

@@ -192,7 +192,14 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         (L, "reason"),
         _by_series_and(FAILURE_REASONS, lambda s: s.failures),
     ),
-    Metric("connections", "gauge", "Open connections seen from their start.", (L,), _by_series(lambda s: s.connections)),
+    Metric("connections", "gauge", "Open connections, older ones included.", (L,), _by_series(lambda s: s.connections)),
+    Metric(
+        "time_wait_entries_total",
+        "counter",
+        "Closes that left a timewait object, on the side that closed first.",
+        (L,),
+        _by_series(lambda s: s.time_waits),
+    ),
     Metric(
         "connections_closed_total",
         "counter",
