@@ -70,3 +70,8 @@ static __always_inline void count(u32 cell, u64 n)
 	if (row && cell < COUNTER_CELLS)
 		__sync_fetch_and_add(&row->cell[cell], n);
 }
+
+static __always_inline u32 transition_cell(u8 from, u8 to)
+{
+	return COUNTER_TRANSITIONS + (from & 15) * 16 + (to & 15);
+}

@@ -32,11 +32,6 @@ static __always_inline void audit_transition(const void *sk, u8 from, u8 to)
 		count(cell, 1);
 }
 
-static __always_inline u32 transition_cell(u8 from, u8 to)
-{
-	return COUNTER_TRANSITIONS + (from & 15) * 16 + (to & 15);
-}
-
 static __always_inline void emit_state(const struct conn *conn,
 				       const struct tuple *t, u8 from, u8 to,
 				       u64 now_ns)
@@ -49,98 +44,6 @@ static __always_inline void emit_state(const struct conn *conn,
 	e->from_state = from;
 	e->to_state = to;
 	__builtin_memcpy(e->state_ns, conn->state_ns, sizeof(e->state_ns));
-	submit(e);
-}
-
-/*
- * A SYN cookie keeps the options in the low bits of the timestamp that the ACK
- * brings back, and nothing else is left of the SYN: its sample comes from that
- * timestamp, in whole milliseconds, and is wrong by up to 64 of them. Any other
- * sample is in microseconds unless the SYN-ACK was sent again; one of 32,000
- * looks like a cookie's by chance.
- */
-static __always_inline bool is_cookie(const void *sk, u32 srtt_us)
-{
-	u32 options = 0xf;
-
-	if (srtt_us % 1000 || READ(u32, sk, tcp_sock, total_retrans) ||
-	    !READ_BITS(sk, tcp_sock, rx_opt__saw_tstamp))
-		return false;
-	if (READ_BITS(sk, tcp_sock, rx_opt__wscale_ok))
-		options = READ_BITS(sk, tcp_sock, rx_opt__snd_wscale);
-	if (READ_BITS(sk, tcp_sock, rx_opt__sack_ok))
-		options |= 0x10;
-	return (READ(u32, sk, tcp_sock, rx_opt__rcv_tsecr) & 0x1f) == options;
-}
-
-/*
- * A server's two transitions come within microseconds whatever the network
- * does; its handshake time is the kernel's first round-trip sample, SYN-ACK
- * sent to ACK received. A Fast Open child began at the SYN, so that for it the
- * interval is the truth. No sample (SYN cookies, or no timestamps after a
- * retransmission) is no time, not zero.
- */
-static __always_inline void time_handshake(const void *sk, struct conn *conn,
-					   u8 from, u64 now_ns)
-{
-	u32 srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
-
-	if (conn->flags & FLAG_PARTIAL)
-		return;
-	if (conn->role == ROLE_CLIENT || (conn->flags & FLAG_FAST_OPEN))
-		conn->handshake_ns = now_ns - conn->start_ns;
-	else if (srtt_us && !is_cookie(sk, srtt_us))
-		conn->handshake_ns = srtt_us * 1000ULL;
-	else
-		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
-}
-
-/*
- * The initial numbers, from what was acknowledged so far: a client's
- * bytes_acked counts its SYN, a server's begins behind it.
- */
-static __always_inline void read_sequences(const void *sk, struct conn *conn)
-{
-	u32 acked = READ(u64, sk, tcp_sock, bytes_acked);
-	u32 received = READ(u64, sk, tcp_sock, bytes_received);
-
-	conn->initial_sequence = READ(u32, sk, tcp_sock, snd_una) - acked -
-				 (conn->role == ROLE_SERVER);
-	conn->peer_initial_sequence = READ(u32, sk, tcp_sock, rcv_nxt) -
-				      received - 1;
-}
-
-/* A client's syn_data_acked is set later; more than the SYN is acknowledged. */
-static __always_inline bool opened_fast(const void *sk, const struct conn *conn)
-{
-	if (conn->role == ROLE_CLIENT)
-		return READ(u64, sk, tcp_sock, bytes_acked) > 1;
-	return READ_BITS(sk, tcp_sock, syn_fastopen_child) ||
-	       READ_BITS(sk, tcp_sock, syn_data_acked);
-}
-
-static __always_inline void established(const void *sk, struct conn *conn,
-					const struct tuple *t, u8 from,
-					u64 now_ns)
-{
-	struct event *e;
-
-	if (opened_fast(sk, conn))
-		conn->flags |= FLAG_FAST_OPEN;
-	/* a SYN-ACK is sent again when there is a request, but no socket yet */
-	if (conn->role == ROLE_SERVER)
-		conn->retransmitted_segments = READ(u32, sk, tcp_sock,
-						    total_retrans);
-	time_handshake(sk, conn, from, now_ns);
-	read_sequences(sk, conn);
-	e = reserve(EVENT_HANDSHAKE, now_ns, t);
-	if (!e)
-		return;
-	fill_identity(e, conn);
-	e->from_state = from;
-	e->to_state = STATE_ESTABLISHED;
-	e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
-	e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
 	submit(e);
 }
 
@@ -193,42 +96,6 @@ static __always_inline void closed(const void *sk, struct conn *conn,
 	if (conn->flags & FLAG_RESET_RECEIVED)
 		remember_end(sk, conn, from);
 	conns.delete(&key);
-}
-
-static __always_inline bool is_listener(u8 from, u8 to)
-{
-	return to == STATE_LISTEN ||
-	       (from == STATE_LISTEN && to == STATE_CLOSE);
-}
-
-/* listen() is called by the owner; several sockets can share a port. */
-static __always_inline void note_listener(u32 netns, u16 local_port, u8 to)
-{
-	u64 key = listener_key(netns, local_port);
-	struct owner *owner = listeners.lookup(&key);
-	struct owner fresh = { .sockets = 1 };
-
-	if (to == STATE_LISTEN && owner) {
-		__sync_fetch_and_add(&owner->sockets, 1);
-	} else if (to == STATE_LISTEN) {
-		fresh.pid = bpf_get_current_pid_tgid() >> 32;
-		bpf_get_current_comm(fresh.process, sizeof(fresh.process));
-		listeners.update(&key, &fresh);
-	} else if (owner && owner->sockets > 1) {
-		__sync_fetch_and_add(&owner->sockets, -1);
-	} else if (owner) {
-		listeners.delete(&key);
-	}
-}
-
-static __always_inline void listener(const void *sk, const struct tuple *t,
-				     u8 from, u8 to)
-{
-	u32 netns = read_netns(sk);
-
-	note_listener(netns, t->local_port, to);
-	if (wanted(sk, t, ROLE_SERVER, netns, false))
-		count(transition_cell(from, to), 1);
 }
 
 /* The role of a connection that begins with this step, else ROLE_UNKNOWN. */

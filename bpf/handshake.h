@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * A handshake that is done: how long it took, where that is known at all, and
+ * the initial sequence numbers. Read when the socket becomes ESTABLISHED, the
+ * only moment at which the kernel's first sample stands alone.
+ */
+
+/*
+ * A SYN cookie keeps the options in the low bits of the timestamp that the ACK
+ * brings back, and nothing else is left of the SYN: its sample comes from that
+ * timestamp, in whole milliseconds, and is wrong by up to 64 of them. Any other
+ * sample is in microseconds unless the SYN-ACK was sent again; one of 32,000
+ * looks like a cookie's by chance.
+ */
+static __always_inline bool is_cookie(const void *sk, u32 srtt_us)
+{
+	u32 options = 0xf;
+
+	if (srtt_us % 1000 || READ(u32, sk, tcp_sock, total_retrans) ||
+	    !READ_BITS(sk, tcp_sock, rx_opt__saw_tstamp))
+		return false;
+	if (READ_BITS(sk, tcp_sock, rx_opt__wscale_ok))
+		options = READ_BITS(sk, tcp_sock, rx_opt__snd_wscale);
+	if (READ_BITS(sk, tcp_sock, rx_opt__sack_ok))
+		options |= 0x10;
+	return (READ(u32, sk, tcp_sock, rx_opt__rcv_tsecr) & 0x1f) == options;
+}
+
+/*
+ * A server's two transitions come within microseconds whatever the network
+ * does; its handshake time is the kernel's first round-trip sample, SYN-ACK
+ * sent to ACK received. A Fast Open child began at the SYN, so that for it the
+ * interval is the truth. No honest sample (SYN cookies, or no timestamps after
+ * a retransmission) is no time, not zero.
+ */
+static __always_inline void time_handshake(const void *sk, struct conn *conn,
+					   u8 from, u64 now_ns)
+{
+	u32 srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
+
+	if (conn->flags & FLAG_PARTIAL)
+		return;
+	if (conn->role == ROLE_CLIENT || (conn->flags & FLAG_FAST_OPEN))
+		conn->handshake_ns = now_ns - conn->start_ns;
+	else if (srtt_us && !is_cookie(sk, srtt_us))
+		conn->handshake_ns = srtt_us * 1000ULL;
+	else
+		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
+}
+
+/*
+ * The initial numbers, from what was acknowledged so far: a client's
+ * bytes_acked counts its SYN, a server's begins behind it.
+ */
+static __always_inline void read_sequences(const void *sk, struct conn *conn)
+{
+	u32 acked = READ(u64, sk, tcp_sock, bytes_acked);
+	u32 received = READ(u64, sk, tcp_sock, bytes_received);
+
+	conn->initial_sequence = READ(u32, sk, tcp_sock, snd_una) - acked -
+				 (conn->role == ROLE_SERVER);
+	conn->peer_initial_sequence = READ(u32, sk, tcp_sock, rcv_nxt) -
+				      received - 1;
+}
+
+/* A client's syn_data_acked is set later; more than the SYN is acknowledged. */
+static __always_inline bool opened_fast(const void *sk, const struct conn *conn)
+{
+	if (conn->role == ROLE_CLIENT)
+		return READ(u64, sk, tcp_sock, bytes_acked) > 1;
+	return READ_BITS(sk, tcp_sock, syn_fastopen_child) ||
+	       READ_BITS(sk, tcp_sock, syn_data_acked);
+}
+
+static __always_inline void established(const void *sk, struct conn *conn,
+					const struct tuple *t, u8 from,
+					u64 now_ns)
+{
+	struct event *e;
+
+	if (opened_fast(sk, conn))
+		conn->flags |= FLAG_FAST_OPEN;
+	/* a SYN-ACK is sent again when there is a request, but no socket yet */
+	if (conn->role == ROLE_SERVER)
+		conn->retransmitted_segments = READ(u32, sk, tcp_sock,
+						    total_retrans);
+	time_handshake(sk, conn, from, now_ns);
+	read_sequences(sk, conn);
+	e = reserve(EVENT_HANDSHAKE, now_ns, t);
+	if (!e)
+		return;
+	fill_identity(e, conn);
+	e->from_state = from;
+	e->to_state = STATE_ESTABLISHED;
+	e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
+	e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+	submit(e);
+}
