@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from dataclasses import dataclass
@@ -110,10 +111,19 @@ def _rows_of_ipv6(pid: int) -> list[tuple[int, str]]:
 
 
 def _rows(path: str) -> list[tuple[int, str]]:
-    """Return (port, inode) of the lines of /proc/net/tcp in state LISTEN."""
+    """Return (port, inode) of the lines of /proc/net/tcp in state LISTEN.
+
+    They come before all others, of which a busy machine has very many. The kernel gives the file a page at a time, and can
+    pass over a line when the table changes in between, so that it is read twice.
+    """
+    return list(dict.fromkeys(_listening_rows(path) + _listening_rows(path)))
+
+
+def _listening_rows(path: str) -> list[tuple[int, str]]:
     with open(path, encoding="ascii") as file:
-        rows = [line.split() for line in file.readlines()[1:]]
-    return [(int(row[1].rsplit(":", 1)[1], 16), row[9]) for row in rows if row[3] == LISTEN]
+        next(file)
+        rows = itertools.takewhile(lambda row: row[3] == LISTEN, map(str.split, file))
+        return [(int(row[1].rsplit(":", 1)[1], 16), row[9]) for row in rows]
 
 
 def _process_name(pid: int) -> str:

@@ -29,7 +29,13 @@ from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program
 from tracer.kernel.sources import shipped
 
 # bcc says what it thinks of code that is its own
-CFLAGS = ["-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-macro-redefined"]
+CFLAGS = [
+    "-Wall",
+    "-Wno-unused-function",
+    "-Wno-unused-variable",
+    "-Wno-macro-redefined",
+    "-Werror=implicit-function-declaration",
+]
 
 
 def main(channel_fd: int, settings_json: str) -> None:
