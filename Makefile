@@ -28,8 +28,8 @@ test: ## set up for tests, then run them all; skips are listed at the end: make 
 	@deploy/setup.sh test
 	@exec deploy/as-root.sh $(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
 
-bench: ## measure the tracer's own cost (root)
-	@deploy/setup.sh test
+bench: ## measure the tracer beside its peers (root): make bench ARGS="cost truth"
+	@deploy/setup.sh bench
 	@exec deploy/as-root.sh $(PYTHON) -m tests.bench $(ARGS)
 
 check: ## ruff, mypy and clang-format, changing nothing

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|check|install`.
+# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|bench|check|install`.
 # It says what it installs before it does, never asks a question, and goes on without a package that it may not install,
 # naming what will not work. The distribution gives what pip cannot: bcc (PyPI's `bcc` is an unrelated package), and tools.
 
@@ -28,6 +28,7 @@ packages_of() {
 	case $1 in
 	run | install) echo python3 python3-venv python3-bpfcc ;;
 	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tshark bpftool ;;
+	bench) packages_of test && echo libbpf-tools bpfcc-tools ;;
 	check) echo python3 python3-venv clang-format ;;
 	esac
 }
@@ -38,6 +39,7 @@ loss_of() {
 	python3 | python3-venv) echo "nothing works" ;;
 	python3-bpfcc) echo "tcptrace cannot trace; replay, demo and the tests without the kernel do work" ;;
 	clang-format) echo "the C code is not checked" ;;
+	libbpf-tools | bpfcc-tools) echo "the bench leaves its rows out" ;;
 	*) echo "the tests that use it are skipped" ;;
 	esac
 }
@@ -212,14 +214,15 @@ ensure_prometheus() {
 main() {
 	cd "$(dirname "$0")/.."
 	case ${1:-} in
-	run | test | check | install) ;;
-	*) die "usage: deploy/setup.sh run|test|check|install" "see 'make help'" ;;
+	run | test | bench | check | install) ;;
+	*) die "usage: deploy/setup.sh run|test|bench|check|install" "see 'make help'" ;;
 	esac
 	# shellcheck disable=SC2046 # one word a package is what is wanted
 	ensure_packages $(packages_of "$1")
 	case $1 in
 	run) ensure_venv none ;;
 	test) ensure_venv test && ensure_prometheus ;;
+	bench) ensure_venv test ;;
 	check) ensure_venv check ;;
 	install) require_python ;;
 	esac

@@ -1,0 +1,58 @@
+"""What kernel tests share: namespaces, and ports for the services that they make up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kernel import net
+from tests.kernel.watching import Watching, watching
+
+# No two sessions on one machine, each with its own process id, should see each other's ports.
+_first = os.getpid() % 200 * 100
+_ports = itertools.count(3000 + _first)
+_high_ports = itertools.count(61_000 + _first // 5)
+
+
+@pytest.fixture(name="link")
+def fixture_link() -> Iterator[net.Link]:
+    """Return two joined namespaces."""
+    with net.link() as link:
+        yield link
+
+
+@pytest.fixture(name="side")
+def fixture_side() -> Iterator[net.Namespace]:
+    """Return a namespace of its own, with lo up."""
+    with net.namespace() as side:
+        yield side
+
+
+@pytest.fixture(name="port")
+def fixture_port() -> int:
+    """Return a service port of this test's alone, below the ephemeral ones, so that nobody gets it by chance."""
+    return next(_ports)
+
+
+@pytest.fixture(name="high_port")
+def fixture_high_port() -> int:
+    """Return a service port of this test's alone, above the ephemeral ones."""
+    return next(_high_ports)
+
+
+@pytest.fixture(name="service", scope="module")
+def fixture_service() -> int:
+    """Return a service port of this file's alone; the next one is its as well."""
+    port = next(_ports)
+    next(_ports)
+    return port
+
+
+@pytest.fixture(name="watch", scope="module")
+def fixture_watch(service: int) -> Iterator[Watching]:
+    """Return a `tcptrace events` that prints all of the file's two services, in every namespace."""
+    with watching("--port", str(service), "--port", str(service + 1)) as watch:
+        yield watch

@@ -1,0 +1,19 @@
+"""A private view of the file system for one command: directories covered by nothing, or shown at another place."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.needs import tool
+
+
+def with_mounts(*command: str, bind: Mapping[Path, Path] | None = None, empty: Sequence[Path] = ()) -> list[str]:
+    """Return the command that runs another one with these mounts, which nobody else sees and which end with it.
+
+    bind: what to show where, done first. empty: directories to cover with an empty one; those that do not exist are left out.
+    """
+    steps = [f"mount --bind {shlex.quote(str(what))} {shlex.quote(str(where))}" for what, where in (bind or {}).items()]
+    steps += [f"mount -t tmpfs -o mode=755 none {shlex.quote(str(place))}" for place in empty if place.is_dir()]
+    return [tool("unshare"), "--mount", "sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh", *command]
