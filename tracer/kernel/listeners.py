@@ -47,7 +47,7 @@ def _listening_sockets() -> dict[str, tuple[int, int]]:
     """Return (network namespace, port) by inode."""
     sockets = {}
     for netns, pids in _namespaces().items():
-        for port, inode in _first_answer(pids):
+        for port, inode in _first_answer(netns, pids):
             sockets[inode] = (netns, port)
     return sockets
 
@@ -57,15 +57,21 @@ def _namespaces() -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for pid in [os.getpid(), *_pids()]:
         with contextlib.suppress(OSError):  # ended in the meantime
-            found.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, []).append(pid)
+            found.setdefault(_namespace_of(pid), []).append(pid)
     return found
 
 
-def _first_answer(pids: list[int]) -> list[tuple[int, str]]:
-    """Return the listeners of a namespace as the first of its processes that is still there shows them."""
+def _namespace_of(pid: int) -> int:
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
+def _first_answer(netns: int, pids: list[int]) -> list[tuple[int, str]]:
+    """Return the listeners of a namespace as the first of its processes shows them that still lives, and still lives there."""
     for pid in pids:
         with contextlib.suppress(OSError):
-            return _rows(f"/proc/{pid}/net/tcp") + _rows_of_ipv6(pid)
+            rows = _rows(f"/proc/{pid}/net/tcp") + _rows_of_ipv6(pid)
+            if _namespace_of(pid) == netns:
+                return rows
     return []
 
 
