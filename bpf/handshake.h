@@ -34,7 +34,7 @@ static __always_inline bool is_cookie(const void *sk, u32 srtt_us)
  * a retransmission) is no time, not zero.
  */
 static __always_inline void time_handshake(const void *sk, struct conn *conn,
-					   u8 from, u64 now_ns)
+					   u64 now_ns)
 {
 	u32 srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
 
@@ -84,7 +84,7 @@ static __always_inline void established(const void *sk, struct conn *conn,
 	if (conn->role == ROLE_SERVER)
 		conn->retransmitted_segments = READ(u32, sk, tcp_sock,
 						    total_retrans);
-	time_handshake(sk, conn, from, now_ns);
+	time_handshake(sk, conn, now_ns);
 	read_sequences(sk, conn);
 	e = reserve(EVENT_HANDSHAKE, now_ns, t);
 	if (!e)
