@@ -122,12 +122,12 @@ def field_macros(lacking: tuple[str, ...]) -> str:
 
 
 def compiled(directory: Path, text: str) -> ctypes.CDLL:
-    source, compiled = directory / "filter.c", directory / "filter.so"
+    source, library = directory / "filter.c", directory / "filter.so"
     source.write_text(text, encoding="utf-8")
-    command = [tool("gcc"), "-std=gnu11", "-O1", "-w", "-shared", "-fPIC", "-o", str(compiled), str(source)]
+    command = [tool("gcc"), "-std=gnu11", "-O1", "-w", "-shared", "-fPIC", "-o", str(library), str(source)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    return ctypes.CDLL(str(compiled))
+    return ctypes.CDLL(str(library))
 
 
 def words(address: str) -> bytes:
@@ -139,7 +139,7 @@ def words(address: str) -> bytes:
 class Programs:
     """The compiled headers, to be asked whom they want."""
 
-    compiled: ctypes.CDLL
+    shared: ctypes.CDLL
 
     def want(
         self,
@@ -152,17 +152,17 @@ class Programs:
         netns: int = NETNS,
         pid: int = 1,
     ) -> bool:
-        answer = self.compiled.ask(
+        answer = self.shared.ask(
             None, words(local), words(remote), local_port, remote_port, role, ctypes.c_uint32(netns), ctypes.c_uint64(pid)
         )
         return bool(answer & 255)
 
     def want_stray(self, *, local_port: int = 443, role: int = SERVER) -> bool:
-        answer = self.compiled.ask_stray(words("10.0.0.1"), words("10.0.0.2"), local_port, 40000, role, ctypes.c_uint32(NETNS))
+        answer = self.shared.ask_stray(words("10.0.0.1"), words("10.0.0.2"), local_port, 40000, role, ctypes.c_uint32(NETNS))
         return bool(answer & 255)
 
     def want_cgroup(self, *ids: int) -> bool:
-        return bool(self.compiled.ask_cgroup(len(ids) - 1, (ctypes.c_uint64 * len(ids))(*ids)) & 255)
+        return bool(self.shared.ask_cgroup(len(ids) - 1, (ctypes.c_uint64 * len(ids))(*ids)) & 255)
 
 
 def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...] = ()) -> Programs:
@@ -236,9 +236,9 @@ def test_a_pid_wants_what_the_process_opens_and_the_ports_it_listens_on(tmp_path
     assert asked.want(pid=pid)
     assert not asked.want(pid=pid + 1)
     assert not asked.want(role=SERVER, local_port=80, pid=0)
-    asked.compiled.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid + 1))
+    asked.shared.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid + 1))
     assert not asked.want(role=SERVER, local_port=80, pid=0)
-    asked.compiled.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid))
+    asked.shared.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid))
     assert asked.want(role=SERVER, local_port=80, pid=0)
     assert not asked.want(role=CLIENT, local_port=80, pid=0)
     assert not asked.want(role=SERVER, local_port=81, pid=0)
@@ -374,10 +374,10 @@ def test_an_address_filter_decides_like_pythons_ipaddress(
     for i, network in enumerate(everything):
         text += filter_macros(Filters(addresses=(str(network),)), NETNS)
         text += f"int in_{i}(const u32 *address) {{ return FILTER_ADDRESS(address); }}\n#undef FILTER_ADDRESS\n"
-    compiled = compiled(tmp_path_factory.mktemp("addresses"), text)
+    library = compiled(tmp_path_factory.mktemp("addresses"), text)
     addresses = [address for network in everything for address in near(network, number)]
     for i, network in enumerate(everything):
-        ask = compiled[f"in_{i}"]
+        ask = library[f"in_{i}"]
         for address in [*near(network, number), *number.sample(addresses, 20)]:
             assert bool(ask(words(str(address)))) == contains(network, address), (network, address)
 
