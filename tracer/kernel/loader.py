@@ -15,6 +15,7 @@ import resource
 import socket
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,9 @@ def main(channel_fd: int, settings_json: str) -> None:
         send_loaded(channel, load(settings_from_json(settings_json)))
     except TcptraceError as error:
         send_error(channel, error)
+    except Exception as error:  # noqa: BLE001 - this process has no other door
+        traceback.print_exc()
+        send_error(channel, TcptraceError(f"the loader failed: {error}", "please report this with what is above"))
     # bcc's exit hook would switch the programs off again, and they are to live in the other process
     sys.stderr.flush()
     os._exit(0)
@@ -97,12 +101,12 @@ def import_bcc() -> Any:
     """Return the distribution's bcc module, and not the unrelated one of that name on PyPI."""
     try:
         import bcc  # noqa: PLC0415 - it takes root's time to import, and may be missing
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library of its own is missing or damaged
         raise TcptraceError(
             f"cannot import bcc: {error}", "install the distribution's package: apt-get install python3-bpfcc"
         ) from error
     if not hasattr(bcc, "BPF"):
-        raise TcptraceError(f"{bcc.__file__} is not the BPF Compiler Collection", "apt-get install python3-bpfcc")
+        raise TcptraceError(f"{next(iter(bcc.__path__))} is not the BPF Compiler Collection", "apt-get install python3-bpfcc")
     return bcc
 
 

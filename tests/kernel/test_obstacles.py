@@ -1,0 +1,55 @@
+"""Machines that lack something: each says what, and what to do, and ends with status 1."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.mounts import with_mounts
+from tests.needs import ROOT, tool
+
+RUN = (sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0", "--duration", "1")
+DOCTOR = (sys.executable, "-m", "tracer", "doctor")
+BCC = Path("/usr/lib/python3/dist-packages/bcc")
+BTF = Path("/sys/kernel/btf")
+(LIBBPF,) = {path.resolve() for path in Path("/usr/lib").glob("*/libbpf.so.1")} or {Path("/nonexistent")}
+
+
+def without(
+    command: Sequence[str], *, empty: Sequence[Path] = (), bind: Mapping[Path, Path] | None = None
+) -> subprocess.CompletedProcess[str]:
+    hidden = with_mounts(*command, empty=empty, bind=bind)
+    return subprocess.run(hidden, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("empty", "bind", "said", "remedy"),
+    [
+        ([BCC], {}, "is not the BPF Compiler Collection", "apt-get install python3-bpfcc"),
+        ([], {BCC / "libbcc.py": Path("/dev/null")}, "cannot import bcc", "apt-get install python3-bpfcc"),
+        ([BTF], {}, "cannot read the kernel's type information", "CONFIG_DEBUG_INFO_BTF"),
+        ([], {LIBBPF: Path("/dev/null")}, "libbpf", "apt-get install"),
+    ],
+    ids=["another bcc", "a broken bcc", "no BTF", "no libbpf"],
+)
+def test_what_is_missing_is_said_with_the_remedy(empty: list[Path], bind: dict[Path, Path], said: str, remedy: str) -> None:
+    done = without(RUN, empty=empty, bind={what: where for where, what in bind.items()})
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
+    examined = without(DOCTOR, empty=empty, bind={what: where for where, what in bind.items()})
+    assert examined.returncode == 1
+    assert "FAIL" in examined.stdout
+
+
+def test_root_without_capabilities_is_told_which_ones_are_needed() -> None:
+    command = [tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all", *RUN]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "needs CAP_BPF and CAP_PERFMON, and root here has not got them" in done.stderr
+    assert "tcptrace replay" in done.stderr
