@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -63,3 +64,13 @@ def main() -> None:
         traceback.print_exc()
         print("tcptrace: this is a bug; please report it with what is above", file=sys.stderr)
         sys.exit(3)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is left; a reader that has seen enough (`| head`) must not make Python complain at its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

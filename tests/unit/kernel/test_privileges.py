@@ -74,10 +74,10 @@ def test_a_caller_of_sudo_who_is_not_on_this_machine_is_refused_with_a_way_out(
 def test_who_is_not_root_stays_who_they_are() -> None:
     code = """
 import json, os
-os.setresgid(23457, 23457, 23457)
-os.setresuid(23456, 23456, 23456)
 from tracer.errors import TcptraceError
 from tracer.kernel.privileges import unprivileged_user
+os.setresgid(23457, 23457, 23457)
+os.setresuid(23456, 23456, 23456)
 user = unprivileged_user(None)
 try:
     unprivileged_user("nobody")
@@ -193,9 +193,9 @@ def test_the_drop_is_for_good_through_programs_that_would_give_rights_back() -> 
 def test_root_without_the_capabilities_is_told_which_ones_it_lacks() -> None:
     code = """
 import ctypes, json
+from tracer.kernel.privileges import missing_right
 libc = ctypes.CDLL(None)
 assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()) == 0
-from tracer.kernel.privileges import missing_right
 print(json.dumps({"what": missing_right().what}))
 """
     assert in_child(code)["what"] == "loading BPF programs needs CAP_BPF and CAP_PERFMON, and root here has not got them"
@@ -221,11 +221,11 @@ def test_either_all_of_the_old_right_or_both_new_ones_are_enough(names: list[str
         pytest.skip("root here has not got the capabilities to try")
     code = f"""
 import ctypes, json
+from tracer.kernel.privileges import missing_right
 libc, mask = ctypes.CDLL(None), {mask}
 low, high = mask & 0xffffffff, mask >> 32
 sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
 assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), sets) == 0
-from tracer.kernel.privileges import missing_right
 print(json.dumps({{"enough": missing_right() is None}}))
 """
     assert in_child(code) == {"enough": enough}
@@ -235,13 +235,13 @@ print(json.dumps({{"enough": missing_right() is None}}))
 def test_who_is_not_root_sheds_capabilities_too() -> None:
     code = """
 import ctypes, json, os
+from tracer.kernel.privileges import User, drop_privileges, effective_capabilities
 libc = ctypes.CDLL(None)
 assert libc.prctl(8, 1, 0, 0, 0) == 0
 os.setresuid(23456, 23456, 23456)
 kept = 1 << 10
 assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)) == 0
 assert libc.prctl(47, 2, 10, 0, 0) == 0
-from tracer.kernel.privileges import User, drop_privileges, effective_capabilities
 before = effective_capabilities()
 drop_privileges(User("other", 34567, 34567))
 with open("/proc/self/status") as file:
@@ -256,6 +256,8 @@ print(json.dumps({"before": before, "uid": os.getuid(), "caps": caps}))
 def test_a_thread_that_keeps_a_capability_stops_the_drop() -> None:
     code = """
 import ctypes, json, os, threading
+from tracer.errors import TcptraceError
+from tracer.kernel.privileges import User, drop_privileges
 libc = ctypes.CDLL(None)
 assert libc.prctl(8, 1, 0, 0, 0) == 0
 os.setresuid(23456, 23456, 23456)
@@ -269,8 +271,6 @@ def keeper():
 thread = threading.Thread(target=keeper)
 thread.start()
 ready.wait()
-from tracer.errors import TcptraceError
-from tracer.kernel.privileges import User, drop_privileges
 try:
     drop_privileges(User("x", 23456, 23456))
 except TcptraceError as error:
