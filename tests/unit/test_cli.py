@@ -261,13 +261,17 @@ def test_a_closed_pipe_leaves_no_traceback(options: list[str], recording: Path) 
 
 # As the checkout and its virtual environment may be unreadable for anyone else, root becomes an ordinary user after importing.
 ORDINARY = f"""
-import os, sys
+import contextlib, io, os, sys
 from tracer.cli import main
+# the parser imports some of its parts when it first needs them
+words, sys.argv = sys.argv[1:], ["tcptrace", "run", "--help"]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
     os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
-sys.argv = sys.argv[1:]
+sys.argv = words
 main()
 """
 
