@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from tests.ordinary import ordinary_user
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer import __version__
 from tracer.cli import app
@@ -31,7 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-W", "error::ResourceWarning", "-m", "tracer"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-NOBODY = 65534
 
 
 def tcptrace(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
@@ -259,25 +259,8 @@ def test_a_closed_pipe_leaves_no_traceback(options: list[str], recording: Path) 
     assert result.returncode != 3
 
 
-# As the checkout and its virtual environment may be unreadable for anyone else, root becomes an ordinary user after importing.
-ORDINARY = f"""
-import contextlib, io, os, sys
-from tracer.cli import main
-# the parser imports some of its parts when it first needs them
-words, sys.argv = sys.argv[1:], ["tcptrace", "run", "--help"]
-with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    main()
-if os.geteuid() == 0:
-    os.setgroups([])
-    os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
-    os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
-sys.argv = words
-main()
-"""
-
-
 def as_ordinary_user(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", ORDINARY, str(program), *arguments]
+    command = ordinary_user(str(program), *arguments)
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
 
 
