@@ -45,7 +45,7 @@ def replay(
         return
     listener = http.bind(listen) if listen else None
     source = open_recording(file)
-    model = Model(source.context, labels=label or (), max_series=max_series, reset_reasons=source.context.reset_reasons)
+    model = Model(source.context, labels=label or (), max_series=max_series)
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.report, lambda: True) if listener else None
     if server:

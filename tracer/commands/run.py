@@ -51,7 +51,6 @@ def run(
         max_series=max_series,
         container=CgroupNames(),
         start_ns=time.monotonic_ns(),
-        reset_reasons=source.context.reset_reasons,
     )
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy)

@@ -61,10 +61,6 @@ class LiveSource:
         self._figures, self._looked_ns = without_rescued(figures, cells), now_ns
         return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()))
 
-    def fill(self) -> float:
-        """Return which share of the ring waits to be read."""
-        return self._ring.fill()
-
     def close(self) -> None:
         """Detach the programs and free all that the kernel holds for us."""
         if self._open:

@@ -101,10 +101,6 @@ class Ring:
         self.foreign += taken.foreign
         return taken.records
 
-    def fill(self) -> float:
-        """Return which share of the ring waits to be read, 0 to 1."""
-        return int(self._producer[0] - self._consumer[0]) / len(self._data)
-
     def close(self) -> None:
         """Unmap; the arrays over the mappings go first."""
         del self._consumer, self._producer, self._data

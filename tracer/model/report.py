@@ -74,7 +74,6 @@ class Report:
     state_times: Histogram
     events: Counts
     label_overflow: int
-    reset_reasons: Mapping[int, str]
     programs: tuple[Program, ...] = ()
     transitions: Counts | None = None
     snapshot: Snapshot | None = None

@@ -6,7 +6,7 @@ cost of a record is that of its share in those calls. What the kernel counted ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,6 @@ class Model:
 
     context: of the source, passed on to the Report. labels, max_series, container: see LabelSets.
     start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading.
-    reset_reasons: names of the kernel's reset reasons by number, as far as they are known.
     """
 
     def __init__(
@@ -87,11 +86,9 @@ class Model:
         max_series: int = 5000,
         container: Callable[[int], str] = str,
         start_ns: int | None = None,
-        reset_reasons: Mapping[int, str] | None = None,
     ) -> None:
         self._context = context
         self._start_ns = start_ns
-        self._reset_reasons = dict(reset_reasons or {})
         self._sets = LabelSets(labels, max_series, container)
         self._last: Reading | None = None
         self._snapshot: Snapshot | None = None
@@ -197,11 +194,10 @@ class Model:
         self._retransmitted.add(rows[~failed], kind[~failed], segments[~failed])
 
     def _add_resets(self, part: Part, rows: Rows) -> None:
-        # Flags are those of the connection: with both set this one was received, as nothing is sent after that.
+        # A reset's record has one of the two flags, whatever else its connection saw (bpf/reset.c).
         flags = part["flags"]
-        received = flags & FLAG["reset_received"] != 0
-        self._resets_received.add(rows[received], 0)
-        sent = (flags & FLAG["reset_sent"] != 0) & ~received
+        self._resets_received.add(rows[flags & FLAG["reset_received"] != 0], 0)
+        sent = flags & FLAG["reset_sent"] != 0
         reason = np.where(flags & FLAG["reset_reason"] != 0, part["reset_reason"], 0)
         self._resets_sent.add(rows[sent], np.minimum(reason[sent], RESET_REASONS - 1))
 
@@ -216,7 +212,6 @@ class Model:
             state_times=self._states.snapshot(len(STATES)),
             events=frozen(self._events[: len(KINDS)]),
             label_overflow=self._sets.overflowed,
-            reset_reasons=self._reset_reasons,
             programs=last.programs if last else (),
             transitions=frozen(last.cells[:256].reshape(16, 16)) if last else None,
             snapshot=self._snapshot,

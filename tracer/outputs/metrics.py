@@ -115,7 +115,7 @@ def _resets_sent(report: Report) -> Values:
 
 def reset_reason(report: Report, number: int) -> str:
     """Return the kernel's name of a reset reason; `unspecified` where the kernel gives none."""
-    return report.reset_reasons.get(number, f"reason_{number}" if number else "unspecified")
+    return report.context.reset_reasons.get(number, f"reason_{number}" if number else "unspecified")
 
 
 def _resets_received(report: Report) -> Values:

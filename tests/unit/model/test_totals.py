@@ -115,12 +115,6 @@ def test_resets_are_counted_by_direction_and_by_the_kernels_reason_when_sent() -
     assert only(report.series.resets_received) == 3
 
 
-def test_a_reset_received_after_one_was_sent_counts_once() -> None:
-    report = report_of(events("reset", flags=("reset_sent", "reset_received")))
-    assert only(report.series.resets_received) == 1
-    assert report.series.resets_sent.sum() == 0
-
-
 def test_a_reset_reason_from_a_newer_kernel_does_no_harm() -> None:
     report = report_of(events("reset", flags=("reset_sent", "reset_reason"), reset_reason=2**32 - 1))
     assert report.series.resets_sent[1].sum() == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def report() -> Report:
 
 
 def model_of_traffic() -> Model:
-    model = Model(CONTEXT, start_ns=0, reset_reasons={9: "tcp_abort_on_data"})
+    model = Model(replace(CONTEXT, reset_reasons={9: "tcp_abort_on_data"}), start_ns=0)
     states = {"syn_sent": 33_000, "established": 5_000_000, "fin_wait1": 20_000, "fin_wait2": 30_000}
     model.add(
         reading(
