@@ -29,7 +29,7 @@ from tracer.kernel.privileges import missing_right
 from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes
 from tracer.kernel.sources import shipped
 
-# bcc says what it thinks of code that is its own; -g0 as nobody reads the debug information, which takes a fifth of the time
+# bcc says what it thinks of code that is its own
 CFLAGS = [
     "-Wall",
     "-Wno-unused-function",
