@@ -16,6 +16,14 @@ enum event_kind {
 	EVENT_RETRANSMIT = 4,
 	EVENT_RESET = 5,
 	EVENT_STATE = 6,
+	EVENT_CALL = 7,    /* these two only when they are asked for */
+	EVENT_SEGMENT = 8, /* a segment that arrived */
+};
+
+/* What an application called, and what it got is in event.error. */
+enum call {
+	CALL_SEND = 1,
+	CALL_RECEIVE = 2,
 };
 
 enum role {
@@ -83,8 +91,20 @@ struct event {
 	u32 received_segments;
 	u32 reset_reason;         /* the running kernel's enum sk_rst_reason */
 	u32 unacknowledged_bytes; /* of sent_bytes, at the end */
-	s32 error;                /* sk_err, or why a retransmission failed */
-	u16 visited;              /* one bit for each state passed through */
+	u32 send_unacknowledged;  /* from here on only when asked for: */
+	u32 send_next;            /* the variables of RFC 9293, 3.3.1, */
+	u32 receive_next;         /* SND.UNA, SND.NXT and RCV.NXT, */
+	u32 send_window;          /* in bytes, scaled */
+	u32 receive_window;
+	u32 congestion_window; /* in segments */
+	u32 slow_start_threshold;
+	u32 sent_data_segments;
+	u32 received_data_segments;
+	u32 acknowledgement; /* of the segment that arrived; sequence too */
+	u32 payload_bytes;
+	s32 descriptor; /* of the socket in its process, -1: not known */
+	s32 error;      /* sk_err; why sending failed; a call's result */
+	u16 visited;    /* one bit for each state passed through */
 	u16 local_port;
 	u16 remote_port;
 	u8 local_address[16]; /* IPv4 as ::ffff:a.b.c.d */
@@ -97,8 +117,9 @@ struct event {
 	u8 from_state;
 	u8 to_state;
 	u8 retransmit_kind;
-	u8 attempt; /* retransmissions in a row, this one included */
-	u8 reserved[2];
+	u8 attempt;      /* retransmissions in a row, this one included */
+	u8 control_bits; /* CWR to FIN, of the segment that arrived */
+	u8 call;
 };
 
 /*

@@ -6,9 +6,14 @@ says the same on every machine, or it is not worth its time.
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import settings
 
 pytest_plugins = ["tests.needs"]
 
 settings.register_profile("tcptrace", deadline=None, database=None)
 settings.load_profile("tcptrace")
+
+# What a shell starts in the background ignores Ctrl-C, and so would every process that a test starts, and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)

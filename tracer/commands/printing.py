@@ -24,7 +24,7 @@ from tracer.outputs import eventcsv, eventtable
 from tracer.outputs.jsonl import BY_KIND, Event, describe, json_lines
 from tracer.pipeline import Stop
 
-KINDS = tuple(BY_KIND)
+KINDS = tuple(kind for kind in BY_KIND if kind not in {"call", "segment"})  # which only follow asks the kernel for
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != "state")
 
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL

@@ -46,6 +46,9 @@ STATES = _names("tcp_state", "STATE_")
 ROLES = _names("role", "ROLE_")
 KINDS = _names("event_kind", "EVENT_")
 RETRANSMIT_KINDS = _names("retransmit_kind", "RETRANSMIT_")
+CALLS = _names("call", "CALL_")
+CONTROL_BITS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+"""RFC 9293, section 3.1, from the lowest bit."""
 
 STATE = {name: number for number, name in enumerate(STATES)}
 ROLE = {name: number for number, name in enumerate(ROLES)}

@@ -124,6 +124,15 @@ def _state(event: Event) -> list[str]:
     return [f"{event['from']}→{event['to']}", "" if spent is None else _time(spent)]
 
 
+def _call(event: Event) -> list[str]:
+    result = event["result"]
+    return [event["call"] or "", f"{result}" if result >= 0 else errno.errorcode.get(-result, f"{result}"), _owner(event)]
+
+
+def _segment(event: Event) -> list[str]:
+    return [" ".join(event["control_bits"]), f"{event['payload_bytes']} B"]
+
+
 _WHAT: Mapping[str, Callable[[Event], list[str]]] = {
     "handshake": _handshake,
     "failure": _failure,
@@ -131,6 +140,8 @@ _WHAT: Mapping[str, Callable[[Event], list[str]]] = {
     "retransmit": _retransmit,
     "reset": _reset,
     "state": _state,
+    "call": _call,
+    "segment": _segment,
 }
 
 

@@ -20,7 +20,9 @@ from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.labels import address_text, process_text
 from tracer.model.tcp import (
+    CALLS,
     CLOSE_REASONS,
+    CONTROL_BITS,
     FAILURE_REASONS,
     FLAG,
     KIND,
@@ -226,6 +228,8 @@ def _passed(visited: int, to_state: int) -> tuple[tuple[int, str], ...]:
     return tuple((STATE[name], name) for name in TIMED if visited >> STATE[name] & 1 and STATE[name] != to_state)
 
 
+_WINDOWS = ("congestion_window", "slow_start_threshold", "send_window", "receive_window")
+
 FIELDS: Mapping[str, Column] = {
     "time": _time,
     "kind": _named("kind", KINDS),
@@ -266,6 +270,13 @@ FIELDS: Mapping[str, Column] = {
     "peer_initial_sequence": _initial("peer_initial_sequence"),
     "from": _named("from_state", STATES),
     "to": _named("to_state", STATES),
+    "call": _named("call", CALLS),
+    "result": _plain("error"),
+    "descriptor": _each("descriptor", lambda number: None if number < 0 else number),
+    "control_bits": _each("control_bits", lambda bits: [name for at, name in enumerate(CONTROL_BITS) if bits >> at & 1]),
+    "acknowledgement": _plain("acknowledgement"),
+    "payload_bytes": _plain("payload_bytes"),
+    **{name: _plain(name) for name in _WINDOWS},
 }
 """Every field by its name, in the order in which the formats show them."""
 
@@ -288,6 +299,8 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
         "retransmit": ("retransmit_kind", "segments", "sequence", "attempt", "failed", "errno", "retransmitted_segments"),
         "reset": ("direction", "reset_reason"),
         "state": ("from", "to", "states"),
+        "call": ("call", "result", "descriptor"),
+        "segment": ("control_bits", "sequence", "acknowledgement", "payload_bytes", "srtt_seconds", *_WINDOWS),
     }.items()
 }
-"""The fields of each kind of event; the kinds are what --kind takes."""
+"""The fields of each kind of event."""
