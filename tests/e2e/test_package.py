@@ -26,8 +26,11 @@ def fixture_installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "site"
 
 
+LEFT_OUT = {"__pycache__", "preview", "pictures"}
+
+
 def files_below(directory: Path) -> set[str]:
-    ours = (path for path in directory.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    ours = (path for path in directory.rglob("*") if path.is_file() and LEFT_OUT.isdisjoint(path.parts))
     return {str(path.relative_to(directory)) for path in ours}
 
 
