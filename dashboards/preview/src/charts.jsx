@@ -1,9 +1,10 @@
 // The panels that Grafana's component library draws as they are: graph, figure and table.
 // Each takes frames with their display, the panel's options and a size; `defaults` is what Grafana's plugin would fill in.
 
-import { getDisplayValueAlignmentFactors, getFieldDisplayValues, VizOrientation } from '@grafana/data';
+import { applyNullInsertThreshold, getDisplayValueAlignmentFactors, getFieldDisplayValues, VizOrientation } from '@grafana/data';
 import { BigValue, TimeSeries, VizRepeater } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
+import { useMemo } from 'react';
 import { settings } from './settings';
 
 export const GRAPH_DEFAULTS = {
@@ -27,7 +28,13 @@ const LEGEND = { displayMode: 'list', placement: 'bottom', calcs: [], showLegend
 /** Lines over time, with their legend. */
 export function Graph({ frames, options, width, height }) {
   const legend = { ...LEGEND, ...options.legend };
-  return <TimeSeries frames={frames} timeRange={settings.range} timeZone="utc" legend={legend} width={width} height={height} />;
+  const gapped = useMemo(() => frames.map(gapsOf), [frames]);
+  return <TimeSeries frames={gapped} timeRange={settings.range} timeZone="utc" legend={legend} width={width} height={height} />;
+}
+
+/** A missing point breaks a line. The component sees to that for the first of its frames alone. */
+function gapsOf(frame) {
+  return applyNullInsertThreshold({ frame, refFieldPseudoMin: settings.from, refFieldPseudoMax: settings.to });
 }
 
 export const FIGURE_DEFAULTS = { color: { mode: 'thresholds' }, custom: {} };

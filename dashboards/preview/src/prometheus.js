@@ -9,12 +9,16 @@ import { builtIn, replace } from './variables';
 /** The frames of all of a panel's queries, in their order. points: how many fit into its width. */
 export async function ask(panel, points, variables) {
   const targets = (panel.targets ?? []).filter((target) => !target.hide);
-  const answers = await Promise.all(targets.map((target) => answer(target, panel, points, variables)));
-  return targets.flatMap((target, i) => framesOf(answers[i], target, targets.length));
+  const frames = await Promise.all(targets.map((target) => framesFor(target, targets.length, panel, points, variables)));
+  return frames.flat();
 }
 
-async function answer(target, panel, points, variables) {
+async function framesFor(target, count, panel, points, variables) {
   const interval = intervalOf(target, panel, points);
+  return framesOf(await answer(target, interval, variables), target, interval, count);
+}
+
+function answer(target, interval, variables) {
   const query = replace(target.expr, { ...variables, ...builtIn(interval) });
   if (target.instant && !target.range) {
     return get('query', { query, time: settings.to / 1000 });
