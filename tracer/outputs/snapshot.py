@@ -87,7 +87,7 @@ def _remarks(survey: Survey) -> list[str]:
         _namespaces(survey),
     ]
     if survey.owners_hidden:
-        lines.append(f"{survey.owners_hidden:,} processes of other users could not be looked into; as root they can")
+        lines.append(f"processes of other users that could not be looked into, as root they can: {survey.owners_hidden:,}")
     return lines
 
 
