@@ -23,6 +23,8 @@ from tests.needs import ROOT, tool
 
 METRICS = 19293
 SCRAPE_SECONDS = 5
+WARM_UP_SECONDS = 240
+"""Rates look back, forecasts of ports more so, and TIME_WAIT takes a minute to fill."""
 
 KERNEL = {"source_labels": ["kernel"], "regex": r"(\d+\.\d+\.\d+).+", "target_label": "kernel", "replacement": "$1"}
 """A kernel's release without what its builder added to it."""
@@ -56,7 +58,7 @@ def main() -> None:
         begin(here)
         stack.enter_context(prometheus(here, place, options.rules))
         say("warming up")
-        time.sleep(90)  # a rate needs as much to look back upon
+        time.sleep(WARM_UP_SECONDS)
         began = time.time()
         go_through(here, options.minutes * 60)
         here.over.set()

@@ -62,7 +62,7 @@ async function take(context, server, file) {
   wrong.push(...panels.filter((panel) => BAD.has(panel.state)).map(sentence));
   const name = path.basename(file, '.json').replace(PREFIX, '');
   const picture = await page.screenshot();
-  const { size } = await sharp(picture).png({ palette: true, dither: 0, quality: 95, effort: 10, compressionLevel: 9 }).toFile(path.join(options.out, `${name}.png`));
+  const { size } = await sharp(picture).png({ palette: true, dither: 0, quality: 80, effort: 10, compressionLevel: 9 }).toFile(path.join(options.out, `${name}.png`));
   console.log(`${name}.png: ${panels.length} panels, ${Math.round(size / 1024)} KiB`);
   return wrong.map((text) => `${file}: ${text}`);
 }
