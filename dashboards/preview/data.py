@@ -48,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Record the data of the pictures.")
     parser.add_argument("directory", type=Path, help="where Prometheus's database goes")
     parser.add_argument("--minutes", type=float, default=10, help="how much the pictures show (default: 10)")
-    parser.add_argument("--rules", type=Path, help="Prometheus's rules, to be evaluated meanwhile")
     options = parser.parse_args()
     place: Path = options.directory.resolve()
     place.mkdir(parents=True)
@@ -56,7 +55,7 @@ def main() -> None:
         for name in HOSTS:
             stack.enter_context(tracer(here, name, place))
         begin(here)
-        stack.enter_context(prometheus(here, place, options.rules))
+        stack.enter_context(prometheus(here, place))
         say("warming up")
         time.sleep(WARM_UP_SECONDS)
         began = time.time()
@@ -94,11 +93,11 @@ def tracer(here: Site, name: str, place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def prometheus(here: Site, place: Path, rules: Path | None) -> Iterator[None]:
+def prometheus(here: Site, place: Path) -> Iterator[None]:
     """Run Prometheus at the router, from where it reaches every host; it is ended in peace, so that it keeps all it has."""
-    configuration = place / "prometheus.json"  # JSON is YAML
-    configuration.write_text(json.dumps(configuration_of(rules)), encoding="utf-8")
-    options = {"config.file": configuration, "storage.tsdb.path": place / "data", "web.listen-address": "127.0.0.1:9090"}
+    file = place / "prometheus.json"  # JSON is YAML
+    file.write_text(json.dumps(configuration()), encoding="utf-8")
+    options = {"config.file": file, "storage.tsdb.path": place / "data", "web.listen-address": "127.0.0.1:9090"}
     command = here.router.command(tool("prometheus"), *(f"--{name}={value}" for name, value in options.items()))
     with (place / "prometheus.log").open("wb") as log, subprocess.Popen(command, cwd=place, stdout=log, stderr=log) as process:
         try:
@@ -108,14 +107,12 @@ def prometheus(here: Site, place: Path, rules: Path | None) -> Iterator[None]:
             process.terminate()
 
 
-def configuration_of(rules: Path | None) -> dict[str, object]:
+def configuration() -> dict[str, object]:
     """Return what Prometheus is to do: scrape every host under its name."""
     targets = [{"targets": [f"{address}:{METRICS}"], "labels": {"instance": name}} for name, address in HOSTS.items()]
-    interval = f"{SCRAPE_SECONDS}s"
     return {
-        "global": {"scrape_interval": interval, "evaluation_interval": interval},
+        "global": {"scrape_interval": f"{SCRAPE_SECONDS}s"},
         "scrape_configs": [{"job_name": "tcptrace", "static_configs": targets, "metric_relabel_configs": [KERNEL]}],
-        "rule_files": [str(rules.resolve())] if rules else [],
     }
 
 

@@ -38,7 +38,7 @@ Answer = Callable[["Site", str, socket.socket], None]
 
 @dataclass
 class Site:
-    """Namespaces by name, joined by a router. down: ports of the database's host that refuse at the moment."""
+    """Namespaces by name, joined by a router. over: set when nobody is to do anything any more."""
 
     router: Namespace
     sides: dict[str, Namespace]

@@ -43,7 +43,7 @@ export function builtIn(interval) {
   return Object.fromEntries(Object.entries(texts).map(([name, value]) => [name, { value }]));
 }
 
-/** The text with values in it; what has no value stays as it stands, for Prometheus to complain of. */
+/** The text with values in it; what has no value stays as it stands, as in Grafana. */
 export function replace(text, variables) {
   return text.replace(PATTERN, (match, braced, plain) => variables[braced ?? plain]?.value ?? match);
 }
