@@ -138,6 +138,7 @@ def rows(
     """
     queries = [Query(column.expression, now=True) for column in columns]
     panel = _filled(table.Panel(), question, description, queries, unit="short", width=width, height=height, nothing="none")
+    panel.min_width(100)  # Grafana's own 150 hides the last of eleven columns beyond the edge
     headings = {**labels, **{_value_of(i, columns): column.name for i, column in enumerate(columns)}}
     panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
     panel.with_transformation(model.DataTransformerConfig(id_val="organize", options=_arranged(headings)))
