@@ -1,5 +1,5 @@
 // Takes the pictures: `npm run pictures -- --prometheus URL`, a PNG for each dashboard, of ten minutes unless told otherwise.
-// It fails when a panel has an error or nothing to show, so that a picture that exists is one that may be shown.
+// It fails when a panel has an error, or nothing to show and no words of its own for that.
 
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,6 @@ import { serve } from './server.mjs';
 const WIDTH = 1600;
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'];
 const QUIET = ['--disable-component-update', '--disable-sync', '--hide-scrollbars', '--force-color-profile=srgb'];
-const BAD = new Set(['error', 'empty']); // `nothing` is an answer that the panel has words for
 const PREFIX = 'tcptrace-';
 
 const { values: options } = parseArgs({
@@ -60,14 +59,22 @@ async function take(context, server, file) {
   await page.waitForLoadState('networkidle'); // the icons come last
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
   const panels = await page.$$eval('[data-state]', (all) => all.map((one) => ({ ...one.dataset })));
+  await save(await page.screenshot(), `${path.basename(file, '.json').replace(PREFIX, '')}.png`);
+  return [...wrong, ...wrongPanels(panels)].map((text) => `${file}: ${text}`);
+}
+
+/** The sentences about panels that lack something; those that say so in their own words are only told of. */
+function wrongPanels(panels) {
   const sentence = (panel) => `${panel.title}: ${panel.state}: ${panel.message}`;
   panels.filter((panel) => panel.state === 'nothing').forEach((panel) => console.log(`  ${sentence(panel)}`));
-  wrong.push(...panels.filter((panel) => BAD.has(panel.state)).map(sentence));
-  const name = path.basename(file, '.json').replace(PREFIX, '');
-  const picture = await page.screenshot();
-  const { size } = await sharp(picture).png({ palette: true, dither: 0, quality: 80, effort: 10, compressionLevel: 9 }).toFile(path.join(options.out, `${name}.png`));
-  console.log(`${name}.png: ${panels.length} panels, ${Math.round(size / 1024)} KiB`);
-  return wrong.map((text) => `${file}: ${text}`);
+  return panels.filter((panel) => panel.state === 'error' || panel.state === 'empty').map(sentence);
+}
+
+/** Writes a picture with few colours, which halves it and does not show. */
+async function save(picture, name) {
+  const fewer = sharp(picture).png({ palette: true, dither: 0, quality: 75, effort: 10, compressionLevel: 9 });
+  const { size } = await fewer.toFile(path.join(options.out, name));
+  console.log(`${name}: ${Math.round(size / 1000)} kB`);
 }
 
 const files = (await readdir(options.dashboards)).filter((name) => name.startsWith(PREFIX) && name.endsWith('.json'));

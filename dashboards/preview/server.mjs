@@ -11,7 +11,13 @@ const HERE = import.meta.dirname;
 const MODULES = path.join(HERE, 'node_modules');
 const FONTS = path.join(MODULES, '@fontsource/inter/files');
 
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
+const TYPES = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+  '.json': 'application/json',
+};
 
 const PAGE = `<!doctype html><meta charset="utf-8"><title>preview</title>
 <link rel="icon" href="data:,"><link rel="stylesheet" href="/main.css"><body style="margin: 0"><div id="root"></div>

@@ -1,7 +1,12 @@
 // The panels that Grafana's component library draws as they are: graph, figure and table.
 // Each takes frames with their display, the panel's options and a size; `defaults` is what Grafana's plugin would fill in.
 
-import { applyNullInsertThreshold, getDisplayValueAlignmentFactors, getFieldDisplayValues, VizOrientation } from '@grafana/data';
+import {
+  applyNullInsertThreshold,
+  getDisplayValueAlignmentFactors,
+  getFieldDisplayValues,
+  VizOrientation,
+} from '@grafana/data';
 import { BigValue, TimeSeries, VizRepeater } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
 import { useMemo } from 'react';
@@ -44,7 +49,14 @@ export function Figure({ frames, fieldConfig, options, theme, width, height }) {
   const { graphMode = 'area', colorMode = 'value', justifyMode = 'auto', textMode = 'auto' } = options;
   const reduceOptions = { calcs: ['lastNotNull'], values: false, ...options.reduceOptions };
   const replaceVariables = (text) => text;
-  const values = getFieldDisplayValues({ fieldConfig, reduceOptions, replaceVariables, theme, data: frames, sparkline: graphMode !== 'none' });
+  const values = getFieldDisplayValues({
+    fieldConfig,
+    reduceOptions,
+    replaceVariables,
+    theme,
+    data: frames,
+    sparkline: graphMode !== 'none',
+  });
   const look = { graphMode, colorMode, justifyMode, textMode, theme };
   return (
     <VizRepeater

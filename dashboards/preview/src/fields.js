@@ -25,9 +25,18 @@ standardTransformersRegistry.setInit(() =>
 export async function prepare(panel, frames, defaults, theme, variables) {
   const fieldConfig = configOf(panel, defaults);
   const replaceVariables = (text) => replace(text, variables);
-  const transformed = await firstValueFrom(transformDataFrame(panel.transformations ?? [], frames, { interpolate: replaceVariables }));
+  const transformed = await firstValueFrom(
+    transformDataFrame(panel.transformations ?? [], frames, { interpolate: replaceVariables }),
+  );
   const fieldConfigRegistry = registryOf(fieldConfig);
-  const data = applyFieldOverrides({ data: transformed, fieldConfig, replaceVariables, theme, fieldConfigRegistry, timeZone: 'utc' });
+  const data = applyFieldOverrides({
+    data: transformed,
+    fieldConfig,
+    replaceVariables,
+    theme,
+    fieldConfigRegistry,
+    timeZone: 'utc',
+  });
   cacheFieldDisplayNames(data);
   return data;
 }
@@ -42,7 +51,13 @@ function configOf(panel, defaults) {
   };
 }
 
-const THRESHOLDS = { mode: 'absolute', steps: [{ value: null, color: 'green' }, { value: 80, color: 'red' }] };
+const THRESHOLDS = {
+  mode: 'absolute',
+  steps: [
+    { value: null, color: 'green' },
+    { value: 80, color: 'red' },
+  ],
+};
 
 /** JSON has no infinity: the first step's value is null in files. */
 function thresholdsOf({ mode, steps }) {
@@ -59,5 +74,12 @@ function registryOf({ defaults, overrides }) {
 
 function property(id) {
   const isCustom = id.startsWith('custom.');
-  return { id, name: id, isCustom, path: isCustom ? id.slice('custom.'.length) : id, process: (value) => value, shouldApply: () => true };
+  return {
+    id,
+    name: id,
+    isCustom,
+    path: isCustom ? id.slice('custom.'.length) : id,
+    process: (value) => value,
+    shouldApply: () => true,
+  };
 }

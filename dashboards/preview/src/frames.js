@@ -29,7 +29,16 @@ function seriesOf(series, target, interval) {
   const points = pointsOf(series);
   const displayNameFromDS = legendOf(series.metric, target.legendFormat);
   const value = numberField('Value', points.map(numberOf), { labels: series.metric, config: { displayNameFromDS } });
-  return frame([timeField(points.map(([time]) => time * 1000), interval), value], target.refId);
+  return frame(
+    [
+      timeField(
+        points.map(([time]) => time * 1000),
+        interval,
+      ),
+      value,
+    ],
+    target.refId,
+  );
 }
 
 function legendOf(labels, template) {
@@ -54,10 +63,27 @@ function tableOf(result, target, count) {
 
 /** Prometheus's buckets hold those below them as well; a heat map's do not. */
 function bucketsOf(result, target, interval) {
-  const rows = result.map((series) => ({ le: series.metric.le, at: new Map(series.values.map((point) => [point[0], numberOf(point)])) }));
+  const rows = result.map((series) => ({
+    le: series.metric.le,
+    at: new Map(series.values.map((point) => [point[0], numberOf(point)])),
+  }));
   rows.sort((a, b) => numberOf([0, a.le]) - numberOf([0, b.le]));
   const times = [...new Set(rows.flatMap((row) => [...row.at.keys()]))].sort((a, b) => a - b);
   const own = (row, i, time) => row.at.get(time) - (i ? (rows[i - 1].at.get(time) ?? 0) : 0);
-  const columns = rows.map((row, i) => numberField(row.le, times.map((time) => own(row, i, time))));
-  return frame([timeField(times.map((time) => time * 1000), interval), ...columns], target.refId);
+  const columns = rows.map((row, i) =>
+    numberField(
+      row.le,
+      times.map((time) => own(row, i, time)),
+    ),
+  );
+  return frame(
+    [
+      timeField(
+        times.map((time) => time * 1000),
+        interval,
+      ),
+      ...columns,
+    ],
+    target.refId,
+  );
 }

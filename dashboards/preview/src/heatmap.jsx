@@ -37,7 +37,8 @@ function cellsOf(frame, options, theme) {
 function plotOf(cells, options, theme) {
   const builder = new UPlotConfigBuilder('utc');
   const bounds = cells.buckets.map((bucket) => Number(bucket.name.replace('+Inf', 'Infinity')));
-  const name = (edge) => (Number.isFinite(bounds[edge - 1]) ? shown(bounds[edge - 1], options.yAxis?.unit, options.yAxis?.decimals) : '+Inf');
+  const name = (edge) =>
+    Number.isFinite(bounds[edge - 1]) ? shown(bounds[edge - 1], options.yAxis?.unit, options.yAxis?.decimals) : '+Inf';
   const edges = bounds.map((_, i) => i + 1);
   builder.addScale({
     scaleKey: 'x',
@@ -47,7 +48,12 @@ function plotOf(cells, options, theme) {
     range: () => [settings.from, settings.to],
   });
   builder.addAxis({ scaleKey: 'x', isTime: true, placement: AxisPlacement.Bottom, timeZone: 'utc', theme });
-  builder.addScale({ scaleKey: 'y', orientation: ScaleOrientation.Vertical, direction: ScaleDirection.Up, range: () => [0, bounds.length] });
+  builder.addScale({
+    scaleKey: 'y',
+    orientation: ScaleOrientation.Vertical,
+    direction: ScaleDirection.Up,
+    range: () => [0, bounds.length],
+  });
   builder.addAxis({
     scaleKey: 'y',
     placement: AxisPlacement.Left,
@@ -89,7 +95,14 @@ function drawCells(plot, { times, buckets, least, color }, gap) {
 /** What the colours mean, under the plot. */
 function Scale({ cells, unit, theme, width }) {
   const stops = Array.from({ length: 11 }, (_, i) => cells.color((cells.most * i) / 10)).join(', ');
-  const style = { display: 'flex', gap: 8, alignItems: 'center', height: LEGEND_HEIGHT, fontSize: 12, color: theme.colors.text.secondary };
+  const style = {
+    display: 'flex',
+    gap: 8,
+    alignItems: 'center',
+    height: LEGEND_HEIGHT,
+    fontSize: 12,
+    color: theme.colors.text.secondary,
+  };
   return (
     <div style={style}>
       {shown(0, unit)}

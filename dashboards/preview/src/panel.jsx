@@ -24,7 +24,12 @@ export function Panel({ panel, variables, place }) {
   const style = { position: 'absolute', left: place.left, top: place.top };
   return (
     <section style={style} data-state={answer.state} data-title={title} data-message={answer.message}>
-      <PanelChrome title={title} description={renderMarkdown(panel.description ?? '')} width={place.width} height={place.height}>
+      <PanelChrome
+        title={title}
+        description={renderMarkdown(panel.description ?? '')}
+        width={place.width}
+        height={place.height}
+      >
         {(width, height) => <Content panel={panel} answer={answer} width={width} height={height} />}
       </PanelChrome>
     </section>
@@ -48,7 +53,9 @@ async function answerOf(panel, variables, width, theme) {
     return { state: 'error', message: `cannot be previewed: type ${panel.type}` };
   }
   const frames = await prepare(panel, await ask(panel, width, variables), type.defaults, theme, variables);
-  const hasValues = frames.some((frame) => frame.fields.some((field) => field.type === 'number' && field.values.some((v) => v != null)));
+  const hasValues = frames.some((frame) =>
+    frame.fields.some((field) => field.type === 'number' && field.values.some((v) => v != null)),
+  );
   return { state: hasValues ? 'drawn' : stateWithout(panel), message: wordsFor(panel), frames };
 }
 
@@ -68,7 +75,9 @@ function Content({ panel, answer, width, height }) {
   }
   const { Draw } = TYPES[panel.type];
   const { fieldConfig, options = {} } = panel;
-  return <Draw frames={answer.frames} fieldConfig={fieldConfig} options={options} theme={theme} width={width} height={height} />;
+  return (
+    <Draw frames={answer.frames} fieldConfig={fieldConfig} options={options} theme={theme} width={width} height={height} />
+  );
 }
 
 function Message({ text, width, height }) {

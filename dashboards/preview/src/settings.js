@@ -16,5 +16,7 @@ export const settings = {
   from,
   to,
   scrapeMilliseconds,
-  chosen: Object.fromEntries([...asked].filter(([name]) => name.startsWith('var-')).map(([name, value]) => [name.slice(4), value])),
+  chosen: Object.fromEntries(
+    [...asked].filter(([name]) => name.startsWith('var-')).map(([name, value]) => [name.slice(4), value]),
+  ),
 };
