@@ -36,7 +36,7 @@ def glance() -> list[Panel]:
             "Time until a destination has no port left, if the last 15 minutes go on. 'Not in a day' is the good answer.",
             Query(f"min({TIME_LEFT}) < {DAY}", now=True),
             unit="s",
-            steps=((None, "red"), (3600, "orange"), (6 * 3600, "green")),
+            steps=((None, "green"), (0, "red"), (3600, "orange"), (6 * 3600, "green")),  # nothing is good as well
             nothing="not in a day",
         ),
         number(
