@@ -1,6 +1,7 @@
-"""What a scrape of 5,000 samples takes, beside the server that prometheus-client brings along; and what it does to the draining.
+"""What a scrape of 5,000 samples takes, beside the server that prometheus-client brings along; and how regularly the ring is
+read meanwhile.
 
-Both servers show the same model to the same client, by turns. For the second table `tcptrace run` notes when it looked at the ring.
+Both servers show the same model to the same client. For the second table `tcptrace run` notes when it looked at the ring.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import trustme
 from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from tests.bench.cost import compile_churn
 from tests.bench.tables import show
@@ -28,10 +32,10 @@ from tests.kernel import net
 from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.traffic import listening, talk
 from tests.unit.model.builder import CONTEXT, events, reading
+from tests.unit.outputs.stock import ReportCollector
 from tracer.model.totals import Model
 from tracer.outputs.access import Access
 from tracer.outputs.http import bind, serve
-from tests.unit.outputs.stock import ReportCollector
 
 HOST = "127.0.0.1"
 PORT = 7919
@@ -101,8 +105,11 @@ def scrapes(times: int, address: str, coding: str, context: ssl.SSLContext | Non
 
 
 @contextmanager
-def ours(model: Model, tls: ssl.SSLContext | None) -> Iterator[str]:
-    """Yield the address of tcptrace's server."""
+def ours(model: Model, pair: Path | None) -> Iterator[str]:
+    """Yield the address of tcptrace's server; over TLS with a file that has key and certificate."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if pair else None
+    if tls and pair:
+        tls.load_cert_chain(pair)
     server = serve(bind(f"{HOST}:0"), model.report, lambda: True, access=Access(tls=tls))
     try:
         yield server.address
@@ -115,8 +122,8 @@ def stock(model: Model, pair: Path | None) -> Iterator[str]:
     """Yield the address of prometheus-client's server, with the same collector."""
     registry = CollectorRegistry()
     registry.register(Current(model))
-    files = {"certfile": str(pair), "keyfile": str(pair)} if pair else {}
-    server, thread = start_http_server(0, HOST, registry, **files)
+    file = str(pair) if pair else None
+    server, thread = start_http_server(0, HOST, registry, file, file)
     try:
         yield f"{HOST}:{server.server_port}"
     finally:
@@ -125,15 +132,19 @@ def stock(model: Model, pair: Path | None) -> Iterator[str]:
         thread.join()
 
 
-class Current:
+class Current(Collector):
     """Collects from the model's newest report."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def collect(self) -> Iterator[object]:
+    def collect(self) -> Iterator[Metric]:
         """Yield the families."""
         yield from ReportCollector(self._model.report()).collect()
+
+
+SERVERS: dict[str, Callable[[Model, Path | None], AbstractContextManager[str]]] = {"tcptrace": ours, "prometheus-client": stock}
+FORMS = (("plain", "identity", False), ("gzip", "gzip", False), ("gzip, TLS", "gzip", True))
 
 
 def scrape(rounds: int) -> None:
@@ -147,19 +158,13 @@ def show_cost(times: int, place: Path) -> None:
     """Print what a scrape takes of each server, in each form."""
     model, authority, pair = large_model(), trustme.CA(), place / "pair.pem"
     authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(str(pair))
-    tls, client = (
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
-        ssl.create_default_context(cadata=authority.cert_pem.bytes().decode()),
-    )
-    tls.load_cert_chain(pair)
+    client = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     rows = []
-    for name, server in (
-        ("tcptrace", lambda on: ours(model, tls if on else None)),
-        ("prometheus-client", lambda on: stock(model, pair if on else None)),
-    ):
-        for form, coding, secure in (("plain", "identity", False), ("gzip", "gzip", False), ("gzip, TLS", "gzip", True)):
-            with server(secure) as address:
-                rows.append([f"{name}, {form}", *scrapes(times, address, coding, client if secure else None).cells()])
+    for name, server in SERVERS.items():
+        for form, coding, secure in FORMS:
+            with server(model, pair if secure else None) as address:
+                found = scrapes(times, address, coding, client if secure else None)
+            rows.append([f"{name}, {form}", *found.cells()])
     show(
         f"Scrape: /metrics from request to last byte, medians of {times}",
         ["server", "samples", "bytes", "ms", "worst ms"],
@@ -192,7 +197,7 @@ def draining(program: Path, scrapers: int) -> list[str]:
         end = time.monotonic()
         summary = tracer.stop()
     looks = [begin, *(when for when in json.loads(summary.log.splitlines()[-1]) if begin < when < end)]
-    gaps = [after - before for before, after in zip(looks, looks[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(looks)]
     cells = [
         f"{CONNECTIONS / elapsed:,.0f}",
         f"{len(done) / (end - begin):.1f}",

@@ -108,7 +108,9 @@ def _escaped(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    return repr(float(value)) if value < EXPONENT_FROM else str(floatToGoString(value))
+    if value < EXPONENT_FROM:
+        return repr(float(value))
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
 
 
 def negotiate(accept: str) -> str:
