@@ -14,6 +14,7 @@ import typer
 
 from tracer import __version__
 from tracer.commands.audit import audit
+from tracer.commands.dashboard import dashboard
 from tracer.commands.doctor import doctor
 from tracer.commands.events import events
 from tracer.commands.record import record
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, events, audit, record, replay, snapshot, doctor):
+for command in (run, events, audit, record, replay, snapshot, doctor, dashboard):
     app.command()(command)
 
 

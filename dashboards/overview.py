@@ -1,0 +1,244 @@
+"""The dashboard that answers "is TCP well?": handshakes, failures, what is sent again, how connections end, whom to believe.
+
+Everything is by service, a role and a port; which hosts are behind it is the Fleet dashboard's matter.
+"""
+
+from __future__ import annotations
+
+from dashboards import tracer_rows
+from dashboards.panels import Dashboard, Panel, Query, heat, lines, number
+from dashboards.queries import attempts, failure_ratio, growth, quantile, rate, ratio, series, total
+
+SERVICE = ("role", "port")
+SERVICE_LEGEND = "{{role}} {{port}}"
+RATIO_STEPS = ((None, "green"), (0.01, "orange"), (0.05, "red"))
+SLOW_STEPS = ((None, "green"), (0.5, "orange"), (1, "red"))
+TIMES = "handshake_duration_seconds"
+SYN = 'kind="syn"'
+SYN_ACK = 'kind="syn_ack"'
+DATA = 'kind=~"fast|timeout|tail_loss_probe"'
+
+
+def dashboard() -> Dashboard:
+    """Return the dashboard."""
+    return Dashboard(
+        "overview",
+        "Overview",
+        "Handshakes, failures, retransmissions, closes and resets by service, and whether the numbers can be trusted.",
+        rows=[
+            ("At a glance", [*_demand(), *_quality()]),
+            ("Handshakes", [*_heat_maps(), *_handshakes()]),
+            ("Failures", _failures()),
+            ("Retransmissions", _retransmissions()),
+            ("Closes and resets", _closes()),
+            ("Trust", tracer_rows.trust()),
+            ("The tracer itself", tracer_rows.tracer()),
+        ],
+    )
+
+
+def _demand() -> list[Panel]:
+    return [
+        number(
+            "How many connections are open?",
+            "Open connections of all services, those that were open before tcptrace started included. A steady climb without "
+            "more handshakes means that somebody forgets to close: see CLOSE_WAIT in 'Connections and ports'.",
+            Query(total(series("connections"))),
+            unit="short",
+        ),
+        number(
+            "How many handshakes a second?",
+            "Completed handshakes. A connection between two processes of the same host counts twice: once as a client's, once "
+            "as a server's. A sudden drop with more failures is an outage, without them it is less demand.",
+            Query(total(rate("handshakes_total"))),
+            unit="cps",
+        ),
+    ]
+
+
+def _quality() -> list[Panel]:
+    lost = " + ".join(total(growth(name)) for name in tracer_rows.LOSSES_OF_RUN)
+    return [
+        number(
+            "How slow is the slowest hundredth of handshakes?",
+            "The 99th percentile of clients' handshake time, retransmitted SYNs included. Values near 1, 3 or 7 seconds are "
+            "SYNs that were lost and sent again; look at 'How often does a handshake need another try?'.",
+            Query(quantile(0.99, TIMES, matchers=('role="client"',))),
+            unit="s",
+            steps=SLOW_STEPS,
+            nothing="no handshake",
+        ),
+        number(
+            "What share of attempts fails?",
+            "Attempts that never became a connection, of all attempts. More than a hundredth deserves a look at the reasons "
+            "below; 'tcptrace events --kind failure' names the processes and addresses.",
+            Query(failure_ratio()),
+            unit="percentunit",
+            steps=RATIO_STEPS,
+            nothing="no attempt",
+        ),
+        number(
+            "How many segments are sent again a second?",
+            "Retransmitted segments of every kind, those that really left the host. There is no count of all segments sent to "
+            "compare it with; the ratios below use handshakes and payload instead.",
+            Query(total(rate("retransmitted_segments_total"))),
+            unit="cps",
+        ),
+        number(
+            "Was anything missed?",
+            "Records lost, connections that found the table full and runs that the kernel skipped, in the time shown. Anything "
+            "but zero means that counts by service are a little too low; see 'What was missed?' in the row Trust.",
+            Query(lost, now=True),
+            unit="short",
+            steps=((None, "green"), (1, "red")),
+            nothing="not known",
+        ),
+    ]
+
+
+def _heat_maps() -> list[Panel]:
+    return [
+        heat(
+            "Are handshakes slow, as clients see them?",
+            "Every handshake that was opened from here, by how long it took from SYN to SYN-ACK. A band is one kind of peer: "
+            "its height is the network's round trip. A second band at 1 s and above is lost SYNs.",
+            Query(total(rate(f"{TIMES}_bucket", 'role="client"'), "le"), "{{le}}"),
+            nothing="no client's handshake",
+        ),
+        heat(
+            "Are handshakes slow, as servers see them?",
+            "Every handshake that was accepted here, by the time from SYN-ACK to ACK: the round trip to the client, without "
+            "what the server does. Far clients are high; a rise of the whole band is the network.",
+            Query(total(rate(f"{TIMES}_bucket", 'role="server"'), "le"), "{{le}}"),
+            nothing="no server's handshake",
+        ),
+    ]
+
+
+def _handshakes() -> list[Panel]:
+    return [
+        lines(
+            "How long do handshakes take?",
+            "Median, 90th and 99th percentile for each role. The median is the network; the 99th is its losses. The buckets "
+            "double, so read a value as 'up to a factor of two'.",
+            *(Query(quantile(q, TIMES, "role"), f"{{{{role}}}} p{q * 100:g}") for q in (0.5, 0.9, 0.99)),
+            unit="s",
+            logarithmic=True,
+            least=None,
+        ),
+        lines(
+            "Which service's handshakes are slow?",
+            "The 99th percentile of each service. When one service stands out, its peers or their network are slow; when all "
+            "rise together, it is this host or its uplink.",
+            Query(quantile(0.99, TIMES, *SERVICE), SERVICE_LEGEND),
+            unit="s",
+            logarithmic=True,
+            least=None,
+        ),
+        lines(
+            "How many handshakes does each service make?",
+            "Completed handshakes a second. Many from one client to one service call for keep-alive or a connection pool, "
+            "which also saves ephemeral ports.",
+            Query(total(rate("handshakes_total"), *SERVICE), SERVICE_LEGEND),
+            unit="cps",
+            width=24,
+        ),
+    ]
+
+
+def _failures() -> list[Panel]:
+    return [
+        lines(
+            "Why do connections fail?",
+            "Failed attempts a second by reason. refused: nobody listens, or the backlog is full. timed_out: no answer, a "
+            "firewall perhaps. canceled: the application gave up first. no_port: out of ephemeral ports, see 'Connections and "
+            "ports'.",
+            Query(f"{total(rate('handshake_failures_total'), 'reason')} > 0", "{{reason}}"),
+            unit="cps",
+            stacked=True,
+            nothing="no failure",
+        ),
+        lines(
+            "What share of each service's attempts fails?",
+            "Failed attempts of all attempts by service; nothing where there was no attempt. The dashed lines are 1 % and 5 %. "
+            "Health checks of a port where nobody listens show up here at 100 %.",
+            Query(failure_ratio(*SERVICE), SERVICE_LEGEND),
+            unit="percentunit",
+            steps=RATIO_STEPS,
+            nothing="no attempt",
+        ),
+    ]
+
+
+def _retransmissions() -> list[Panel]:
+    again = "retransmitted_segments_total"
+    client, server = (attempts(matchers=(f'role="{role}"',)) for role in ("client", "server"))
+    per_megabyte = ratio(total(rate(again, DATA), *SERVICE), f"{total(rate('sent_bytes_total'), *SERVICE)} / 1e6")
+    return [
+        lines(
+            "What is sent again, and why?",
+            "Segments sent again by kind. fast: the peer told of a gap, the cheap way. timeout: the timer ran out, which "
+            "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open.",
+            Query(f"{total(rate(again), 'kind')} > 0", "{{kind}}"),
+            unit="cps",
+            width=8,
+            stacked=True,
+            nothing="nothing was sent again",
+        ),
+        lines(
+            "How often does a handshake need another try?",
+            "SYNs sent again for each attempt of a client, SYN-ACKs for each of a server. Each costs its connection a second "
+            "or more. On a good network it is below 0.1 %; above 1 % somebody drops packets, or a backlog overflows.",
+            Query(ratio(total(rate(again, SYN)), client), "SYN for each client's attempt"),
+            Query(ratio(total(rate(again, SYN_ACK)), server), "SYN-ACK for each server's attempt"),
+            unit="percentunit",
+            width=8,
+            steps=RATIO_STEPS,
+            nothing="no attempt",
+        ),
+        lines(
+            "How many segments are sent again for each MB of payload?",
+            "Data segments sent again (fast, timeout, tail-loss probe) for each megabyte that connections had sent when they "
+            "ended. About 700 full segments make one megabyte. Long connections count their bytes only at their end.",
+            Query(per_megabyte, SERVICE_LEGEND),
+            unit="short",
+            width=8,
+            nothing="no payload of ended connections",
+        ),
+    ]
+
+
+def _closes() -> list[Panel]:
+    return [
+        lines(
+            "How do connections end?",
+            "Ends a second by reason. normal: both sides closed in order. reset_sent and reset_received: cut off. timed_out: "
+            "the peer was gone. Some resets are a habit of clients in a hurry; a change of the mix is what matters.",
+            Query(f"{total(rate('connections_closed_total'), 'reason')} > 0", "{{reason}}"),
+            unit="cps",
+            width=8,
+            stacked=True,
+            nothing="no connection ended",
+        ),
+        lines(
+            "Why do we send resets?",
+            "Resets sent by the kernel's own reason (older kernels give none: unspecified). no_socket: nobody listens there. "
+            "tcp_abort_on_data: closed with data unread, or arriving after the close, which costs the peer what was on its "
+            "way.",
+            Query(f"{total(rate('resets_sent_total'), *SERVICE, 'reason')} > 0", f"{SERVICE_LEGEND} {{{{reason}}}}"),
+            unit="cps",
+            width=8,
+            stacked=True,
+            nothing="no reset sent",
+        ),
+        lines(
+            "Whom do peers send resets?",
+            "Resets received for a connection by service. A load balancer or firewall that forgets idle connections shows up "
+            "here as resets on long-lived services: shorten keep-alive below its limit.",
+            Query(f"{total(rate('resets_received_total'), *SERVICE)} > 0", SERVICE_LEGEND),
+            unit="cps",
+            width=8,
+            stacked=True,
+            nothing="no reset received",
+        ),
+    ]

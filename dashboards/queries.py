@@ -1,0 +1,77 @@
+"""PromQL in the few forms that the dashboards need; every selector keeps to the chosen jobs and instances.
+
+Divisions leave out what would be divided by nothing (`> 0`) and quantiles of nothing (NaN, which no comparison lets through):
+a gap says "there was none", a NaN or an infinity says nothing. The range of a rate is always Grafana's, so that it never
+falls below the scrape interval.
+"""
+
+from __future__ import annotations
+
+SCOPE = 'job=~"$job", instance=~"$instance"'
+HOST = ("job", "instance")
+
+# What a Prometheus has of every target, not only of ours.
+FOREIGN = ("process_", "up")
+
+
+def series(name: str, *matchers: str) -> str:
+    """Return the selector of a metric, named without tcptrace_, that also meets the matchers given."""
+    prefix = "" if name.startswith(FOREIGN) else "tcptrace_"
+    return f"{prefix}{name}{{{', '.join((SCOPE, *matchers))}}}"
+
+
+def rate(name: str, *matchers: str) -> str:
+    """Return how fast a counter grows, a second."""
+    return f"rate({series(name, *matchers)}[$__rate_interval])"
+
+
+def growth(name: str, *matchers: str) -> str:
+    """Return by how much a counter has grown in the time shown."""
+    return f"increase({series(name, *matchers)}[$__range])"
+
+
+def total(expression: str, *by: str) -> str:
+    """Return the sum of an expression, for each combination of the labels."""
+    return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
+
+
+def largest(expression: str, *by: str) -> str:
+    """Return the greatest value of an expression for each combination of the labels."""
+    return f"max by ({', '.join(by)}) ({expression})"
+
+
+def ratio(part: str, whole: str) -> str:
+    """Return a quotient, and nothing where the whole is zero."""
+    return f"{part} / ({whole} > 0)"
+
+
+def quantile(q: float, name: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
+    """Return a quantile of a histogram, in its unit, and nothing where nothing was observed."""
+    buckets = total(rate(f"{name}_bucket", *matchers), *by, "le")
+    return f"histogram_quantile({q:g}, {buckets}) >= 0"
+
+
+def attempts(*by: str, matchers: tuple[str, ...] = ()) -> str:
+    """Return how many connection attempts ended a second, in success or failure."""
+    succeeded, failed = (total(rate(name, *matchers), *by) for name in ("handshakes_total", "handshake_failures_total"))
+    return f"({succeeded} + {failed})"
+
+
+def failure_ratio(*by: str) -> str:
+    """Return the share of connection attempts that failed."""
+    return ratio(total(rate("handshake_failures_total"), *by), attempts(*by))
+
+
+def of_tcptrace(expression: str) -> str:
+    """Leave out the other targets of the Prometheus, which `All` lets in where a metric is not ours alone."""
+    return f"{expression} and on (job, instance) {series('build_info')}"
+
+
+def port_use(used: str = series("ephemeral_ports_used")) -> str:
+    """Return the share of the ephemeral ports in use towards each destination."""
+    return f"{used} / on (job, instance) group_left () ({series('ephemeral_ports_limit')} > 0)"
+
+
+def top(expression: str, count: int = 10) -> str:
+    """Return the greatest values alone, at each moment."""
+    return f"topk({count}, {expression})"

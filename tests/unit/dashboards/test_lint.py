@@ -1,0 +1,161 @@
+"""The rules of Grafana's dashboard-linter, applied to our dashboards: it is a Go program that no package brings along.
+
+Our rules are stricter in three places: a title is a question, a counter is a counter also with matchers behind its name, and
+what another exporter has too (process_*, up) is kept to tcptrace's own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.needs import tool
+from tests.unit.dashboards.files import DASHBOARDS, Target, all_panels, all_targets, selectors, without_selectors
+
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+UNITS = {"short", "none", "s", "dtdurations", "percentunit", "cps", "Bps", "bytes", "decbytes", "bool_yes_no"}
+SCOPE = {"job": ("=~", "$job"), "instance": ("=~", "$instance")}
+CUMULATIVE = ("_total", "_bucket", "_sum", "_count")
+
+# Counters since the same start, of which the difference is the point.
+DIFFERENCES = {"tcptrace_audit_kernel_total", "tcptrace_audit_traced_total"}
+
+PANELS = dict(all_panels())
+TARGETS = all_targets()
+
+every_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
+every_panel = pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+every_target = pytest.mark.parametrize("target", TARGETS, ids=[target.where for target in TARGETS])
+
+
+def variables(dashboard: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+
+
+@every_dashboard
+def test_a_dashboard_cannot_be_edited_in_place(dashboard: dict[str, Any]) -> None:
+    assert dashboard["editable"] is False
+
+
+@every_dashboard
+def test_the_data_source_is_chosen_by_a_variable(dashboard: dict[str, Any]) -> None:
+    (variable,) = (found for found in variables(dashboard).values() if found["type"] == "datasource")
+    assert (variable["name"], variable["label"], variable["query"]) == ("datasource", "Data source", "prometheus")
+
+
+@every_dashboard
+@pytest.mark.parametrize(("name", "matchers"), [("job", ""), ("instance", '{job=~"$job"}')])
+def test_job_and_instance_are_chosen_by_variables(dashboard: dict[str, Any], name: str, matchers: str) -> None:
+    variable = variables(dashboard)[name]
+    assert variable["type"] == "query"
+    assert variable["label"] == name.capitalize()
+    assert variable["datasource"] == DATASOURCE
+    assert variable["query"] == variable["definition"] == f"label_values(tcptrace_build_info{matchers}, {name})"
+    assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
+    assert variable["refresh"] == 2  # when the time range changes, since hosts come and go
+
+
+@every_dashboard
+def test_there_are_no_other_variables(dashboard: dict[str, Any]) -> None:
+    assert list(variables(dashboard)) == ["datasource", "job", "instance"]
+
+
+@every_panel
+def test_a_panel_asks_a_question_and_explains_the_answer(panel: dict[str, Any]) -> None:
+    assert panel["title"].endswith("?")
+    assert panel["title"][0].isupper()
+    assert len(panel["description"]) > 60
+    assert panel["description"].endswith((".", "?"))
+
+
+@every_panel
+def test_a_panel_has_a_unit_and_says_what_no_data_means(panel: dict[str, Any]) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    assert defaults["unit"] in UNITS
+    assert defaults["noValue"]
+    overridden = [found for override in panel["fieldConfig"]["overrides"] for found in override["properties"]]
+    assert {found["value"] for found in overridden if found["id"] == "unit"} <= UNITS
+
+
+@every_panel
+def test_a_panel_and_its_queries_use_the_chosen_data_source(panel: dict[str, Any]) -> None:
+    assert panel["targets"]
+    assert [panel["datasource"], *(target["datasource"] for target in panel["targets"])] == [DATASOURCE] * (
+        len(panel["targets"]) + 1
+    )
+
+
+@every_panel
+def test_the_queries_of_a_panel_have_letters_and_its_lines_have_names(panel: dict[str, Any]) -> None:
+    letters = [target["refId"] for target in panel["targets"]]
+    assert letters == sorted(set(letters))
+    assert panel["type"] != "timeseries" or all(target["legendFormat"] for target in panel["targets"])
+
+
+@every_target
+def test_every_metric_of_a_query_keeps_to_the_chosen_jobs_and_hosts(target: Target) -> None:
+    found = selectors(target.expression)
+    assert found
+    for selector in found:
+        assert SCOPE.items() <= selector.matchers.items(), selector
+
+
+@every_target
+def test_a_rate_is_taken_over_grafanas_interval(target: Target) -> None:
+    windows = {(selector.function, selector.range) for selector in selectors(target.expression) if selector.range}
+    allowed = {("rate", "$__rate_interval"), ("increase", "$__range"), ("last_over_time", "$__range")}
+    assert windows <= allowed | {("deriv", "15m"), ("predict_linear", "15m")}
+
+
+@every_target
+def test_a_counter_is_shown_by_its_growth(target: Target) -> None:
+    for selector in selectors(target.expression):
+        grows = selector.name.endswith(CUMULATIVE) and selector.name not in DIFFERENCES
+        assert (selector.function in {"rate", "increase"}) == grows, selector
+
+
+@every_target
+def test_nothing_is_divided_by_what_may_be_zero(target: Target) -> None:
+    for divisor in re.findall(r"/ (?:on \([^)]*\) group_left \(\) )?(.*)", target.expression):
+        assert divisor.startswith(("(", "tcptrace_", "process_max_fds{", "1e6")), divisor
+    if "process_max_fds" not in target.expression:
+        assert target.expression.count(" / ") == target.expression.count(" > 0)") + target.expression.count(" / 1e6")
+
+
+@every_target
+def test_a_quantile_of_nothing_is_left_out(target: Target) -> None:
+    assert target.expression.count("histogram_quantile(") == target.expression.count(">= 0")
+
+
+@every_target
+def test_what_other_exporters_have_too_is_kept_to_tcptrace(target: Target) -> None:
+    names = {selector.name for selector in selectors(target.expression)}
+    if any(not name.startswith("tcptrace_") for name in names):
+        assert "tcptrace_build_info" in names
+        assert re.search(r"(and|\*) on \(job(, instance)?\)", target.expression)
+
+
+@every_target
+def test_a_legend_names_only_labels_that_the_query_keeps(target: Target) -> None:
+    named = set(re.findall(r"{{(\w+)}}", target.legend))
+    rest = without_selectors(target.expression)
+    kept = {label for labels in re.findall(r"\bby \(([^)]*)\)", rest) for label in labels.split(", ")}
+    assert named <= (kept if re.search(r"\b(sum|max|min|count)\b", rest) else {"instance", "job"})
+
+
+@pytest.mark.needs("promtool")
+def test_prometheus_understands_every_query(tmp_path: Path) -> None:
+    expressions = [target.expression.replace("$__rate_interval", "5m").replace("$__range", "1h") for target in TARGETS]
+    recorded = [{"record": f"query:number_{n}", "expr": expression} for n, expression in enumerate(expressions)]
+    path = tmp_path / "queries.yml"
+    path.write_text(json.dumps({"groups": [{"name": "queries", "rules": recorded}]}), encoding="utf-8")
+    done = subprocess.run(
+        [tool("promtool"), "check", "rules", str(path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(TARGETS)} rules found" in done.stdout
