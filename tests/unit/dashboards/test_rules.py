@@ -54,11 +54,18 @@ def test_promtool_finds_every_rule_and_no_fault() -> None:
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_the_rules_yield_what_is_written_down(path: Any) -> None:
+def test_the_rules_yield_what_is_written_down(path: Path) -> None:
     done = subprocess.run(
         [tool("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.needs("promtool")
+def test_promtool_accepts_the_configurations_that_load_them() -> None:
+    for path in (ROOT / "deploy").glob("**/prometheus*.yml"):
+        done = subprocess.run([tool("promtool"), "check", "config", str(path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ALERTS)
