@@ -91,7 +91,6 @@ def _connections() -> list[Panel]:
             ),
             unit="s",
             logarithmic=True,
-            least=None,
             nothing="no connection ended",
         ),
     ]
@@ -109,7 +108,6 @@ def _payload() -> list[Panel]:
             unit="s",
             width=8,
             logarithmic=True,
-            least=None,
             nothing="no connection ended",
         ),
         lines(
@@ -172,7 +170,6 @@ def _changes() -> list[Panel]:
             Query(quantile(0.9, times, "state"), "{{state}}"),
             unit="s",
             logarithmic=True,
-            least=None,
             nothing="no connection ended",
         ),
         lines(

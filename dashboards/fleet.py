@@ -146,7 +146,6 @@ def _failing() -> list[Panel]:
             Query(quantile(0.99, TIMES, matchers=(CLIENT,)), "all of the fleet"),
             unit="s",
             logarithmic=True,
-            least=None,
             nothing="no handshake",
             links_to_host=True,
         ),

@@ -6,7 +6,7 @@ Everything is by service, a role and a port; which hosts are behind it is the Fl
 from __future__ import annotations
 
 from dashboards import tracer_rows
-from dashboards.panels import Dashboard, Panel, Query, heat, lines, number
+from dashboards.panels import LOSSES, Dashboard, Panel, Query, heat, lines, number
 from dashboards.queries import attempts, failure_ratio, growth, quantile, rate, ratio, series, total
 
 SERVICE = ("role", "port")
@@ -90,7 +90,7 @@ def _quality() -> list[Panel]:
             "but zero means that counts by service are a little too low; see 'What was missed?' in the row Trust.",
             Query(lost, now=True),
             unit="short",
-            steps=((None, "green"), (1, "red")),
+            steps=LOSSES,
             nothing="not known",
         ),
     ]
@@ -124,7 +124,6 @@ def _handshakes() -> list[Panel]:
             *(Query(quantile(q, TIMES, "role"), f"{{{{role}}}} p{q * 100:g}") for q in (0.5, 0.9, 0.99)),
             unit="s",
             logarithmic=True,
-            least=None,
         ),
         lines(
             "Which service's handshakes are slow?",
@@ -133,7 +132,6 @@ def _handshakes() -> list[Panel]:
             Query(quantile(0.99, TIMES, *SERVICE), SERVICE_LEGEND),
             unit="s",
             logarithmic=True,
-            least=None,
         ),
         lines(
             "How many handshakes does each service make?",

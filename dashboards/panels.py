@@ -77,7 +77,6 @@ def lines(
     *queries: Query,
     unit: str,
     width: int = 12,
-    least: float | None = 0,
     steps: Steps = (),
     stacked: bool = False,
     logarithmic: bool = False,
@@ -89,33 +88,33 @@ def lines(
     panel.fill_opacity(30 if stacked else 8).show_points(common.VisibilityMode.AUTO).span_nulls(False)
     panel.legend(_legend())
     panel.tooltip(build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-    if least is not None:
-        panel.min(least)
+    if logarithmic:
+        panel.scale_distribution(build_common.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10))
+    else:
+        panel.min(0)
     if steps:
         panel.thresholds(_thresholds(steps))
         panel.thresholds_style(build_common.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
     if stacked:
         panel.stacking(build_common.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
-    if logarithmic:
-        panel.scale_distribution(build_common.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10))
     if links_to_host:
         panel.override_by_regexp("/.*/", [_link("Overview of ${__field.labels.instance}", FROM_LINE)])
     return panel
 
 
 def number(
-    question: str, description: str, query: Query, *, unit: str, steps: Steps = GOOD, width: int = 4, nothing: str = "none"
+    question: str, description: str, query: Query, *, unit: str, steps: Steps = GOOD, nothing: str = "none"
 ) -> stat.Panel:
     """Return one figure, coloured by its steps; with its course behind it, unless the query is for now alone."""
-    panel = _filled(stat.Panel(), question, description, [query], unit=unit, width=width, height=4, nothing=nothing)
+    panel = _filled(stat.Panel(), question, description, [query], unit=unit, width=4, height=4, nothing=nothing)
     panel.thresholds(_thresholds(steps)).color_mode(common.BigValueColorMode.VALUE)
     panel.graph_mode(common.BigValueGraphMode.NONE if query.now else common.BigValueGraphMode.AREA)
     return panel.reduce_options(build_common.ReduceDataOptions().calcs(["lastNotNull"])).min(0)
 
 
-def heat(question: str, description: str, query: Query, *, width: int = 12, nothing: str = "No data") -> heatmap.Panel:
+def heat(question: str, description: str, query: Query, *, nothing: str) -> heatmap.Panel:
     """Return a heat map of a histogram in seconds, a row for each of its buckets; the query is summed by le."""
-    panel = _filled(heatmap.Panel(), question, description, [query], unit="s", width=width, height=9, nothing=nothing)
+    panel = _filled(heatmap.Panel(), question, description, [query], unit="s", width=12, height=9, nothing=nothing)
     panel.max_data_points(150).calculate(False).cell_gap(1).show_legend()
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(common.AxisPlacement.LEFT))
     panel.cell_values(heatmap.CellValues().unit("cps"))
@@ -131,15 +130,14 @@ def rows(
     *columns: Column,
     labels: Mapping[str, str],
     width: int = 24,
-    height: int = 9,
-    nothing: str = "No data",
+    height: int,
 ) -> table.Panel:
     """Return a table: labels (name, heading) first, in that order, then the columns; all rows with the same labels are one.
 
     A row that has an instance links to its host.
     """
     queries = [Query(column.expression, now=True) for column in columns]
-    panel = _filled(table.Panel(), question, description, queries, unit="short", width=width, height=height, nothing=nothing)
+    panel = _filled(table.Panel(), question, description, queries, unit="short", width=width, height=height, nothing="No data")
     headings = {**labels, **{_value_of(i, columns): column.name for i, column in enumerate(columns)}}
     panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
     panel.with_transformation(model.DataTransformerConfig(id_val="organize", options=_arranged(headings)))

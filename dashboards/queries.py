@@ -10,13 +10,10 @@ from __future__ import annotations
 SCOPE = 'job=~"$job", instance=~"$instance"'
 HOST = ("job", "instance")
 
-# What a Prometheus has of every target, not only of ours.
-FOREIGN = ("process_", "up")
-
 
 def series(name: str, *matchers: str) -> str:
     """Return the selector of a metric, named without tcptrace_, that also meets the matchers given."""
-    prefix = "" if name.startswith(FOREIGN) else "tcptrace_"
+    prefix = "" if name == "up" or name.startswith("process_") else "tcptrace_"
     return f"{prefix}{name}{{{', '.join((SCOPE, *matchers))}}}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.panels import Column, Panel, Query, lines, rows
-from dashboards.queries import growth, largest, of_tcptrace, rate, ratio, series, total
+from dashboards.queries import largest, of_tcptrace, rate, ratio, series, total
 
 # What makes the counts of the present run too low.
 LOSSES_OF_RUN = ("events_lost_total", "connections_untracked_total", "program_misses_total")
@@ -26,7 +26,7 @@ def trust() -> list[Panel]:
         lines(
             "What was missed?",
             "Losses a second: records that found the ring full, connections that found the table full, runs of a program that "
-            "the kernel skipped (a second one makes these good), and records counted as 'other' (raise --max-series).",
+            "the kernel skipped for good. And records counted as 'other', where there are too many labels: raise --max-series.",
             Query(total(rate("events_lost_total")), "records lost: ring full"),
             Query(total(rate("connections_untracked_total")), "connections untracked: table full"),
             Query(total(rate("program_misses_total"), "program"), "runs skipped: {{program}}"),
@@ -36,9 +36,9 @@ def trust() -> list[Panel]:
         ),
         lines(
             "How many connections are older than the tracing?",
-            "Connections that were open before tcptrace started and were seen since: counted, but in no duration. It rises "
-            "after a start and then stays; a rise later would be connections whose beginning was missed.",
-            Query(total(growth("connections_partial_total")), "in the time shown"),
+            "Connections that were open before tcptrace started and were seen since: counted, but in no duration. The count "
+            "rises after a start and then stays; a rise much later would be connections whose beginning was missed.",
+            Query(total(series("connections_partial_total"), "instance"), "{{instance}}"),
             unit="short",
             width=8,
         ),

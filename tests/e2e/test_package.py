@@ -31,9 +31,21 @@ def files_below(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in ours}
 
 
-@pytest.mark.parametrize("directory", ["bpf", "dashboards"])
-def test_the_wheel_carries_every_file_that_stands_beside_the_package(installed: Path, directory: str) -> None:
-    assert files_below(ROOT / directory) == files_below(installed / "tracer" / directory)
+def test_the_wheel_carries_every_c_file(installed: Path) -> None:
+    assert files_below(ROOT / "bpf") == files_below(installed / "tracer/bpf")
+
+
+def test_the_wheel_carries_the_dashboards_without_what_makes_them(installed: Path) -> None:
+    made = {name for name in files_below(ROOT / "dashboards") if not name.endswith(".py")}
+    assert made == files_below(installed / "tracer/dashboards")
+    assert {"tcptrace-overview.json", "tcptrace-connections.json", "tcptrace-fleet.json"} <= made
+
+
+def test_an_installed_copy_prints_its_dashboards(installed: Path) -> None:
+    program = "from tracer.commands.dashboard import dashboard; dashboard('fleet')"
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(installed)!r}); {program}"]
+    seen = subprocess.run(command, cwd="/", check=True, capture_output=True, text=True).stdout
+    assert seen == (ROOT / "dashboards/tcptrace-fleet.json").read_text(encoding="utf-8")
 
 
 def test_the_wheel_carries_the_whole_package(installed: Path) -> None:
