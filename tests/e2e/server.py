@@ -107,17 +107,18 @@ def prometheus(
     interval: str = "500ms",
     side: Namespace | None = None,
     scrape: Mapping[str, object] = MappingProxyType({}),
+    flags: Sequence[str] = (),
 ) -> Iterator[Prometheus]:
     """Yield a Prometheus that scrapes targets (HOST:PORT each) and evaluates rules every interval; afterwards it is gone.
 
     place: an empty directory, for all that it writes. side: the namespace in which it runs, and from which it scrapes.
-    scrape: more settings of the job, such as scheme and basic_auth.
+    scrape: more settings of the job, such as scheme and basic_auth. flags: more options on its command line.
     """
     address = f"{ADDRESS}:{free_port(side)}"
     file = place / "prometheus.yml"
     file.write_text(configuration(targets, rules, interval, scrape), encoding="utf-8")
     options = {"config.file": file, "storage.tsdb.path": place / "data", "web.listen-address": address}
-    command = [tool("prometheus"), *(f"--{name}={value}" for name, value in options.items())]
+    command = [tool("prometheus"), *(f"--{name}={value}" for name, value in options.items()), *flags]
     command = side.command(*command) if side else command
     with (place / "log").open("wb") as log, subprocess.Popen(command, cwd=place, stdout=log, stderr=log) as process:
         try:
