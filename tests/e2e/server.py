@@ -10,10 +10,11 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.kernel.net import Namespace
@@ -85,30 +86,39 @@ def _inside(side: Namespace | None) -> AbstractContextManager[None]:
     return side.inside() if side else nullcontext()
 
 
-def configuration(targets: Sequence[str], rules: Sequence[Path], interval: str) -> str:
+def configuration(
+    targets: Sequence[str], rules: Sequence[Path], interval: str, scrape: Mapping[str, object] = MappingProxyType({})
+) -> str:
     """Return a configuration, in JSON, which is YAML: the job is `tcptrace`, as everywhere in rules and dashboards."""
     return json.dumps(
         {
             "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
             "rule_files": [str(path) for path in rules],
-            "scrape_configs": [{"job_name": "tcptrace", "static_configs": [{"targets": list(targets)}]}],
+            "scrape_configs": [{"job_name": "tcptrace", "static_configs": [{"targets": list(targets)}], **scrape}],
         }
     )
 
 
 @contextmanager
 def prometheus(
-    place: Path, *targets: str, rules: Sequence[Path] = (), interval: str = "500ms", side: Namespace | None = None
+    place: Path,
+    *targets: str,
+    rules: Sequence[Path] = (),
+    interval: str = "500ms",
+    side: Namespace | None = None,
+    scrape: Mapping[str, object] = MappingProxyType({}),
+    flags: Sequence[str] = (),
 ) -> Iterator[Prometheus]:
     """Yield a Prometheus that scrapes targets (HOST:PORT each) and evaluates rules every interval; afterwards it is gone.
 
     place: an empty directory, for all that it writes. side: the namespace in which it runs, and from which it scrapes.
+    scrape: more settings of the job, such as scheme and basic_auth. flags: more options on its command line.
     """
     address = f"{ADDRESS}:{free_port(side)}"
     file = place / "prometheus.yml"
-    file.write_text(configuration(targets, rules, interval), encoding="utf-8")
+    file.write_text(configuration(targets, rules, interval, scrape), encoding="utf-8")
     options = {"config.file": file, "storage.tsdb.path": place / "data", "web.listen-address": address}
-    command = [tool("prometheus"), *(f"--{name}={value}" for name, value in options.items())]
+    command = [tool("prometheus"), *(f"--{name}={value}" for name, value in options.items()), *flags]
     command = side.command(*command) if side else command
     with (place / "log").open("wb") as log, subprocess.Popen(command, cwd=place, stdout=log, stderr=log) as process:
         try:
