@@ -1,4 +1,4 @@
-"""`python -m tests.bench [cost|start|decode|truth|timewait]...`: measure tcptrace beside its peers, as root."""
+"""`python -m tests.bench [cost|start|decode|scrape|fleet|truth|timewait]...`: measure tcptrace beside its peers, as root."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import sys
 
 from tests.bench.cost import cost
 from tests.bench.decode import decode
+from tests.bench.fleet import fleet
+from tests.bench.scrape import scrape
 from tests.bench.start import start
 from tests.bench.timewait import timewait
 from tests.bench.truth import truth
 
-NAMES = ("cost", "start", "decode", "truth", "timewait")
+NAMES = ("cost", "start", "decode", "scrape", "fleet", "truth", "timewait")
 
 
 def main() -> int:
@@ -44,6 +46,10 @@ def measure(names: list[str] | tuple[str, ...], rounds: int, connections: int) -
         start(rounds)
     if "decode" in names:
         decode(rounds)
+    if "scrape" in names:
+        scrape(rounds)
+    if "fleet" in names:
+        fleet()
     if "truth" in names:
         truth()
     if "timewait" in names:

@@ -14,7 +14,7 @@ from tracer.commands import options
 from tracer.commands.printing import FORMATS, Output, Printer, check_format, print_events, say_what_was_lost
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
 from tracer.commands.session import View, stop_on_signals
-from tracer.errors import TcptraceError
+from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
 from tracer.model.report import Report
 from tracer.model.totals import Model
@@ -38,18 +38,22 @@ def replay(
     view: options.View = None,
     label: options.Labels = None,
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
+    web_config: options.WebConfig = None,
 ) -> None:
     """Show a recording: live table, summary and metrics as if it were happening; needs no rights."""
     if events is not None:
         print_recorded(file, events)
         return
+    if web_config and not listen:
+        raise UsageError("--web-config is for what --listen serves", "give both")
+    access = options.access(web_config)
     listener = http.bind(listen) if listen else None
     source = open_recording(file)
     model = Model(source.context, labels=label or (), max_series=max_series)
     pipeline = Pipeline(source, model)
-    server = http.serve(listener, pipeline.report, lambda: True) if listener else None
+    server = http.serve(listener, pipeline.report, lambda: True, access=access) if listener else None
     if server:
-        print(f"tcptrace: replaying {file}; metrics on http://{server.address}/metrics", file=sys.stderr, flush=True)
+        print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
     try:
         with stop_on_signals() as stop:
             with View(table=view if speed else False, color=context.obj) as shown:

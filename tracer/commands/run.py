@@ -32,6 +32,7 @@ def run(
     label: options.Labels = None,
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
     user: options.UserName = None,
+    web_config: options.WebConfig = None,
     port: options.Ports = None,
     address: options.Addresses = None,
     role: options.Role = None,
@@ -43,6 +44,7 @@ def run(
     start = time.monotonic()
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     names = optional_names(label or ())
+    access = options.access(web_config)
     listener = http.bind(listen)
     source = open_kernel(settings, user)
     model = Model(
@@ -53,9 +55,9 @@ def run(
         start_ns=time.monotonic_ns(),
     )
     pipeline = Pipeline(source, model)
-    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy)
+    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access)
     with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
-        announce(server.address, time.monotonic() - start, source.context.missing)
+        announce(server.url, time.monotonic() - start, source.context.missing)
         drain(pipeline, stop, duration, shown.show)
     report = pipeline.report()
     server.close()
@@ -64,9 +66,9 @@ def run(
     stop.leave()
 
 
-def announce(address: str, seconds: float, missing: tuple[str, ...]) -> None:
+def announce(url: str, seconds: float, missing: tuple[str, ...]) -> None:
     """Say on standard error that tracing has begun, and what this kernel cannot show."""
-    print(f"tcptrace: attached after {seconds:.2f} s; metrics on http://{address}/metrics", file=sys.stderr, flush=True)
+    print(f"tcptrace: attached after {seconds:.2f} s; metrics on {url}metrics", file=sys.stderr, flush=True)
     for what in missing:
         print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)
 
