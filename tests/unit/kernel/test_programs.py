@@ -58,10 +58,15 @@ def test_what_nobody_asked_for_is_neither_compiled_nor_missed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "names"), [("follow", {"sock_send_length", "sock_recv_length"}), ("segments", {"tcp_probe"})]
+    ("settings", "names"),
+    [
+        (replace(SETTINGS, follow=True), {"sock_send_length", "sock_recv_length"}),
+        (replace(SETTINGS, segments=True), {"tcp_probe"}),
+    ],
+    ids=["follow", "segments"],
 )
-def test_what_was_asked_for_is_attached(setting: str, names: set[str]) -> None:
-    program = program_text(SomeKernel(), replace(SETTINGS, **{setting: True}), NETNS, 4)
+def test_what_was_asked_for_is_attached(settings: Settings, names: set[str]) -> None:
+    program = program_text(SomeKernel(), settings, NETNS, 4)
     assert {point.name for point in program.tracepoints if point.only_for} == names
 
 
