@@ -13,7 +13,8 @@ from tests.unit.model.builder import SECOND, events
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KINDS, STATE
-from tracer.outputs.jsonl import BY_KIND, FIELDS, describe, json_lines
+from tracer.outputs.fields import FIELDS
+from tracer.outputs.jsonl import BY_KIND, describe, json_lines
 
 CONTEXT = Context(
     kernel="6.18.0",
