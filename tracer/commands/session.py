@@ -43,7 +43,7 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     loaded = load_programs(settings)
     watch = (
         Watch(Namespaces(loaded.doors), Summarizer(partial(older_connections, filters=settings.filters)), complain)
-        if loaded.doors
+        if loaded.doors and settings.snapshots
         else None
     )
     source = LiveSource(loaded, look_every_ns, watch)

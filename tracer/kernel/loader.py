@@ -88,7 +88,7 @@ def load(settings: Settings) -> Loaded:
         bcc=str(bcc.__version__),
         missing=program.missing,
         reset_reasons=reset_reasons(btf),
-        doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots else (),
+        doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )
 
 
