@@ -16,6 +16,7 @@ from tracer import __version__
 from tracer.commands.audit import audit
 from tracer.commands.doctor import doctor
 from tracer.commands.events import events
+from tracer.commands.follow import follow
 from tracer.commands.record import record
 from tracer.commands.replay import replay
 from tracer.commands.run import run
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, events, audit, record, replay, snapshot, doctor):
+for command in (run, events, follow, audit, record, replay, snapshot, doctor):
     app.command()(command)
 
 

@@ -200,6 +200,7 @@ def _passed(visited: int, to_state: int) -> tuple[tuple[int, str], ...]:
     return tuple((STATE[name], name) for name in TIMED if visited >> STATE[name] & 1 and STATE[name] != to_state)
 
 
+POSITION = ("send_unacknowledged", "send_next", "receive_next", "sent_data_segments", "received_data_segments")
 WINDOWS = ("congestion_window", "slow_start_threshold", "send_window", "receive_window")
 
 FIELDS: Mapping[str, Column] = {
@@ -249,5 +250,7 @@ FIELDS: Mapping[str, Column] = {
     "acknowledgement": _plain("acknowledgement"),
     "payload_bytes": _plain("payload_bytes"),
     **{name: _plain(name) for name in WINDOWS},
+    "connection": _each("connection", str),
+    **{name: _plain(name) for name in POSITION},
 }
 """Every field by its name, in the order in which the formats show them."""

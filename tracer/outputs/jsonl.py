@@ -15,18 +15,22 @@ import numpy as np
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KIND
-from tracer.outputs.fields import FIELDS, WINDOWS, Batch
+from tracer.outputs.fields import FIELDS, POSITION, WINDOWS, Batch
 
 Event = dict[str, Any]
 
 
-def describe(events: Events, context: Context, container: Callable[[int], str] = lambda _: "") -> list[Event]:
+def describe(
+    events: Events, context: Context, container: Callable[[int], str] = lambda _: "", more: Sequence[str] = ()
+) -> list[Event]:
     """Return each event with the fields of its kind, in the order of the batch; what is not known is None.
 
-    container: turns a cgroup's id into a container's or unit's name, "" for one that is not known.
+    container: turns a cgroup's id into a container's or unit's name, "" for one that is not known. more: names of fields that
+    every event has besides.
     """
     rows: list[Event | None] = [None] * len(events)
-    for kind, names in BY_KIND.items():
+    for kind, own in BY_KIND.items():
+        names = tuple(dict.fromkeys((*own, *more)))
         index = np.flatnonzero(events["kind"] == KIND[kind])
         if len(index):
             batch = Batch(kind, events[index], context, container)
@@ -68,6 +72,9 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
     }.items()
 }
 """The fields of each kind of event."""
+
+FOLLOWED = ("connection", "descriptor", *_SEQUENCES, *POSITION, *_BYTES, *WINDOWS)
+"""What follow shows of every event besides: its connection's number (as text: it takes more than 53 bits) and position."""
 
 EVENT_KINDS = tuple(kind for kind in BY_KIND if kind not in {"call", "segment"})
 """Those that users of `events` know; only follow asks the kernel for the others."""
