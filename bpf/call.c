@@ -7,7 +7,8 @@
  * about to return, in the caller's context: pid and comm are those of who
  * really works with the connection. For follow only, and of a connection that
  * is traced only the first success each way, the first end of stream, and
- * every error but those that say "later". Yields:
+ * every error but those that say "later". error is what was returned: bytes,
+ * 0 for the end of stream, or a negative errno. Yields:
  *
  *   call  client 127.0.0.1:53020  send() = 4        curl 4711, descriptor 5
  *   call  server 127.0.0.1:80     recv() = 4        nginx 1234, descriptor 11
@@ -37,10 +38,8 @@ static __always_inline bool says_later(s32 result)
 }
 
 /* Which kind of news a result is, 0 for none. */
-static __always_inline u8 news(const void *sk, u8 call, s32 result, s32 flags)
+static __always_inline u8 news(const void *sk, u8 call, s32 result)
 {
-	if (flags & MSG_ERRQUEUE || says_later(result))
-		return 0;
 	if (result < 0)
 		return TELL_ALWAYS;
 	if (result)
@@ -67,7 +66,7 @@ static __always_inline void note_worker(struct conn *conn, u64 id,
 }
 
 static __always_inline void emit_call(const void *sk, struct conn *conn,
-				      u8 state, u8 call, s32 result)
+				      u8 call, s32 result)
 {
 	u64 now_ns = bpf_ktime_get_ns(), id = conn->id;
 	struct tuple tuple = {};
@@ -78,8 +77,8 @@ static __always_inline void emit_call(const void *sk, struct conn *conn,
 	if (!e)
 		return;
 	fill_identity(e, conn);
-	e->from_state = state;
-	e->to_state = state;
+	e->from_state = READ(u8, sk, sock_common, skc_state);
+	e->to_state = e->from_state;
 	e->call = call;
 	e->error = result;
 	fill_position(e, sk, conn);
@@ -90,24 +89,34 @@ static __always_inline void emit_call(const void *sk, struct conn *conn,
 	submit(e);
 }
 
+/*
+ * For nearly every call of the machine it ends with the first look into a
+ * table. The second is for errors and ends of stream only, so that data read
+ * first when the connection has ended are not told.
+ */
 static __always_inline void called(struct bpf_raw_tracepoint_args *ctx, u8 call)
 {
 	const void *sk = (const void *)ctx->args[0];
 	s32 result = ctx->args[1], flags = ctx->args[2];
-	u8 state = READ(u8, sk, sock_common, skc_state), kind;
 	u64 key = (u64)sk;
 	struct conn *conn;
+	bool ended;
+	u8 kind;
 
-	conn = state == STATE_CLOSE ? outlived.lookup(&key) :
-				      conns.lookup(&key);
+	if (flags & MSG_ERRQUEUE || says_later(result))
+		return;
+	conn = conns.lookup(&key);
+	ended = !conn && result <= 0;
+	if (ended)
+		conn = outlived.lookup(&key);
 	if (!conn)
 		return;
-	kind = news(sk, call, result, flags);
+	kind = news(sk, call, result);
 	if (!kind || conn->told & kind)
 		return;
 	conn->told |= kind & ~TELL_ALWAYS;
-	emit_call(sk, conn, state, call, result);
-	if (state == STATE_CLOSE && (kind == TELL_ALWAYS || kind == TOLD_END))
+	emit_call(sk, conn, call, result);
+	if (ended)
 		outlived.delete(&key);
 }
 

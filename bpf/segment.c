@@ -11,28 +11,22 @@
  *   segment client 127.0.0.1:53020 <- 127.0.0.1:80  ACK PSH, 1448 bytes
  */
 
-RAW_TRACEPOINT_PROBE(tcp_probe)
+static __always_inline void emit_arrival(const void *sk, const void *skb,
+					 const struct conn *conn)
 {
-	const void *sk = (const void *)ctx->args[0];
-	const void *skb = (const void *)ctx->args[1];
 	const void *cb = skb + OFFSET(sk_buff, cb);
-	u8 state = READ(u8, sk, sock_common, skc_state);
-	u64 now_ns = bpf_ktime_get_ns(), key = (u64)sk;
-	struct conn *conn = conns.lookup(&key);
 	struct segment segment;
 	struct tuple tuple = {};
 	struct event *e;
 
-	if (!conn)
-		return 0;
 	read_segment(skb, &segment);
 	read_tuple(sk, &tuple);
-	e = reserve(EVENT_SEGMENT, now_ns, &tuple);
+	e = reserve(EVENT_SEGMENT, bpf_ktime_get_ns(), &tuple);
 	if (!e)
-		return 0;
+		return;
 	fill_identity(e, conn);
-	e->from_state = state;
-	e->to_state = state;
+	e->from_state = STATE_ESTABLISHED;
+	e->to_state = STATE_ESTABLISHED;
 	e->sequence = segment.sequence;
 	e->acknowledgement = READ(u32, cb, tcp_skb_cb, ack_seq);
 	e->control_bits = segment.flags;
@@ -41,5 +35,15 @@ RAW_TRACEPOINT_PROBE(tcp_probe)
 			   !!(segment.flags & TCPHDR_FIN);
 	fill_position(e, sk, conn);
 	submit(e);
+}
+
+RAW_TRACEPOINT_PROBE(tcp_probe)
+{
+	const void *sk = (const void *)ctx->args[0];
+	u64 key = (u64)sk;
+	struct conn *conn = conns.lookup(&key);
+
+	if (conn)
+		emit_arrival(sk, (const void *)ctx->args[1], conn);
 	return 0;
 }

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [cost|start|decode|truth|timewait]...`: measure tcptrace beside its peers, as root."""
+"""`python -m tests.bench [cost|follow|start|decode|truth|timewait]...`: measure tcptrace beside its peers, as root."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import sys
 
 from tests.bench.cost import cost
 from tests.bench.decode import decode
+from tests.bench.follow import follow
 from tests.bench.start import start
 from tests.bench.timewait import timewait
 from tests.bench.truth import truth
 
-NAMES = ("cost", "start", "decode", "truth", "timewait")
+NAMES = ("cost", "follow", "start", "decode", "truth", "timewait")
 
 
 def main() -> int:
@@ -22,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure tcptrace beside its peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; all without any")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is shown (5)")
-    parser.add_argument("--connections", type=int, default=40_000, help="in a round of cost (40,000)")
+    parser.add_argument("--connections", type=int, default=40_000, help="in a round of cost and follow (40,000)")
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
@@ -40,6 +41,8 @@ def measure(names: list[str] | tuple[str, ...], rounds: int, connections: int) -
     print(f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", flush=True)
     if "cost" in names:
         cost(rounds, connections)
+    if "follow" in names:
+        follow(rounds, connections)
     if "start" in names:
         start(rounds)
     if "decode" in names:
