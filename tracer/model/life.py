@@ -57,10 +57,10 @@ def take(track: Track, record: Any, reset_reasons: Mapping[int, str]) -> list[St
     steps = our_syn(track, record)
     if kind in {"state", "close", "failure"}:
         steps += track.missed(record)
-    steps += track.data(record)
-    if kind == "reset":
-        return steps + reset(track, record, reset_reasons)
-    return steps + TAKE[kind](track, record) if kind in TAKE else steps
+    data = track.data(record)
+    told = reset(track, record, reset_reasons) if kind == "reset" else TAKE[kind](track, record) if kind in TAKE else []
+    sends = kind == "call" and name_of(CALLS, record.call) == "send"
+    return steps + (told + data if sends else data + told)  # a call comes before what it has sent
 
 
 def time_wait(track: Track, state: str, remaining: float, time_ns: int) -> list[Step]:
@@ -121,8 +121,9 @@ def peer_fin(track: Track, record: Any, fields: Mapping[str, Any]) -> list[Step]
     track.peer_fin = True
     number = track.shown.received if track.shown else None
     after = None if number is None else number + 1
+    arrow: dict[str, Any] = {} if track.told_by_segments(record) else {"way": IN, "bits": ("FIN", "ACK")}
     return [
-        track.step("fin_received", record.time_ns, way=IN, bits=("FIN", "ACK"), sequence=number, **fields),
+        track.step("fin_received", record.time_ns, sequence=number, **arrow, **fields),
         track.step("fin_answered", record.time_ns, way=OUT, bits=("ACK",), acknowledgement=after, inferred=True),
     ]
 

@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tracer.model.tcp import STATE
+
 NUMBERS = 1 << 32
+
+UNKNOWN_IN = (STATE["close"], STATE["listen"], STATE["syn_sent"])
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ def distance(to: int, origin: int) -> int:
 
 
 def position(record: Any) -> Position | None:
-    """Return where a record's connection stands; None for one that does not say so, such as the first of a connection."""
-    if not record.send_next or not record.receive_next:
+    """Return where a record's connection stands; None for one that does not say so, such as those before the peer's SYN."""
+    if record.from_state in UNKNOWN_IN or not (record.send_unacknowledged or record.send_next or record.receive_next):
         return None
     fin = 1 + record.sent_bytes
     acked = fin - record.unacknowledged_bytes

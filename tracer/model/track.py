@@ -48,7 +48,7 @@ class Track:
 
     begins: how the telling begins: opened (by us), accepted, half_open (only a request), older (than the tracer), joined (the
     beginning was lost). shown: the position up to which data have been told, None before the first. peer_fin: it was told.
-    segments: whether each received segment has a record, so that they need not be summed up.
+    segments: whether received segments have records, so that they need not be summed up.
     """
 
     def __init__(self, number: int, record: Any, begins: str, *, segments: bool) -> None:
@@ -107,12 +107,17 @@ class Track:
 
     def data(self, record: Any) -> list[Step]:
         """Return what has gone either way since the record before, and note where the connection is now."""
-        now = position(record) if record.from_state != STATE["syn_sent"] else None
+        now = position(record)
         if now is None:
             return []
         before, self.shown = self.shown or now, now
         self._count_again(record)
-        return [*self._outward(before, now, record.time_ns), *self._inward(before, now, record.time_ns)]
+        steps = self._outward(before, now, record.time_ns) + self._inward(before, now, record.time_ns)
+        return [step for step in steps if step.way == OUT] if self.told_by_segments(record) else steps
+
+    def told_by_segments(self, record: Any) -> bool:
+        """Return whether what has arrived up to this record was told segment by segment: the kernel does so in ESTABLISHED."""
+        return self._segments and record.from_state == STATE["established"]
 
     def _count_again(self, record: Any) -> None:
         """Count segments that were sent again, since the kernel's count has them too."""
@@ -136,12 +141,12 @@ class Track:
                     segments=max(segments, 1),
                 )
             ]
-        if now.acked > before.acked and not self._segments:
+        if now.acked > before.acked:
             return [self.step("acknowledged", time_ns, way=IN, bits=("ACK",), acknowledgement=now.acked)]
         return []
 
     def _inward(self, before: Position, now: Position, time_ns: int) -> list[Step]:
-        if now.received <= before.received or self._segments:
+        if now.received <= before.received:
             return []
         return [
             self.step(

@@ -12,6 +12,7 @@ drawing characters first; --ascii replaces them one by one, so that both look al
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,10 @@ PALETTE = (36, 33, 35, 32, 34, 96, 93, 95)
 BOLD, DIM, RED = 1, 2, 31
 ALARMS = {"retransmission", "reset_received", "reset_sent", "failed", "gap"}
 
-TO_ASCII = str.maketrans("─═┄▶◀✗│µ·" + BLOCKS, "-=.><x|u-_.-~=+*#")
+BOUND = re.compile(r"(?<=\d) (?=(?:[µm]?s|[kMGT]?B|segments?)\b)|(?<=RFC) | (?=§)")
+"""Spaces at which no line is broken."""
+
+TO_ASCII: dict[int, int | str] = {**str.maketrans("─═┄▶◀✗│µ·" + BLOCKS, "-=.><x|u-_.-~=+*#"), ord("§"): "section "}
 
 MEASURES: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "congestion_window": ("cwnd", lambda value: f"{count_text(value)} segments"),
@@ -151,7 +155,9 @@ def _width(style: Style) -> int:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_on_hyphens=False)
+    """Return the lines of a text; a number and its unit stay together."""
+    bound = BOUND.sub("\N{NO-BREAK SPACE}", text)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(bound, width, break_on_hyphens=False)]
 
 
 def _plain(text: str, style: Style) -> str:

@@ -127,7 +127,7 @@ def _fin_acknowledged(step: Step) -> str:
 def _fin_received(step: Step) -> str:
     order = {"close_wait": "the peer closes first", "closing": "both close at once"}.get(step.entered, "")
     half = "half-closed: we may still send" if step.entered == "close_wait" else ""
-    return _joined(_number("seq", step.sequence), order, half)
+    return _joined("" if step.way else "the FIN", _number("seq", step.sequence), order, half)
 
 
 def _call(step: Step) -> str:
@@ -139,10 +139,14 @@ def _call(step: Step) -> str:
     return f"{owner(step.who)}{descriptor}: {name} {got}{end}"
 
 
+def _reason(step: Step) -> str:
+    return str(step.facts["reason"]).replace("_", " ")
+
+
 def _failed(step: Step) -> str:
     error = step.facts["error"]
     got = f", the application gets {error_name(error)}" if error else ""
-    return f"failed: {step.facts['reason']}{got}"
+    return f"failed: {_reason(step)}{got}"
 
 
 def _closed(step: Step) -> str:
@@ -153,7 +157,7 @@ def _closed(step: Step) -> str:
     first = {"local": ", we first", "remote": ", the peer first", "both": ", both at once"}.get(
         closed_first(facts["visited"]), ""
     )
-    return f"closed: {facts['reason']}{error}{first}; sent {facts['sent']} B{lost}, received {facts['received']} B{again}"
+    return f"closed: {_reason(step)}{error}{first}; sent {facts['sent']} B{lost}, received {facts['received']} B{again}"
 
 
 def closed_first(visited: frozenset[str]) -> str:
@@ -183,7 +187,7 @@ _WORDS: Mapping[str, Callable[[Step], str]] = {
     "accepted": lambda step: f"{owner(step.who)} is asked to connect: {ends(step.who)}",
     "half_open": lambda step: f"a request, not complete: {ends(step.who)}",
     "older": lambda step: f"{owner(step.who)}, older than this trace: {ends(step.who)}",
-    "joined": lambda step: f"{owner(step.who)}, its first events were lost: {ends(step.who)}",
+    "joined": lambda step: f"{owner(step.who)}, its beginning was missed: {ends(step.who)}",
     "stray": lambda step: f"belongs to no connection: {ends(step.who)}",
     "syn": _syn,
     "syn_received": _syn_received,
