@@ -26,6 +26,7 @@ from tracer.outputs.wording import words
 ID, TIME, STATE, ARROW, GAP = 4, 9, 11, 16, "  "
 ARROW_AT = ID + TIME + len(GAP) + STATE + len(GAP)
 WORDS_AT = ARROW_AT + ARROW + len(GAP)
+LABEL = 14
 NARROWEST = 72
 
 FULL_WIDTH = {"opened", "accepted", "half_open", "older", "joined", "stray"}
@@ -38,16 +39,16 @@ ALARMS = {"retransmission", "reset_received", "reset_sent", "failed", "gap"}
 BOUND = re.compile(r"(?<=\d) (?=(?:[µm]?s|[kMGT]?B|segments?)\b)|(?<=RFC) | (?=§)")
 """Spaces at which no line is broken."""
 
-TO_ASCII: dict[int, int | str] = {**str.maketrans("─═┄▶◀✗│µ·" + BLOCKS, "-=.><x|u-_.-~=+*#"), ord("§"): "section "}
+TO_ASCII = str.maketrans("─═┄▶◀✗│µ·" + BLOCKS, "-=.><x|u-_.-~=+*#")
 
-MEASURES: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "congestion_window": ("cwnd", lambda value: f"{count_text(value)} segments"),
-    "slow_start_threshold": ("ssthresh", lambda value: f"{count_text(value)} segments"),
-    "srtt_seconds": ("srtt", time_text),
-    "send_window": ("peer's window", lambda value: bytes_text(round(value))),
-    "receive_window": ("our window", lambda value: bytes_text(round(value))),
+MEASURES: Mapping[str, tuple[str, Callable[[float], str], str]] = {
+    "congestion_window": ("cwnd", count_text, " segments"),
+    "slow_start_threshold": ("ssthresh", count_text, " segments"),
+    "srtt_seconds": ("srtt", time_text, ""),
+    "send_window": ("peer's window", lambda value: bytes_text(round(value)), ""),
+    "receive_window": ("our window", lambda value: bytes_text(round(value)), ""),
 }
-"""How each series at the end is called and what its values read like."""
+"""How each series at the end is called, what its values read like, and their unit."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def head_lines(style: Style) -> list[str]:
     """Return what stands above the first step: the columns, and what a dotted arrow means."""
     columns = f"{'id':<{ID}}{'time':>{TIME}}{GAP}{'our state':<{STATE}}{GAP}us ───────── peer{GAP}what"
     legend = "dotted arrow: inferred, not seen · seq, ack: from each side's SYN, which is 0"
-    return [_plain(line, style) for line in (columns, *_wrap(legend, _width(style)))]
+    return [_plain(line, style) for line in (columns, *_wrap(legend, _width(style), style))]
 
 
 def ladder_lines(steps: Sequence[Step], style: Style) -> list[str]:
@@ -81,7 +82,7 @@ def _lines(step: Step, style: Style) -> list[str]:
 
 def _begin(step: Step, style: Style) -> list[str]:
     state = f" in {step.entered.upper()}" if step.entered else ""
-    parts = _wrap(words(step) + state, _width(style) - ID)
+    parts = _wrap(words(step) + state, _width(style) - ID, style)
     return [_id(step, style) + _paint(_plain(part, style), style, BOLD) for part in parts]
 
 
@@ -90,7 +91,7 @@ def _rung(step: Step, style: Style) -> list[str]:
     time = "" if step.seconds is None else _seconds(step.seconds)
     left = f"{time:>{TIME}}{GAP}{step.entered.upper():<{STATE}}{GAP}"
     at = WORDS_AT if step.way else ARROW_AT
-    parts = _wrap(words(step), _width(style) - at) or [""]
+    parts = _wrap(words(step), _width(style) - at, style) or [""]
     arrow = _paint(_plain(_arrow(step), style), style, *_tone(step)) + GAP if step.way else ""
     first = _paint(_plain(left, style), style, *([BOLD] if step.entered else [])) + arrow
     tone = _tone(step) if not step.way else ()
@@ -127,7 +128,7 @@ def _tone(step: Step) -> tuple[int, ...]:
 def _explained(step: Step, style: Style) -> list[str]:
     text = explanation(step)
     indent = " " * (TIME + len(GAP)) + "│ "
-    parts = _wrap(text, _width(style) - ID - len(indent)) if text else []
+    parts = _wrap(text, _width(style) - ID - len(indent), style) if text else []
     return [_id(step, style) + _paint(_plain(indent + part, style), style, DIM) for part in parts]
 
 
@@ -135,10 +136,10 @@ def _measured(step: Step, style: Style) -> list[str]:
     """Return a sparkline for each series."""
     lines = []
     for name, values in step.facts.items():
-        label, text = MEASURES[name]
+        label, text, unit = MEASURES[name]
         extremes = f"{text(min(values))} to {text(max(values))}" if min(values) < max(values) else text(values[0])
-        room = _width(style) - ARROW_AT - 16 - len(extremes) - len(GAP)
-        line = f"{label:<16}{sparkline(values, max(room, 8))}{GAP}{extremes}"
+        room = _width(style) - ARROW_AT - LABEL - len(extremes + unit) - len(GAP)
+        line = f"{label:<{LABEL}}{sparkline(values, max(room, 4))}{GAP}{extremes}{unit}"
         lines.append(_id(step, style) + " " * (ARROW_AT - ID) + _plain(line, style))
     return lines
 
@@ -154,9 +155,9 @@ def _width(style: Style) -> int:
     return max(style.width, NARROWEST) - 1
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int, style: Style) -> list[str]:
     """Return the lines of a text; a number and its unit stay together."""
-    bound = BOUND.sub("\N{NO-BREAK SPACE}", text)
+    bound = BOUND.sub("\N{NO-BREAK SPACE}", text.replace("§", "section ") if style.ascii else text)
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(bound, width, break_on_hyphens=False)]
 
 

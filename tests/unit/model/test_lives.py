@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tests.unit.model.builder import SECOND, events
 from tests.unit.script import Left, play
@@ -168,7 +168,6 @@ def test_the_peers_fin_is_told_once() -> None:
     assert kinds(lives.time_wait(1, "time_wait", 59, next(times))) == ["time_wait"]
 
 
-@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(
