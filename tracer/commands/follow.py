@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def follow(
     if format_name not in FORMATS:
         raise UsageError(f"--format {format_name} is not known", f"give {' or '.join(FORMATS)}")
     filters = options.filters(port, address, role, pid, cgroup, netns)
-    style = Style(terminal_width(), ascii=ascii_only, color=_is_colored(context.obj), explain=explain)
+    style = Style(shutil.get_terminal_size().columns, ascii=ascii_only, color=_is_colored(context.obj), explain=explain)
     source = open_kernel(Settings(filters, follow=True, segments=segments), user)
     lives = Lives(source.context.reset_reasons, segments=segments)
     try:
@@ -89,14 +89,6 @@ def follow(
     if lives.passed_over:
         print(f"tcptrace: {lives.passed_over} connections were not followed: too many at once; filter", file=sys.stderr)
     stop.leave()
-
-
-def terminal_width() -> int:
-    """Return the columns of the terminal that is standard output, else 80."""
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80
 
 
 def _is_colored(wanted: bool | None) -> bool:
@@ -131,6 +123,7 @@ def _show_json(source: LiveSource, output: Output) -> Show:
 
 def _left_behind(step: Step) -> dict[str, Any]:
     return {
+        "time": str(np.datetime_as_string(np.datetime64(time.time_ns(), "ns"), timezone="UTC")),
         "kind": "time_wait",
         "connection": str(step.who.id),
         "state": "time_wait" if step.kind == "time_wait" else "fin_wait2",

@@ -6,7 +6,7 @@ SYN, our acknowledgement of its FIN) is a step that is `inferred`. Some things a
 our SYN's number and port with whatever comes next; a server's SYN-ACK from the round trip that the handshake's last ACK has
 closed. Facts by kind of step:
 
-  syn_ack_received, ack_received  fast_open; isn: the peer's initial number, where it is no SYN that tells it
+  syn_ack_received, ack_received  fast_open; peer_initial: the number of its SYN, when no step has told it
   retransmission  kind, attempt, segments, interval (seconds since it was sent before, None: not seen),
                   error (why it never left, else 0)
   reset_sent      cause: the kernel's word, "" for none
@@ -130,9 +130,12 @@ def peer_fin(track: Track, record: Any, fields: Mapping[str, Any]) -> list[Step]
 
 def handshake(track: Track, record: Any) -> list[Step]:
     """Return what completes a handshake; of a server all of it."""
-    facts = {"fast_open": bool(record.flags & FLAG["fast_open"]), "isn": record.peer_initial_sequence}
+    facts: dict[str, Any] = {"fast_open": bool(record.flags & FLAG["fast_open"])}
     if track.who.role == "server":
-        return requests(track, record) + last_ack(track, record, facts)
+        before = requests(track, record)
+        if all(step.initial is None for step in before):
+            facts["peer_initial"] = record.peer_initial_sequence
+        return before + last_ack(track, record, facts)
     if track.state == "syn_recv":
         return last_ack(track, record, facts)
     fields = track.enter("established", record.time_ns)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.labels import address_text, process_text
+from tracer.model.samples import NO_THRESHOLD
 from tracer.model.tcp import (
     CALLS,
     CLOSE_REASONS,
@@ -142,6 +143,11 @@ def _rtt_seconds(name: str) -> Column:
     return column
 
 
+def _no_threshold(batch: Batch) -> Mask:
+    none: Mask = batch.column("slow_start_threshold") >= NO_THRESHOLD
+    return none
+
+
 def _initial(name: str) -> Column:
     """Return the column of an initial sequence number; two zeros are a connection whose handshake was not seen."""
     return lambda batch: _without(
@@ -250,6 +256,7 @@ FIELDS: Mapping[str, Column] = {
     "acknowledgement": _plain("acknowledgement"),
     "payload_bytes": _plain("payload_bytes"),
     **{name: _plain(name) for name in WINDOWS},
+    "slow_start_threshold": lambda batch: _without(batch.column("slow_start_threshold"), _no_threshold(batch)),
     "connection": _each("connection", str),
     **{name: _plain(name) for name in POSITION},
 }

@@ -137,7 +137,7 @@ def _measured(step: Step, style: Style) -> list[str]:
     lines = []
     for name, values in step.facts.items():
         label, text, unit = MEASURES[name]
-        extremes = f"{text(min(values))} to {text(max(values))}" if min(values) < max(values) else text(values[0])
+        extremes = " to ".join(dict.fromkeys((text(min(values)), text(max(values)))))
         room = _width(style) - ARROW_AT - LABEL - len(extremes + unit) - len(GAP)
         line = f"{label:<{LABEL}}{sparkline(values, max(room, 4))}{GAP}{extremes}{unit}"
         lines.append(_id(step, style) + " " * (ARROW_AT - ID) + _plain(line, style))

@@ -90,6 +90,11 @@ def _syn_ack(step: Step) -> str:
     return _joined(_number("seq", step.initial), f"ack {whose}+1", _fast_open(step))
 
 
+def _ack_received(step: Step) -> str:
+    peers = _number("the peer's SYN was", step.facts.get("peer_initial"))
+    return _joined("seq 1, ack 1 = our SYN+1", peers, _fast_open(step))
+
+
 def _fast_open(step: Step) -> str:
     return "fast open" if step.facts.get("fast_open") else ""
 
@@ -125,6 +130,8 @@ def _fin_acknowledged(step: Step) -> str:
 
 
 def _fin_received(step: Step) -> str:
+    if step.inferred:
+        return "must have come before TIME_WAIT"
     order = {"close_wait": "the peer closes first", "closing": "both close at once"}.get(step.entered, "")
     half = "half-closed: we may still send" if step.entered == "close_wait" else ""
     return _joined("" if step.way else "the FIN", _number("seq", step.sequence), order, half)
@@ -194,7 +201,7 @@ _WORDS: Mapping[str, Callable[[Step], str]] = {
     "syn_ack_received": _syn_ack,
     "syn_ack_sent": _syn_ack,
     "ack_sent": lambda _: "seq 1, ack 1 = the peer's SYN+1",
-    "ack_received": lambda step: _joined("seq 1, ack 1 = our SYN+1", _fast_open(step)),
+    "ack_received": _ack_received,
     "data_sent": _data_sent,
     "data_received": _data_received,
     "acknowledged": lambda step: f"ack {step.acknowledgement}",
