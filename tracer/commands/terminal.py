@@ -20,8 +20,9 @@ LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
 PATIENCE_SECONDS = 1.0
 """How long the end may wait for a terminal that takes nothing (Ctrl-S, a broken line)."""
 
-# In a session of its own no signal of the terminal's reaches it; stty changes the terminal that is its input.
-_GUARDIAN = 'read -r word || { stty "$0" <&1; printf "$1"; }'
+# In a session of its own no signal of the terminal's reaches it. The sequence goes first, as the next prompt must not come
+# before it, and stty is a process; it changes the terminal that is its input.
+_GUARDIAN = 'read -r word || { printf "$1"; stty "$0" <&1; }'
 
 _LOCAL_FLAGS, _CONTROL_CHARACTERS = 3, 6
 

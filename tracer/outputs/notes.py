@@ -42,11 +42,12 @@ def notes(report: Report, services: Sequence[Service], port: str) -> list[Note]:
 
 
 def note_lines(found: Sequence[Note], width: int, height: int) -> list[Line]:
-    """Return the notes that so many lines have room for, in their order; the first to go are the dim ones.
+    """Return the notes that so many lines have room for, in their order.
 
-    Of equally urgent ones the first to go is the first, as failures and retransmissions show in the table too.
+    The last dim one is the first to go; of alarms it is the first one, since failures show in the table too.
     """
-    urgent = sorted(reversed(found), key=lambda note: _URGENCY.index(note.style))[:height]
+    ranks = {note: (_URGENCY.index(note.style), -at if note.style == "alarm" else at) for at, note in enumerate(found)}
+    urgent = sorted(found, key=lambda note: ranks[note])[:height]
     return [_line(note, width) for note in found if note in urgent]
 
 
@@ -67,8 +68,8 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def ratio_text(ratio: float) -> str:
-    """Return a ratio in at least two digits, and not many more."""
-    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2g}"
+    """Return a ratio with one decimal, or with one digit if it is less than that."""
+    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.1g}"
 
 
 def added(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -98,7 +99,7 @@ def _retransmissions(services: Sequence[Service]) -> Note:
         return Note("resent", ("no segment",), "dim")
     shares = per_hundred(kinds, sum(service.seen for service in services))
     ratios = ", ".join(f"{kind} {ratio_text(ratio)}" for kind, ratio in largest_first(shares))
-    texts = (f"segments per 100 connections: {ratios}", f"per 100 connections: {ratios}", f"/100 conn: {ratios}")
+    texts = (f"segments per 100 connections: {ratios}", f"per 100 connections: {ratios}", f"per 100: {ratios}")
     return Note("resent", texts if shares else (f"segments: {counted(kinds)}",), "warn")
 
 

@@ -69,6 +69,8 @@ _FIRST = ("count", "/s", "p99", "failed", "p50", "sparks", "resent", "p90", "max
 
 SORTS = (SERVICE, *_BY_NAME)
 LINES_AROUND = 2
+FEW_ROWS = 3
+"""Where not even so many have room, the line that groups the columns is given up for one more."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,11 @@ def services_table(
     if not rows:
         return [cut(line(Piece(" no connection was opened or closed yet", "dim")), width)][:height]
     fits = layout(width)
-    head = [_groups(fits), _head(fits, sort)][-height:] if height > LINES_AROUND + 2 else [_head(fits, sort)][:height]
+    whole = height >= LINES_AROUND + min(len(rows), FEW_ROWS)
+    head = [_groups(fits), _head(fits, sort)] if whole else [_head(fits, sort)][:height]
     shown = _window(history, rows, chosen, height - len(head))
-    return [*head, *(_body(row, fits, width, chosen=row.service.key == chosen) for row in shown)]
+    lines = [*head, *(_body(row, fits, width, chosen=row.service.key == chosen) for row in shown)]
+    return [cut(one, width) for one in lines]
 
 
 def _window(history: History, rows: Sequence[Row], chosen: Key | None, height: int) -> list[Row]:

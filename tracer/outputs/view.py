@@ -15,10 +15,10 @@ from tracer.outputs.keys import ViewState
 from tracer.outputs.notes import note_lines, notes, per_hundred, ratio_text, share
 from tracer.outputs.snapshot import forecast_text
 from tracer.outputs.styled import Line, Piece, cut, length, line
-from tracer.outputs.table import LINES_AROUND, arranged, services_table
+from tracer.outputs.table import FEW_ROWS, LINES_AROUND, arranged, services_table
 from tracer.outputs.units import count_text
 
-SMALLEST_TABLE = LINES_AROUND + 3
+SMALLEST_TABLE = LINES_AROUND + FEW_ROWS
 
 _HINTS = {
     "services": ("? help", "q quit", "s sort", "↑↓ Enter detail", "/ port", "space pause"),
@@ -90,11 +90,11 @@ def _tables(report: Report, services: Sequence[Service]) -> list[Block]:
             "resent per 100 connections",
             [(s, {k: ratio_text(n) for k, n in per_hundred(s.retransmitted, s.seen).items()}) for s in services],
         ),
-        Block(("TIME_WAIT by destination", "count"), [(name, count_text(count)) for name, count in waiting]),
+        Block(("TIME_WAIT by destination", "count"), [(name, f"{count:,}") for name, count in waiting]),
         Block(
             ("ephemeral ports to", "used", "of", "%", "exhausted"),
             [
-                (use.destination, count_text(use.used), count_text(use.limit), f"{100 * share(use):.0f}", forecast_text(use))
+                (use.destination, f"{use.used:,}", f"{use.limit:,}", f"{100 * share(use):.0f}", forecast_text(use))
                 for use in uses
             ],
         ),
@@ -126,19 +126,19 @@ def _title(state: ViewState, report: Report, width: int) -> Line:
 
 
 def duration_text(seconds: float) -> str:
-    """Return how long something has lasted: `13 s`, `1:02:03` from a minute on, `2 d 1:02:03` from a day on."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, days = whole // 60, whole // 86_400
-    clock = f"{minutes // 60 % 24}:{minutes % 60:02}:{whole % 60:02}"
-    return f"{days} d {clock}" if days else clock
+    """Return how long something has lasted: `13 s`, `13:02` (minutes), `1:13:02` (hours), `2 d 1:13:02`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days or hours:
+        return f"{f'{days} d ' if days else ''}{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 def _footer(state: ViewState, width: int) -> Line:
     if state.typing is not None:
         return cut(line(Piece(f" port: {state.typing}", "bold"), Piece("_ Enter applies, Esc cancels", "dim")), width)
-    text = ""
-    for hint in _HINTS[state.screen]:
-        text += f"  {hint}" if len(text) + len(hint) < width else ""
-    return cut(line(Piece(text[1:], "dim")), width)
+    text, *more = _HINTS[state.screen]
+    for hint in more:
+        text += f"  {hint}" if len(text) + len(hint) + 3 <= width else ""
+    return cut(line(Piece(f" {text}", "dim")), width)
