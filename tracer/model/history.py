@@ -24,12 +24,14 @@ class History:
     """What a live view shows: the latest Report, and how it came to that.
 
     services: of the Report, in its order. moments: by Service.key, shape (n <= INTERVALS, 2), oldest first: handshakes a
-    second, and the p99 of their times in seconds (nan where none was known).
+    second, and the p99 of their times in seconds (nan where none was known). drifts: of the audit, by counter, as far as the
+    Report before had it too: what is under way has been counted by one side first, and says nothing.
     """
 
     report: Report
     services: tuple[Service, ...]
     moments: Mapping[tuple[str, str], Moments]
+    drifts: Mapping[str, int]
 
 
 def history(report: Report, earlier: History | None = None) -> History:
@@ -43,7 +45,7 @@ def history(report: Report, earlier: History | None = None) -> History:
         moment = _moment(service, before.get(service.key), seconds)
         known = past.get(service.key)
         moments[service.key] = moment if known is None else np.concatenate([known, moment])[-INTERVALS:]
-    return History(report, found, moments)
+    return History(report, found, moments, _lasting_drifts(report, earlier.report if earlier else None))
 
 
 def _moment(now: Service, before: Service | None, seconds: float) -> Moments:
@@ -52,3 +54,9 @@ def _moment(now: Service, before: Service | None, seconds: float) -> Moments:
     times = now.times.since(before.times) if before else now.times
     rate = new / seconds if seconds > 0 else np.nan
     return np.array([[rate, quantile(times, 0.99)[0]]], np.float32)
+
+
+def _lasting_drifts(now: Report, before: Report | None) -> dict[str, int]:
+    then = {line.counter: line.drift for line in before.audit} if before else {}
+    both = {line.counter: (line.drift, then.get(line.counter, 0)) for line in now.audit}
+    return {name: min(drifts, key=abs) for name, drifts in both.items() if drifts[0] * drifts[1] > 0}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tracer.ingest.snapshot import PortUse, Snapshot
+from tracer.model.history import History
 from tracer.model.report import Report, Service
 from tracer.outputs.snapshot import forecast_text, soonest
 from tracer.outputs.styled import Line, Piece, cut, line
@@ -32,13 +33,14 @@ class Note:
     style: str = ""
 
 
-def notes(report: Report, services: Sequence[Service], port: str) -> list[Note]:
+def notes(history: History, services: Sequence[Service], port: str) -> list[Note]:
     """Return the lines on these services, and on destinations with that port if one is given."""
+    report = history.report
     snapshot = _of_port(report.snapshot, port)
     found = [_failures(services), _retransmissions(services), _time_wait(snapshot), _ports(snapshot)]
     missing = ", ".join(report.context.missing)
     unseen = [Note("not shown", (f"by this kernel: {missing}",), "warn")] if missing else []
-    return [*found, _lost(report), _audit(report), *unseen]
+    return [*found, _lost(report), _audit(history), *unseen]
 
 
 def note_lines(found: Sequence[Note], width: int, height: int) -> list[Line]:
@@ -161,11 +163,11 @@ def _lost(report: Report) -> Note:
     return Note("lost", (" · ".join(texts.values()), few), "alarm" if set(lost) - {"partial"} else "dim")
 
 
-def _audit(report: Report) -> Note:
-    if not report.audit:
+def _audit(history: History) -> Note:
+    if not history.report.audit:
         return Note("audit", (UNKNOWN,), "dim")
-    drifts = [f"{line.counter} {line.drift:+,} of {line.kernel:,}" for line in report.audit if line.drift]
+    counts = {line.counter: line.kernel for line in history.report.audit}
+    drifts = [f"{name} {drift:+,} of {counts[name]:,}" for name, drift in history.drifts.items()]
     if drifts:
         return Note("audit", (f"drift from the kernel's own counts: {', '.join(drifts)}", ", ".join(drifts)), "alarm")
-    names = ", ".join(line.counter for line in report.audit)
-    return Note("audit", (f"drift 0 ({names})", "drift 0"), "dim")
+    return Note("audit", (f"drift 0 ({', '.join(counts)})", "drift 0"), "dim")

@@ -19,6 +19,8 @@ from tracer.outputs.table import FEW_ROWS, LINES_AROUND, arranged, services_tabl
 from tracer.outputs.units import count_text
 
 SMALLEST_TABLE = LINES_AROUND + FEW_ROWS
+LEAST_TABLES = 2
+"""Lines of the smallest of those tables that are shown only where there is room."""
 
 _HINTS = {
     "services": ("? help", "q quit", "s sort", "↑↓ Enter detail", "/ port", "space pause"),
@@ -47,7 +49,7 @@ _HELP = (
 
 
 def frame(state: ViewState, history: History | None, width: int, height: int) -> list[Line]:
-    """Return a screen: at most so many lines of at most so many columns, the last one of the full height says what keys do."""
+    """Return a screen: so many lines of at most so many columns, fewer only before the first Report; the last has the keys."""
     shown = state.paused or history
     if shown is None:
         return [cut(line(Piece(" tcptrace", "bold"), " has begun; the first figures come in a second"), width)][:height]
@@ -67,7 +69,7 @@ def _services(state: ViewState, history: History, width: int, height: int) -> li
     """Return the table and what is below it; the table has what the notes leave, and at least the smaller half."""
     rows = arranged(history, state.sort, state.port)
     services = [row.service for row in rows]
-    found = notes(history.report, services, state.port)
+    found = notes(history, services, state.port)
     wanted = len(rows) + LINES_AROUND
     below = note_lines(found, width, min(len(found), max(height - wanted, (height - SMALLEST_TABLE) // 2 + 1, 0)))
     gap = [()] if below and height - len(below) > min(wanted, SMALLEST_TABLE) else []
@@ -75,7 +77,7 @@ def _services(state: ViewState, history: History, width: int, height: int) -> li
         history, rows, sort=state.sort, chosen=state.chosen, width=width, height=height - len(below) - len(gap)
     )
     room = height - len(table) - len(gap) - len(below) - 1
-    more = beside(_tables(history.report, services), width)
+    more = beside(_tables(history.report, services), width) if room >= LEAST_TABLES else []
     return [*table, *gap, *below, *([(), *more] if 0 < len(more) <= room else [])]
 
 

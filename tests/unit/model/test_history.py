@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
+from tracer.model.audit import AuditLine
 from tracer.model.history import INTERVALS, History, history
+from tracer.model.report import Report
 from tracer.model.totals import Model
 
 WEB = ("client", "443")
@@ -53,6 +56,17 @@ def test_no_rate_is_known_of_no_time() -> None:
     model = Model(CONTEXT)
     model.add(reading(events("handshake", 2)))
     assert math.isnan(history(model.report()).moments[WEB][0, 0])
+
+
+def test_a_drift_counts_only_as_far_as_it_lasts() -> None:
+    nothing = Model(CONTEXT, start_ns=0).report()
+
+    def audited(*drifts: int) -> Report:
+        return replace(nothing, audit=tuple(AuditLine(f"counter {n}", 100, 100 + drift) for n, drift in enumerate(drifts)))
+
+    first = history(audited(-2, -2, 0, 3))
+    assert first.drifts == {}
+    assert history(audited(-1, 1, 5, 4), first).drifts == {"counter 0": -1, "counter 3": 3}
 
 
 def test_an_earlier_history_is_left_as_it_was() -> None:

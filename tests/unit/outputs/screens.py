@@ -54,7 +54,7 @@ def of_trouble() -> History:
         programs=(Program("inet_sock_set_state", attached=True, runs=0, run_seconds=0.0, misses=3),),
         audit=(AuditLine("ActiveOpens", 30, 28), AuditLine("PassiveOpens", 7, 7), AuditLine("RetransSegs", 3, 4)),
     )
-    return history(report, None)
+    return history(report, history(replace(report, duration_seconds=9)))
 
 
 def of_many_services(many: int = 40) -> History:

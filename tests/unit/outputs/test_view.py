@@ -108,7 +108,7 @@ def test_trouble_is_said_in_eighty_columns() -> None:
 
 def test_on_a_small_screen_the_gravest_is_what_stays() -> None:
     assert drawn(of_trouble(), 50, 9)[4:8] == [
-        " client 443      23  2.30 1.00 ms 1.00 ms      5",
+        " client 443      23     0 1.00 ms 1.00 ms      5",
         " ports     92 %, exhausted in 253 s, 192.0.2.1:443",
         " lost      23 events, 5 untracked, 4 partial, 3 m…",
         " audit     ActiveOpens -2 of 30, RetransSegs +1 o…",
