@@ -120,6 +120,11 @@ class Emulator:
                 self._stream.feed(self.writes[-1])
             seconds = 0
 
+    def hang_up(self) -> None:
+        """Close the terminal, as a window is closed or a line breaks."""
+        os.close(self.fd)
+        self.fd = -1
+
     def kill(self) -> None:
         """End everything that runs there."""
         for pid in (*self.children(self.shell), self.shell):
@@ -151,4 +156,5 @@ def on_terminal(
     finally:
         emulator.kill()
         process.wait()
-        os.close(ours)
+        if emulator.fd >= 0:
+            emulator.hang_up()

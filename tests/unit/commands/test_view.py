@@ -118,7 +118,14 @@ def test_a_second_ctrl_c_gives_the_terminal_back_too(settings: list[object]) -> 
 
 
 def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
+
+
+def is_running(pid: int) -> bool:
+    return state(pid) not in "XZ"
 
 
 def test_an_exception_gives_the_terminal_back(settings: list[object], tmp_path: Path) -> None:
@@ -137,7 +144,7 @@ def test_sigkill_leaves_the_terminal_in_order(settings: list[object]) -> None:
         os.kill(terminal.command, signal.SIGKILL)
         terminal.until(lambda: not terminal.children(terminal.shell), "the shell knows of it")
         assert_given_back(terminal, settings)
-        until(lambda: not Path(f"/proc/{guardian}").exists() or state(guardian) == "Z", "the guardian has ended")
+        until(lambda: not is_running(guardian), "the guardian has ended")
 
 
 def test_the_guardian_is_small_and_holds_nothing_but_the_terminal_and_a_pipe() -> None:
@@ -156,7 +163,32 @@ def test_nothing_is_left_running_after_the_end() -> None:
         (guardian,) = terminal.children(terminal.command)
         terminal.type("q")
         terminal.until_seen("status 0")
-        assert not Path(f"/proc/{guardian}").exists()
+        assert not is_running(guardian)
+
+
+def test_a_terminal_that_is_closed_ends_it() -> None:
+    with replaying() as terminal:
+        pid = terminal.command
+        (guardian,) = terminal.children(pid)
+        terminal.hang_up()
+        until(lambda: not is_running(pid) and not is_running(guardian), "both have ended")
+
+
+def test_a_terminal_that_takes_nothing_stops_nothing(tmp_path: Path) -> None:
+    result = tmp_path / "result"
+    program = f"""
+from pathlib import Path
+from tracer.commands.terminal import Terminal
+terminal = Terminal(2, 0)
+terminal.take()
+terminal.write("x" * 1_000_000)
+Path({str(result)!r}).write_text(str(terminal.busy))
+terminal.give_back()
+"""
+    with on_terminal([sys.executable, "-c", program]) as terminal:
+        until(result.exists, "it goes on though nobody reads what it writes")
+        until(lambda: result.read_text() == "True", "something is left to be sent")
+        until(lambda: not terminal.children(terminal.shell), "it ends nevertheless")
 
 
 def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() -> None:
