@@ -79,6 +79,6 @@ class View:
     def __exit__(self, *_: object) -> None:
         """Give the screen back as it was."""
         if self._table and not self._screen and self._history:
-            text = "\n".join(plain(line).rstrip() for line in frame(ViewState(), self._history, *PRINTED_SIZE))
-            print(text.rstrip(), file=sys.stderr, flush=True)
+            *lines, _keys = frame(ViewState(), self._history, *PRINTED_SIZE)
+            print("\n".join(plain(line).rstrip() for line in lines).rstrip(), file=sys.stderr, flush=True)
         self._stack.close()

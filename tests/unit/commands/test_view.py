@@ -253,4 +253,5 @@ def test_without_a_terminal_the_view_that_is_asked_for_is_printed_once_at_the_en
     assert done.returncode == 0
     assert done.stderr.count(SHOWN) == 1
     assert "\x1b" not in done.stderr
+    assert "help" not in done.stderr
     assert max(map(len, done.stderr.splitlines())) <= 80
