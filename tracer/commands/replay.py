@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +12,13 @@ import typer
 from tracer.commands import options
 from tracer.commands.printing import FORMATS, Output, Printer, check_format, print_events, say_what_was_lost
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
-from tracer.commands.session import View, stop_on_signals
+from tracer.commands.session import stop_on_signals
+from tracer.commands.view import View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
-from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs import http
-from tracer.pipeline import Pipeline, Stop
+from tracer.pipeline import POLL_SECONDS, Pipeline, Stop, ticks
 
 
 def replay(
@@ -55,12 +54,12 @@ def replay(
     if server:
         print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
     try:
-        with stop_on_signals() as stop:
-            with View(table=view if speed else False, color=context.obj) as shown:
-                play(pipeline, stop, speed, shown.show if speed else lambda _: None)
+        with stop_on_signals() as stop, View(stop, table=view if speed else False, color=context.obj) as shown:
+            play(pipeline, stop, speed, shown)
             if server and not stop.is_set():
-                print("tcptrace: end of the recording; still serving, Ctrl-C ends", file=sys.stderr, flush=True)
-                stop.wait()
+                shown.say("end of the recording", "still serving, Ctrl-C ends")
+                for _ in ticks(stop, None, POLL_SECONDS):
+                    shown.poll()
     finally:
         if server:
             server.close()
@@ -96,8 +95,8 @@ def open_recording(path: Path) -> RecordedSource:
         raise
 
 
-def play(pipeline: Pipeline, stop: Stop, speed: float | None, every_second: Callable[[Report], None]) -> None:
-    """Pump to the end, sleeping between readings as long as it took then, divided by speed; None does not sleep."""
+def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View) -> None:
+    """Pump to the end, sleeping between readings as long as it took then, divided by speed; None neither sleeps nor shows."""
     began = time.monotonic()
     first_ns: int | None = None
     shown = 0.0
@@ -108,5 +107,9 @@ def play(pipeline: Pipeline, stop: Stop, speed: float | None, every_second: Call
         elapsed = time.monotonic() - began
         if elapsed - shown >= 1:
             shown = elapsed
-            every_second(pipeline.report())
-        stop.wait(max((reading.time_ns - first_ns) / 1e9 / speed - elapsed, 0))
+            view.show(pipeline.report())
+        view.poll()
+        for _ in ticks(stop, (reading.time_ns - first_ns) / 1e9 / speed - elapsed, POLL_SECONDS):
+            view.poll()
+    if speed and not stop.is_set():
+        view.show(pipeline.report())

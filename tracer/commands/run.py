@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.commands.session import View, open_kernel, stop_on_signals
+from tracer.commands.session import open_kernel, stop_on_signals
+from tracer.commands.view import View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.kernel.programs import Settings
 from tracer.model.labels import optional_names
@@ -56,9 +57,10 @@ def run(
     )
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access)
-    with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
+    with stop_on_signals() as stop:
         announce(server.url, time.monotonic() - start, source.context.missing)
-        drain(pipeline, stop, duration, shown.show)
+        with View(stop, table=view, color=context.obj) as shown:
+            drain(pipeline, stop, duration, shown.show, shown.poll)
     report = pipeline.report()
     server.close()
     pipeline.close()
