@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
+from tracer.commands.notify import ServiceManager
 from tracer.commands.session import View, open_kernel, stop_on_signals
 from tracer.ingest.cgroups import CgroupNames
 from tracer.kernel.programs import Settings
@@ -44,6 +46,7 @@ def run(
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     names = optional_names(label or ())
     listener = http.bind(listen)
+    manager = ServiceManager(os.environ)
     source = open_kernel(settings, user)
     model = Model(
         source.context,
@@ -54,9 +57,13 @@ def run(
     )
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy)
-    with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
+    with (
+        stop_on_signals() as stop,
+        View(table=view, color=context.obj) as shown,
+        manager.serving(server.address, shown.show) as show,
+    ):
         announce(server.address, time.monotonic() - start, source.context.missing)
-        drain(pipeline, stop, duration, shown.show)
+        drain(pipeline, stop, duration, show)
     report = pipeline.report()
     server.close()
     pipeline.close()

@@ -78,13 +78,23 @@ def drop_privileges(user: User) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _clear_bounding_set(libc)
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
+        _become(user)
     _prctl(libc, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     _clear_capabilities(libc)
     _prctl(libc, PR_SET_NO_NEW_PRIVS, 1)
     _prove()
+
+
+def _become(user: User) -> None:
+    try:
+        os.setgroups([])
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except PermissionError as error:
+        raise TcptraceError(
+            f"cannot become {user.name}: root here has not got CAP_SETUID and CAP_SETGID",
+            "give this container both, or start as an ordinary user with ambient CAP_BPF and CAP_PERFMON",
+        ) from error
 
 
 def _prove() -> None:
