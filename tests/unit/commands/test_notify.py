@@ -30,7 +30,8 @@ def fixture_manager() -> Iterator[socket.socket]:
 
 
 def address_of(manager: socket.socket) -> str:
-    return "@" + manager.getsockname()[1:].decode()
+    name: bytes = manager.getsockname()
+    return "@" + name[1:].decode()
 
 
 def heard(manager: socket.socket) -> dict[str, str]:
@@ -107,7 +108,8 @@ def test_the_sign_of_life_stops_where_the_draining_does(manager: socket.socket) 
         source.stuck.wait(60)
         manager.setblocking(False)
         until(lambda: is_silent(manager), "all that was said before is heard")
-        assert not thread.join(1.5)
+        thread.join(1.5)  # time enough for another sign, if one came
+        assert thread.is_alive()
         with pytest.raises(BlockingIOError):
             manager.recv(1)
         source.go_on.set()
@@ -141,9 +143,7 @@ def test_a_manager_that_cannot_be_reached_is_said_and_nothing_else_changes(
     assert "hint:" in said
 
 
-def test_a_manager_that_goes_away_is_complained_about_once(
-    manager: socket.socket, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_manager_that_goes_away_is_complained_about_once(manager: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:
     with ServiceManager({"NOTIFY_SOCKET": address_of(manager)}).serving("here", ignore) as tell:
         manager.close()
         for _ in range(3):
