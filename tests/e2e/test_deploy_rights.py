@@ -164,6 +164,8 @@ def test_older_servers_have_names_only_with_two_more_rights(rights: list[str], n
             meet(client, server, "127.0.0.1", PORT, times=1)
             tracer.wait_for_transitions({("fin_wait2", "close"): 1, ("last_ack", "close"): 1})
             scrape = tracer.scrape()
+            log = tracer.stop().log
+    assert ("servers that listen already have no process name" in log) is not named
     name = Path(sys.executable).name if named else ""
     assert scrape.value("handshakes_total", role="server", process=name) == 1
 
@@ -178,5 +180,7 @@ def test_sockets_of_other_namespaces_are_counted_only_with_two_more_rights(right
         server.listen("127.0.0.1", PORT)
         with tracing(side=side, command=as_service(*TRACING, *rights)) as tracer:
             listening_sockets = until(lambda: tracer.scrape().value("sockets", state="listen") or 0, "sockets were counted")
+            log = tracer.stop().log
+    assert ("open sockets are counted in this network namespace only" in log) is not seen
     # tcptrace's own, which is alone in its namespace; and the server's, with whatever else listens on this machine
     assert (listening_sockets >= 2) if seen else (listening_sockets == 1)
