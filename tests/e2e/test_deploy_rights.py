@@ -34,7 +34,8 @@ READABLE = Path("/mnt")
 """Where the checkout is shown, as it may lie in a home that the service's user cannot enter."""
 
 TRACING = ["bpf", "perfmon"]
-TRACEFS = [Path("/sys/kernel/tracing"), Path("/sys/kernel/debug")]
+COVERED = [Path("/sys/kernel/tracing"), Path("/sys/kernel/debug"), Path("/run/netns")]
+"""Two that tracing does not use; and names of namespaces, by which CAP_SYS_ADMIN alone could enter those that have one."""
 
 
 def names(words: str) -> list[str]:
@@ -68,7 +69,7 @@ def as_service(*capabilities: str, user: int = USER, variables: Sequence[str] = 
     become = [tool("setpriv"), f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs", *sets]
     there = ["sh", "-c", f'cd {READABLE} && exec "$@"', "sh", "env", *variables]
     python = sys.executable.replace(str(ROOT), str(READABLE))
-    return with_mounts(*become, *there, python, *RUN, bind={ROOT: READABLE}, empty=TRACEFS)
+    return with_mounts(*become, *there, python, *RUN, bind={ROOT: READABLE}, empty=COVERED)
 
 
 @contextmanager
