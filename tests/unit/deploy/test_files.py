@@ -17,7 +17,7 @@ README = (PLACE / "README.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"(?<![\w/.])((?:deploy|dashboards|tests)/[\w./-]*[\w/])", README)))
 
 
-def settings(node: object, path: str = "") -> list[tuple[str, object]]:
+def settings(node: object) -> list[tuple[str, object]]:
     """Return all (name, value) of a document, wherever they stand in it."""
     if isinstance(node, dict):
         return [pair for name, value in node.items() for pair in [(str(name), value), *settings(value)]]
