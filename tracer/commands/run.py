@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
+from tracer.commands.notify import ServiceManager
 from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.commands.view import View
 from tracer.ingest.cgroups import CgroupNames
@@ -47,6 +49,7 @@ def run(
     names = optional_names(label or ())
     access = options.access(web_config)
     listener = http.bind(listen)
+    manager = ServiceManager(os.environ)
     source = open_kernel(settings, user)
     model = Model(
         source.context,
@@ -59,8 +62,8 @@ def run(
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access)
     with stop_on_signals() as stop:
         announce(server.url, time.monotonic() - start, source.context.missing)
-        with View(stop, table=view, color=context.obj) as shown:
-            drain(pipeline, stop, duration, shown.show, shown.poll)
+        with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:
+            drain(pipeline, stop, duration, show, shown.poll)
     report = pipeline.report()
     server.close()
     pipeline.close()

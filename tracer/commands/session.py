@@ -22,7 +22,7 @@ from tracer.errors import TcptraceError
 from tracer.ingest.live import LiveSource
 from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.launch import load_programs
-from tracer.kernel.privileges import drop_privileges, unprivileged_user
+from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
 from tracer.model.older import older_connections
 from tracer.model.sockets import Summarizer
@@ -41,6 +41,8 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
         else None
     )
     source = LiveSource(loaded, look_every_ns, watch)
+    for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
+        complain(TcptraceError(what))
     drop_privileges(user)
     if watch:
         watch.start()
