@@ -8,7 +8,7 @@ from __future__ import annotations
 from dashboards import port_rows
 from dashboards.overview import SERVICE, SERVICE_LEGEND
 from dashboards.panels import Dashboard, Panel, Query, heat, lines, number
-from dashboards.queries import quantile, rate, ratio, series, total
+from dashboards.queries import happening, quantile, rate, ratio, series, total
 
 
 def dashboard() -> Dashboard:
@@ -35,13 +35,13 @@ def _sockets() -> list[Panel]:
 
     return [
         number(
-            "How many sockets are established?",
+            "How many are connected?",
             "Established sockets, both ends of a connection within the host. Compare it with your descriptor limits.",
             sockets("established"),
             unit="short",
         ),
         number(
-            "How many wait for their application to close?",
+            "How many in CLOSE_WAIT?",
             "CLOSE_WAIT: the peer has closed, and the application here has not. A few are normal, a growing number is a leak; "
             "'tcptrace snapshot' names the processes.",
             sockets("close_wait"),
@@ -49,7 +49,7 @@ def _sockets() -> list[Panel]:
             steps=((None, "green"), (100, "orange"), (1000, "red")),
         ),
         number(
-            "How many are in TIME_WAIT?",
+            "How many in TIME_WAIT?",
             "Ended connections that the side that closed first remembers for a minute. They cost little memory, but each holds "
             "an ephemeral port towards its destination.",
             sockets("time_wait"),
@@ -137,7 +137,7 @@ def _states() -> list[Panel]:
             "In which states are the sockets?",
             "All TCP sockets by state, from the kernel's own list. syn_sent that stays: nobody answers. fin_wait2 that grows: "
             "peers that do not close. last_ack that grows: peers that are gone.",
-            Query(f"{total(series('sockets'), 'state')} > 0", "{{state}}"),
+            Query(total(series("sockets"), "state"), "{{state}}"),
             unit="short",
             stacked=True,
         ),
@@ -176,7 +176,7 @@ def _changes() -> list[Panel]:
             "Which changes of state happen?",
             "Every change of state a second, counted exactly in the kernel even if records are lost. established to close is a "
             "connection cut off; syn_sent to close an attempt that failed.",
-            Query(f"{total(rate('state_transitions_total'), 'from', 'to')} > 0", "{{from}} to {{to}}"),
+            Query(happening("state_transitions_total", "from", "to"), "{{from}} to {{to}}"),
             unit="cps",
             width=24,
         ),

@@ -47,13 +47,13 @@ def dashboard() -> Dashboard:
 def _size() -> list[Panel]:
     return [
         number(
-            "How many hosts are watched?",
+            "How many hosts?",
             "Hosts whose tcptrace Prometheus reaches now, of the chosen jobs.",
             Query(f"count(({UP}) == 1)", now=True),
             unit="short",
         ),
         number(
-            "How many hosts are silent?",
+            "How many are silent?",
             "Targets of these jobs that Prometheus cannot reach. Either the host is down or tcptrace is: 'tcptrace doctor' "
             "there.",
             Query(f"count(({UP}) == 0)", now=True),
@@ -61,13 +61,13 @@ def _size() -> list[Panel]:
             steps=LOSSES,
         ),
         number(
-            "How many connections are open?",
+            "How many connections?",
             "Open connections of all hosts. One between two watched hosts counts at both.",
             Query(total(series("connections"))),
             unit="short",
         ),
         number(
-            "How many handshakes a second?",
+            "How many handshakes?",
             "Completed handshakes of all hosts. One between two watched hosts counts at both.",
             Query(total(rate("handshakes_total"))),
             unit="cps",
@@ -78,7 +78,7 @@ def _size() -> list[Panel]:
 def _quality() -> list[Panel]:
     return [
         number(
-            "What share of attempts fails?",
+            "How many attempts fail?",
             "Failed attempts of all attempts in the fleet. Below shows on which hosts; a host's name leads to its reasons.",
             Query(failure_ratio()),
             unit="percentunit",
@@ -86,7 +86,7 @@ def _quality() -> list[Panel]:
             nothing="no attempt",
         ),
         number(
-            "How slow is the slowest hundredth of handshakes?",
+            "How slow is the p99?",
             "99th percentile of all clients' handshakes in the fleet, from their summed buckets.",
             Query(quantile(0.99, TIMES, matchers=(CLIENT,))),
             unit="s",

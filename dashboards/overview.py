@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dashboards import tracer_rows
 from dashboards.panels import LOSSES, Dashboard, Panel, Query, heat, lines, number
-from dashboards.queries import attempts, failure_ratio, growth, quantile, rate, ratio, series, total
+from dashboards.queries import attempts, failure_ratio, growth, happening, quantile, rate, ratio, series, total
 
 SERVICE = ("role", "port")
 SERVICE_LEGEND = "{{role}} {{port}}"
@@ -40,14 +40,14 @@ def dashboard() -> Dashboard:
 def _demand() -> list[Panel]:
     return [
         number(
-            "How many connections are open?",
+            "How many connections?",
             "Open connections of all services, those that were open before tcptrace started included. A steady climb without "
             "more handshakes means that somebody forgets to close: see CLOSE_WAIT in 'Connections and ports'.",
             Query(total(series("connections"))),
             unit="short",
         ),
         number(
-            "How many handshakes a second?",
+            "How many handshakes?",
             "Completed handshakes. A connection between two processes of the same host counts twice: once as a client's, once "
             "as a server's. A sudden drop with more failures is an outage, without them it is less demand.",
             Query(total(rate("handshakes_total"))),
@@ -60,7 +60,7 @@ def _quality() -> list[Panel]:
     lost = " + ".join(total(growth(name)) for name in tracer_rows.LOSSES_OF_RUN)
     return [
         number(
-            "How slow is the slowest hundredth of handshakes?",
+            "How slow is the p99?",
             "The 99th percentile of clients' handshake time, retransmitted SYNs included. Values near 1, 3 or 7 seconds are "
             "SYNs that were lost and sent again; look at 'How often does a handshake need another try?'.",
             Query(quantile(0.99, TIMES, matchers=('role="client"',))),
@@ -69,7 +69,7 @@ def _quality() -> list[Panel]:
             nothing="no handshake",
         ),
         number(
-            "What share of attempts fails?",
+            "How many attempts fail?",
             "Attempts that never became a connection, of all attempts. More than a hundredth deserves a look at the reasons "
             "below; 'tcptrace events --kind failure' names the processes and addresses.",
             Query(failure_ratio()),
@@ -78,7 +78,7 @@ def _quality() -> list[Panel]:
             nothing="no attempt",
         ),
         number(
-            "How many segments are sent again a second?",
+            "How much is sent again?",
             "Retransmitted segments of every kind, those that really left the host. There is no count of all segments sent to "
             "compare it with; the ratios below use handshakes and payload instead.",
             Query(total(rate("retransmitted_segments_total"))),
@@ -151,7 +151,7 @@ def _failures() -> list[Panel]:
             "Failed attempts a second by reason. refused: nobody listens, or the backlog is full. timed_out: no answer, a "
             "firewall perhaps. canceled: the application gave up first. no_port: out of ephemeral ports, see 'Connections and "
             "ports'.",
-            Query(f"{total(rate('handshake_failures_total'), 'reason')} > 0", "{{reason}}"),
+            Query(happening("handshake_failures_total", "reason"), "{{reason}}"),
             unit="cps",
             stacked=True,
             nothing="no failure",
@@ -177,7 +177,7 @@ def _retransmissions() -> list[Panel]:
             "What is sent again, and why?",
             "Segments sent again by kind. fast: the peer told of a gap, the cheap way. timeout: the timer ran out, which "
             "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open.",
-            Query(f"{total(rate(again), 'kind')} > 0", "{{kind}}"),
+            Query(happening(again, "kind"), "{{kind}}"),
             unit="cps",
             width=8,
             stacked=True,
@@ -212,7 +212,7 @@ def _closes() -> list[Panel]:
             "How do connections end?",
             "Ends a second by reason. normal: both sides closed in order. reset_sent and reset_received: cut off. timed_out: "
             "the peer was gone. Some resets are a habit of clients in a hurry; a change of the mix is what matters.",
-            Query(f"{total(rate('connections_closed_total'), 'reason')} > 0", "{{reason}}"),
+            Query(happening("connections_closed_total", "reason"), "{{reason}}"),
             unit="cps",
             width=8,
             stacked=True,
@@ -223,7 +223,7 @@ def _closes() -> list[Panel]:
             "Resets sent by the kernel's own reason (older kernels give none: unspecified). no_socket: nobody listens there. "
             "tcp_abort_on_data: closed with data unread, or arriving after the close, which costs the peer what was on its "
             "way.",
-            Query(f"{total(rate('resets_sent_total'), *SERVICE, 'reason')} > 0", f"{SERVICE_LEGEND} {{{{reason}}}}"),
+            Query(happening("resets_sent_total", *SERVICE, "reason"), f"{SERVICE_LEGEND} {{{{reason}}}}"),
             unit="cps",
             width=8,
             stacked=True,
@@ -233,7 +233,7 @@ def _closes() -> list[Panel]:
             "Whom do peers send resets?",
             "Resets received for a connection by service. A load balancer or firewall that forgets idle connections shows up "
             "here as resets on long-lived services: shorten keep-alive below its limit.",
-            Query(f"{total(rate('resets_received_total'), *SERVICE)} > 0", SERVICE_LEGEND),
+            Query(happening("resets_received_total", *SERVICE), SERVICE_LEGEND),
             unit="cps",
             width=8,
             stacked=True,

@@ -114,7 +114,7 @@ def number(
 
 def heat(question: str, description: str, query: Query, *, nothing: str) -> heatmap.Panel:
     """Return a heat map of a histogram in seconds, a row for each of its buckets; the query is summed by le."""
-    panel = _filled(heatmap.Panel(), question, description, [query], unit="s", width=12, height=9, nothing=nothing)
+    panel = _filled(heatmap.Panel(), question, description, [query], unit="s", width=12, height=8, nothing=nothing)
     panel.max_data_points(150).calculate(False).cell_gap(1).show_legend()
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(common.AxisPlacement.LEFT))
     panel.cell_values(heatmap.CellValues().unit("cps"))
@@ -137,7 +137,8 @@ def rows(
     A row that has an instance links to its host.
     """
     queries = [Query(column.expression, now=True) for column in columns]
-    panel = _filled(table.Panel(), question, description, queries, unit="short", width=width, height=height, nothing="No data")
+    panel = _filled(table.Panel(), question, description, queries, unit="short", width=width, height=height, nothing="none")
+    panel.min_width(100)  # Grafana's own 150 hides the last of eleven columns beyond the edge
     headings = {**labels, **{_value_of(i, columns): column.name for i, column in enumerate(columns)}}
     panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
     panel.with_transformation(model.DataTransformerConfig(id_val="organize", options=_arranged(headings)))

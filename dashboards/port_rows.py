@@ -23,7 +23,7 @@ def glance() -> list[Panel]:
     """Return the figures about ports."""
     return [
         number(
-            "How full is the fullest destination?",
+            "How full are the ports?",
             "Ephemeral ports in use towards the destination with most, of all there are for it. Above 70 % look at the row on "
             "ports below; at 100 % connect() fails with EADDRNOTAVAIL.",
             Query(f"max({port_use()})"),
@@ -32,15 +32,15 @@ def glance() -> list[Panel]:
             nothing="no client",
         ),
         number(
-            "How soon do the first ports run out?",
+            "When do ports run out?",
             "Time until a destination has no port left, if the last 15 minutes go on. 'Not in a day' is the good answer.",
-            Query(f"min({TIME_LEFT}) < {DAY}"),
+            Query(f"min({TIME_LEFT}) < {DAY}", now=True),
             unit="s",
             steps=((None, "red"), (3600, "orange"), (6 * 3600, "green")),
             nothing="not in a day",
         ),
         number(
-            "How many attempts found no port?",
+            "How many found no port?",
             "Attempts a second that failed because no ephemeral port was free. Anything but zero is an outage for that "
             "destination.",
             Query(total(rate("handshake_failures_total", 'reason="no_port"'))),

@@ -27,6 +27,15 @@ def growth(name: str, *matchers: str) -> str:
     return f"increase({series(name, *matchers)}[$__range])"
 
 
+def happening(name: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
+    """Return how fast a counter grows by labels, zeros included, of those that grow at all in the time shown.
+
+    `> 0` would leave holes in the lines, over which legends take their means.
+    """
+    grown = f"increase({series(name, *matchers)}[$__range] @ end())"
+    return f"{total(rate(name, *matchers), *by)} and on ({', '.join(by)}) {total(grown, *by)} > 0"
+
+
 def total(expression: str, *by: str) -> str:
     """Return the sum of an expression, for each combination of the labels."""
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"

@@ -26,9 +26,16 @@ def fixture_installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "site"
 
 
+LEFT_OUT = {"__pycache__", "preview", "pictures"}
+
+
 def files_below(directory: Path) -> set[str]:
-    ours = (path for path in directory.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {str(path.relative_to(directory)) for path in ours}
+    files = [path.relative_to(directory) for path in directory.rglob("*") if path.is_file()]
+    return {str(path) for path in files if LEFT_OUT.isdisjoint(path.parts)}
+
+
+def test_the_wheel_leaves_out_what_only_makes_and_shows_the_dashboards(installed: Path) -> None:
+    assert not any((installed / "tracer/dashboards" / name).exists() for name in ("preview", "pictures"))
 
 
 def test_the_wheel_carries_every_c_file(installed: Path) -> None:
