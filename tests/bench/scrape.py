@@ -24,6 +24,7 @@ from statistics import median
 import trustme
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from tests.bench.cost import compile_churn
@@ -32,10 +33,10 @@ from tests.kernel import net
 from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.traffic import listening, talk
 from tests.unit.model.builder import CONTEXT, events, reading
-from tests.unit.outputs.stock import ReportCollector
 from tracer.model.totals import Model
 from tracer.outputs.access import Access
 from tracer.outputs.http import bind, serve
+from tracer.outputs.prometheus import ReportCollector
 
 HOST = "127.0.0.1"
 PORT = 7919
@@ -137,10 +138,11 @@ class Current(Collector):
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._process = ProcessCollector(registry=CollectorRegistry())
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
-        yield from ReportCollector(self._model.report()).collect()
+        yield from ReportCollector(self._model.report(), self._process).collect()
 
 
 SERVERS: dict[str, Callable[[Model, Path | None], AbstractContextManager[str]]] = {"tcptrace": ours, "prometheus-client": stock}

@@ -35,7 +35,7 @@ class ServiceManager:
         self._socket = self._connected(address) if address else None
 
     @contextmanager
-    def serving(self, address: str, show: Callable[[Report], None]) -> Iterator[Callable[[Report], None]]:
+    def serving(self, url: str, show: Callable[[Report], None]) -> Iterator[Callable[[Report], None]]:
         """Say that tracing has begun and, at the end, that it is over; yields what the drain is to call every second.
 
         Without a manager that is `show`. A manager is given the second's line as its status instead, since a line a second
@@ -44,7 +44,7 @@ class ServiceManager:
         if self._socket is None:
             yield show
             return
-        self._tell(READY="1", STATUS=f"attached; metrics on http://{address}/metrics")
+        self._tell(READY="1", STATUS=f"attached; metrics on {url}metrics")
         try:
             yield self._second(show if sys.stderr.isatty() else None)
         finally:

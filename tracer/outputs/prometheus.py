@@ -1,116 +1,90 @@
-"""A Report in Prometheus's words: text or OpenMetrics, for one scrape.
+"""A Report in Prometheus's words: text or OpenMetrics, by way of prometheus-client, for one scrape.
 
-Prometheus-client was the alternative, and is what the tests compare with, byte by byte. It takes seven times as long, most of
-it for finding the same label text anew for each of a histogram's 28 buckets; meanwhile the ring is not drained, as Python runs
-one thread at a time. It still speaks for this process's own resources.
+The library's ready-made metrics (Counter, Histogram) were the alternative: they count themselves, one Python call per event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.utils import floatToGoString
 
 from tracer.model.histogram import CLASSIC_BOUNDS
 from tracer.model.report import Report
-from tracer.outputs.metrics import METRICS, Buckets, HistogramMetric, Labels, Metric, Values, label_names
+from tracer.outputs.metrics import METRICS, HistogramMetric, Metric, label_names
 
 PREFIX = "tcptrace_"
 BOUNDS = (*(str(bound) for bound in CLASSIC_BOUNDS), "+Inf")
-EXPONENT_FROM = 1e6
-"""From here on Go, and so Prometheus, writes numbers with an exponent; Python does later."""
 
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
+
+
+@dataclass(frozen=True)
+class ReportCollector:
+    """Prometheus-client's idea of a thing to scrape, over one Report and this process's own resources."""
+
+    report: Report
+    process: ProcessCollector
+
+    def collect(self) -> Iterator[Family]:
+        """Yield the families that have at least one sample."""
+        for metric in METRICS:
+            family = _family(metric, self.report)
+            if family.samples:
+                yield family
+        yield from self.process.collect()
+
+
+def _family(metric: Metric | HistogramMetric, report: Report) -> Family:
+    labels = label_names(metric, report)
+    if isinstance(metric, HistogramMetric):
+        return _histogram(metric, labels, report)
+    if metric.type == "info":
+        return _info(metric, labels, report)
+    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+    family = kind(PREFIX + metric.name, metric.help, labels=labels, unit=_unit(metric.name))
+    for values, number in metric.take(report):
+        family.add_metric(values, number)
+    return family
+
+
+def _histogram(metric: HistogramMetric, labels: tuple[str, ...], report: Report) -> Family:
+    family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=labels, unit="seconds")
+    for values, cumulative, total in metric.take(report):
+        family.add_metric(values, list(zip(BOUNDS, cumulative, strict=True)), total)
+    return family
+
+
+def _info(metric: Metric, labels: tuple[str, ...], report: Report) -> Family:
+    family = InfoMetricFamily(PREFIX + metric.name.removesuffix("_info"), metric.help)
+    for values, _ in metric.take(report):
+        family.add_metric([], dict(zip(labels, values, strict=True)))
+    return family
+
+
+def _unit(name: str) -> str:
+    """Return the base unit that a metric's name ends in, `` for none."""
+    last = name.removesuffix("_total").rpartition("_")[2]
+    return last if last in {"seconds", "bytes"} else ""
+
 
 _PROCESS = ProcessCollector(registry=CollectorRegistry())
 
 
 def render(report: Report, content_type: str = TEXT) -> bytes:
     """Return the metrics of a Report as text of that type, TEXT or OPENMETRICS."""
-    lines: list[str] = []
-    for metric in METRICS:
-        if samples := list(_samples(metric, report)):
-            lines += _head(metric, openmetrics=content_type == OPENMETRICS)
-            lines += samples
-    return "".join(lines).encode() + _own_resources(content_type)
-
-
-def _own_resources(content_type: str) -> bytes:
-    """Return the metrics process_*, and the end of the text."""
+    collector = ReportCollector(report, _PROCESS)
+    # All names are valid without escaping; saying so spares the library a look at every character, half of its time.
     if content_type == OPENMETRICS:
-        return bytes(openmetrics.generate_latest(_PROCESS))  # type: ignore[no-untyped-call]
-    return generate_latest(_PROCESS)
-
-
-def _head(metric: Metric | HistogramMetric, *, openmetrics: bool) -> Iterator[str]:
-    """Yield the lines that announce a metric; in OpenMetrics a family's name has no suffix, and its unit is told."""
-    kind = "histogram" if isinstance(metric, HistogramMetric) else metric.type
-    name = PREFIX + metric.name
-    if openmetrics:
-        name = name.removesuffix("_total").removesuffix("_info")
-    elif kind == "info":
-        kind = "gauge"
-    yield f"# HELP {name} {metric.help}\n# TYPE {name} {kind}\n"
-    if openmetrics and (unit := _unit(name)):
-        yield f"# UNIT {name} {unit}\n"
-
-
-def _unit(name: str) -> str:
-    """Return the base unit that a family's name ends in, `` for none."""
-    last = name.rpartition("_")[2]
-    return last if last in {"seconds", "bytes"} else ""
-
-
-def _samples(metric: Metric | HistogramMetric, report: Report) -> Iterator[str]:
-    names = label_names(metric, report)
-    if isinstance(metric, HistogramMetric):
-        return _buckets(PREFIX + metric.name, names, metric.take(report))
-    return _values(PREFIX + metric.name, names, metric.take(report))
-
-
-def _values(name: str, names: Labels, values: Values) -> Iterator[str]:
-    order = _order(names)
-    for labels, value in values:
-        text = _pairs(names, labels, order)
-        yield f"{name}{{{text}}} {_number(value)}\n" if text else f"{name} {_number(value)}\n"
-
-
-def _buckets(name: str, names: Labels, buckets: Buckets) -> Iterator[str]:
-    """Yield a histogram's lines; `le` has its place among the labels by the alphabet, and the text around it is made once."""
-    order = _order(names)
-    before = [i for i in order if names[i] < "le"]
-    after = [i for i in order if names[i] > "le"]
-    for labels, cumulative, total in buckets:
-        first, last = _pairs(names, labels, before), _pairs(names, labels, after)
-        head = f'{name}_bucket{{{first}{"," if first else ""}le="'
-        tail = f'"{"," if last else ""}{last}}} '
-        for bound, count in zip(BOUNDS, cumulative, strict=True):
-            yield f"{head}{bound}{tail}{_number(count)}\n"
-        text = _pairs(names, labels, order)
-        yield f"{name}_count{{{text}}} {_number(cumulative[-1])}\n{name}_sum{{{text}}} {_number(total)}\n"
-
-
-def _order(names: Labels) -> list[int]:
-    return sorted(range(len(names)), key=names.__getitem__)
-
-
-def _pairs(names: Labels, labels: Labels, order: Sequence[int]) -> str:
-    return ",".join([f'{names[i]}="{_escaped(labels[i])}"' for i in order])
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _number(value: float) -> str:
-    if value < EXPONENT_FROM:
-        return repr(float(value))
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
+        return bytes(openmetrics.generate_latest(collector, escaping=openmetrics.ALLOWUTF8))  # type: ignore[no-untyped-call]
+    return generate_latest(collector, escaping=openmetrics.ALLOWUTF8)
 
 
 def negotiate(accept: str) -> str:
