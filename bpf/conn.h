@@ -39,6 +39,7 @@ static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
 		.netns = netns,
 		.role = role,
 		.flags = flags,
+		.descriptor = -1,
 		.cgroup = read_cgroup(sk),
 	};
 
@@ -89,6 +90,8 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 		count(cell, 1);
 		return conn;
 	}
+	if (role)
+		forget_outlived(sk);
 	/* an abort whose reset never came, and now the socket is another's */
 	if (conn && conn->aborted_from)
 		count(COUNTER_EVENTS_LOST, 1);

@@ -22,6 +22,7 @@ static __always_inline struct event *reserve(u8 kind, u64 now_ns,
 	e->local_port = t->local_port;
 	e->remote_port = t->remote_port;
 	e->family = t->family;
+	e->descriptor = -1;
 	return e;
 }
 
@@ -73,12 +74,13 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 		if (from == STATE_SYN_SENT && !e->sent_segments)
 			e->flags |= FLAG_NO_SYN;
 	} else {
-		read_traffic(sk, conn, &traffic);
+		read_traffic(sk, conn, has_sent_fin(conn), &traffic);
 		e->sent_bytes = traffic.sent;
 		e->received_bytes = traffic.received;
 		e->unacknowledged_bytes = traffic.unacknowledged;
 		e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
 		e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
 	}
+	fill_position(e, sk, conn);
 	submit(e);
 }

@@ -94,5 +94,6 @@ static __always_inline void established(const void *sk, struct conn *conn,
 	e->to_state = STATE_ESTABLISHED;
 	e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
 	e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+	fill_position(e, sk, conn);
 	submit(e);
 }

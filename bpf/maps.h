@@ -29,7 +29,9 @@ struct conn {
 	u8 flags;
 	u8 attempt;
 	u8 aborted_from; /* state of a local abort, its reset to follow */
-	u8 reserved[6];
+	u8 told;         /* of the application's calls, see call.c */
+	u8 reserved[1];
+	s32 descriptor; /* of the socket in its process, -1: not known */
 	char process[16];
 };
 
@@ -57,6 +59,10 @@ BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
 BPF_F_TABLE("hash", u64, struct owner, listeners, MAX_LISTENERS, CONNS_FLAGS);
 BPF_PERCPU_ARRAY(last_ended, struct ended, 1);
+#if EMIT_FOLLOW
+/* of ended connections whose sockets are still open; the oldest give way */
+BPF_F_TABLE("lru_hash", u64, struct conn, outlived, 4096, 0);
+#endif
 
 /*
  * Atomic, although each CPU has its row: a softirq can interrupt a program

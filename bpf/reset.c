@@ -164,6 +164,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	if (e) {
 		fill_identity(e, conn);
 		e->flags &= ~FLAG_RESET_RECEIVED;
+		fill_position(e, sk, conn);
 		submit(e);
 	}
 
@@ -196,6 +197,7 @@ RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 	e->flags &= ~FLAG_RESET_SENT;
 	e->from_state = state;
 	e->to_state = state;
+	fill_position(e, sk, conn);
 	submit(e);
 	return 0;
 }

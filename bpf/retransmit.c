@@ -131,6 +131,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 	e->error = err;
 	if (err < 0)
 		e->flags |= FLAG_FAILED;
+	fill_position(e, sk, conn);
 	submit(e);
 	return 0;
 }

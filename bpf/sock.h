@@ -139,6 +139,12 @@ struct traffic {
 	u32 unacknowledged;
 };
 
+static __always_inline bool has_sent_fin(const struct conn *conn)
+{
+	return conn->visited & (1 << STATE_FIN_WAIT1 | 1 << STATE_FIN_WAIT2 |
+				1 << STATE_CLOSING | 1 << STATE_LAST_ACK);
+}
+
 /*
  * bytes_acked and the distance from snd_una to write_seq make up all that was
  * queued; the client's SYN and a FIN of ours take one number each in it, the
@@ -146,7 +152,7 @@ struct traffic {
  * peer's FIN, which sets SOCK_DONE.
  */
 static __always_inline void read_traffic(const void *sk,
-					 const struct conn *conn,
+					 const struct conn *conn, bool fin,
 					 struct traffic *traffic)
 {
 	u32 queued = READ(u32, sk, tcp_sock, write_seq) -
@@ -154,13 +160,10 @@ static __always_inline void read_traffic(const void *sk,
 	u64 acked = READ(u64, sk, tcp_sock, bytes_acked);
 	u64 received = READ(u64, sk, tcp_sock, bytes_received);
 	bool syn = conn->role == ROLE_CLIENT;
-	bool fin = conn->visited &
-		   (1 << STATE_FIN_WAIT1 | 1 << STATE_FIN_WAIT2 |
-		    1 << STATE_CLOSING | 1 << STATE_LAST_ACK);
 	bool peer_fin = has_flag(sk, SOCK_DONE);
 
 	traffic->sent = acked + queued;
 	traffic->sent -= traffic->sent >= syn + fin ? syn + fin : 0;
 	traffic->received = received - (peer_fin && received);
-	traffic->unacknowledged = queued - (fin && queued);
+	traffic->unacknowledged = queued - (fin && queued) - (syn && !acked);
 }

@@ -32,7 +32,7 @@ static __always_inline void audit_transition(const void *sk, u8 from, u8 to)
 		count(cell, 1);
 }
 
-static __always_inline void emit_state(const struct conn *conn,
+static __always_inline void emit_state(const void *sk, const struct conn *conn,
 				       const struct tuple *t, u8 from, u8 to,
 				       u64 now_ns)
 {
@@ -44,6 +44,7 @@ static __always_inline void emit_state(const struct conn *conn,
 	e->from_state = from;
 	e->to_state = to;
 	__builtin_memcpy(e->state_ns, conn->state_ns, sizeof(e->state_ns));
+	fill_position(e, sk, conn);
 	submit(e);
 }
 
@@ -95,6 +96,7 @@ static __always_inline void closed(const void *sk, struct conn *conn,
 	emit_end(sk, conn, t, from, now_ns);
 	if (conn->flags & FLAG_RESET_RECEIVED)
 		remember_end(sk, conn, from);
+	outlive(sk, conn);
 	conns.delete(&key);
 }
 
@@ -136,8 +138,9 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 
 	/* one step on */
 	step(conn, from, to, now_ns);
+	note_connect(sk, conn, to);
 	if (EMIT_STATES)
-		emit_state(conn, &tuple, from, to, now_ns);
+		emit_state(sk, conn, &tuple, from, to, now_ns);
 
 	/* a milestone leaves */
 	if (to == STATE_ESTABLISHED)

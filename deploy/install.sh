@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs tcptrace for the whole machine, or removes it again: `deploy/install.sh install|uninstall`, as root.
-# It lives in one directory, /opt/tcptrace (a virtual environment), with one link to its command; nothing else is written.
+# It lives in one directory, /opt/tcptrace (a virtual environment), with one link to its command; where there is systemd, one
+# unit is put beside the machine's own, and neither enabled nor started. Nothing else is written.
 # An installed copy is readable by everybody, which a checkout in a private home is not: the tracer gives up root's rights.
 
 set -euo pipefail
@@ -8,6 +9,8 @@ set -euo pipefail
 readonly PYTHON=/usr/bin/python3
 readonly PLACE=/opt/tcptrace
 readonly LINK=/usr/local/bin/tcptrace
+readonly UNIT=/etc/systemd/system/tcptrace.service
+readonly ENABLED=/etc/systemd/system/multi-user.target.wants/tcptrace.service
 readonly UNRELATED=/usr/bin/tcptrace
 
 say() { printf 'tcptrace: %s\n' "$*" >&2; }
@@ -22,12 +25,14 @@ require_root() {
 	[ "$(id -u)" = 0 ] || die "$1 writes to $PLACE and $LINK and needs root" "sudo make $1"
 }
 
-# Refuses to touch what something else put in these two places.
+# Refuses to touch what something else put in these places.
 require_ours() {
 	[ ! -e "$PLACE" ] || [ -e "$PLACE/installed-by-tcptrace" ] ||
 		die "$PLACE exists and was not made by 'make install'" "move it away"
 	[ ! -e "$LINK" ] && [ ! -L "$LINK" ] || [ "$(readlink "$LINK")" = "$PLACE/bin/tcptrace" ] ||
 		die "$LINK exists and does not lead to $PLACE" "move it away"
+	[ ! -e "$UNIT" ] || grep -q "^ExecStart=$LINK " "$UNIT" ||
+		die "$UNIT exists and does not start $LINK" "move it away"
 }
 
 make_place() {
@@ -35,6 +40,25 @@ make_place() {
 	touch "$PLACE/installed-by-tcptrace"
 	"$PLACE/bin/python" -m pip --version >/dev/null 2>&1 || "$PYTHON" -m venv --clear "$PLACE"
 	touch "$PLACE/installed-by-tcptrace" # --clear has emptied the directory
+}
+
+has_systemd() { [ -d "$(dirname "$UNIT")" ]; }
+systemd_runs() { [ -d /run/systemd/system ]; }
+
+install_unit() {
+	has_systemd || return 0
+	cp deploy/systemd/tcptrace.service "$UNIT"
+	! systemd_runs || systemctl daemon-reload
+	say "installed $UNIT; to start it, now and whenever the machine does: sudo systemctl enable --now tcptrace"
+}
+
+# Drop-ins that an administrator wrote (tcptrace.service.d) and /etc/default/tcptrace are not ours to remove.
+remove_unit() {
+	[ -e "$UNIT" ] || return 0
+	! systemd_runs || systemctl --quiet disable --now tcptrace
+	rm -f "$UNIT" "$ENABLED"
+	! systemd_runs || systemctl daemon-reload
+	say "removed $UNIT"
 }
 
 warn_of_unrelated() {
@@ -53,6 +77,7 @@ install() {
 	"$PLACE/bin/python" -m pip install --quiet --disable-pip-version-check . >&2
 	mkdir -p "$(dirname "$LINK")"
 	ln -sfn "$PLACE/bin/tcptrace" "$LINK"
+	install_unit
 	warn_of_unrelated
 	say "installed; try: sudo tcptrace run"
 }
@@ -60,6 +85,7 @@ install() {
 uninstall() {
 	require_root uninstall
 	require_ours
+	remove_unit
 	rm -f "$LINK"
 	rm -rf "$PLACE"
 	say "removed $PLACE and $LINK; the Debian packages it used were left"

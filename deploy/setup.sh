@@ -27,7 +27,7 @@ die() {
 packages_of() {
 	case $1 in
 	run | install) echo python3 python3-venv python3-bpfcc ;;
-	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tcpdump tshark bpftool ;;
+	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tcpdump tshark bpftool systemd docker-compose ;;
 	bench) packages_of test && echo libbpf-tools bpfcc-tools ;;
 	check) echo python3 python3-venv clang-format ;;
 	esac

@@ -17,8 +17,10 @@ from tracer.commands.audit import audit
 from tracer.commands.dashboard import dashboard
 from tracer.commands.doctor import doctor
 from tracer.commands.events import events
+from tracer.commands.follow import follow
 from tracer.commands.record import record
 from tracer.commands.replay import replay
+from tracer.commands.rules import rules
 from tracer.commands.run import run
 from tracer.commands.snapshot import snapshot
 from tracer.errors import TcptraceError
@@ -30,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, events, audit, record, replay, snapshot, doctor, dashboard):
+for command in (run, events, follow, audit, snapshot, record, replay, dashboard, rules, doctor):
     app.command()(command)
 
 

@@ -99,12 +99,19 @@ def ticks(stop: Stop, duration: float | None, every: float) -> Iterator[float]:
         stop.wait(max(remaining, 0))
 
 
-def drain(pipeline: Pipeline, stop: Stop, duration: float | None, every_second: Callable[[Report], None]) -> None:
-    """Pump until stopped; call every_second with a Report about once a second."""
+def drain(
+    pipeline: Pipeline,
+    stop: Stop,
+    duration: float | None,
+    every_second: Callable[[Report], None],
+    every_tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Pump until stopped; call every_second with a Report about once a second, every_tick after each look at the source."""
     shown = 0.0
     for elapsed in ticks(stop, duration, POLL_SECONDS):
         pipeline.pump()
         if elapsed - shown >= 1:
             shown = elapsed
             every_second(pipeline.report())
+        every_tick()
     pipeline.pump()

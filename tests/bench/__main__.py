@@ -1,4 +1,4 @@
-"""`python -m tests.bench [cost|start|decode|truth|timewait]...`: measure tcptrace beside its peers, as root."""
+"""`python -m tests.bench [NAME]...`: measure tcptrace beside its peers, as root."""
 
 from __future__ import annotations
 
@@ -7,47 +7,49 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Callable, Mapping
 
 from tests.bench.cost import cost
 from tests.bench.decode import decode
+from tests.bench.fleet import fleet
+from tests.bench.follow import follow
+from tests.bench.scrape import scrape
 from tests.bench.start import start
 from tests.bench.timewait import timewait
 from tests.bench.truth import truth
 
-NAMES = ("cost", "start", "decode", "truth", "timewait")
+TABLES: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "cost": lambda options: cost(options.rounds, options.connections),
+    "follow": lambda options: follow(options.rounds, options.connections),
+    "start": lambda options: start(options.rounds),
+    "decode": lambda options: decode(options.rounds),
+    "scrape": lambda options: scrape(options.rounds),
+    "fleet": lambda _: fleet(),
+    "truth": lambda _: truth(),
+    "timewait": lambda options: timewait(options.rounds),
+}
+"""Every table by its name, in the order in which they are printed."""
 
 
 def main() -> int:
     """Run what was asked for, or all of it."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure tcptrace beside its peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; all without any")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(TABLES)}; all without any")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is shown (5)")
-    parser.add_argument("--connections", type=int, default=40_000, help="in a round of cost (40,000)")
+    parser.add_argument("--connections", type=int, default=40_000, help="in a round of cost and follow (40,000)")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(NAMES):
+    if unknown := set(options.names) - set(TABLES):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     if os.geteuid():
         print("bench: needs root, for BPF and for network namespaces", file=sys.stderr)
         return 1
     # a shell that starts this in the background has it ignore Ctrl-C, and its children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    measure(options.names or NAMES, options.rounds, options.connections)
-    return 0
-
-
-def measure(names: list[str] | tuple[str, ...], rounds: int, connections: int) -> None:
-    """Print the tables of these names, in their own order."""
     print(f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", flush=True)
-    if "cost" in names:
-        cost(rounds, connections)
-    if "start" in names:
-        start(rounds)
-    if "decode" in names:
-        decode(rounds)
-    if "truth" in names:
-        truth()
-    if "timewait" in names:
-        timewait(rounds)
+    for name, table in TABLES.items():
+        if name in (options.names or TABLES):
+            table(options)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 /*
- * Makes connections on loopback as fast as it can: churn PORT COUNT.
+ * Makes connections on loopback as fast as it can: churn PORT COUNT [ask].
  *
  * One process connects and closes, another accepts, reads to the end and
  * closes, so that every connection passes through all ten ordinary changes of
  * state. 4,000 connections share a source address, since the ports of one
  * address soon run out in TIME_WAIT. Prints elapsed, user and system seconds
- * of both processes together; work that the kernel does for them in softirqs is
+ * of both processes together. With ask, each connection carries a question
+ * and an answer. Work that the kernel does for them in softirqs is
  * in their system time as far as it ran in their context.
  */
 
@@ -15,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,7 +28,7 @@
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 
-enum { PER_SOURCE = 4000, AHEAD = 512, BACKLOG = 4096 };
+enum { PER_SOURCE = 4000, AHEAD = 512, BACKLOG = 4096, SIZE = 100 };
 
 static void check(int result, const char *what)
 {
@@ -57,22 +59,27 @@ static int listen_on(int port)
 	return fd;
 }
 
-static void serve(int listener, int count, atomic_int *accepted)
+static void serve(int listener, int count, int ask, atomic_int *accepted)
 {
-	char byte;
+	char byte, text[SIZE];
 
 	for (int i = 0; i < count; i++) {
 		int fd = accept(listener, NULL, NULL);
 
 		check(fd, "accept");
 		atomic_fetch_add(accepted, 1);
+		if (ask) {
+			check(read(fd, text, SIZE), "read");
+			check(write(fd, text, SIZE), "write");
+		}
 		check(read(fd, &byte, 1), "read");
 		close(fd);
 	}
 }
 
-static void open_and_close(int port, int number)
+static void open_and_close(int port, int number, int ask)
 {
+	char text[SIZE] = "";
 	struct sockaddr_in from = address(1 + number / PER_SOURCE, 0);
 	struct sockaddr_in to = address(0, port);
 	int yes = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -81,6 +88,10 @@ static void open_and_close(int port, int number)
 	check(setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes)), "setsockopt");
 	check(bind(fd, (struct sockaddr *)&from, sizeof(from)), "bind");
 	check(connect(fd, (struct sockaddr *)&to, sizeof(to)), "connect");
+	if (ask) {
+		check(write(fd, text, SIZE), "write");
+		check(read(fd, text, SIZE), "read");
+	}
 	close(fd);
 }
 
@@ -103,14 +114,15 @@ static void report(struct timespec begin)
 
 int main(int argc, char **argv)
 {
-	int port = argc == 3 ? atoi(argv[1]) : 0, count = argc == 3 ? atoi(argv[2]) : 0;
+	int port = argc >= 3 ? atoi(argv[1]) : 0, count = argc >= 3 ? atoi(argv[2]) : 0;
+	int ask = argc > 3 && !strcmp(argv[3], "ask");
 	atomic_int *accepted = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct timespec begin;
 	int listener, status;
 	pid_t server;
 
 	if (!port || !count || accepted == MAP_FAILED) {
-		fprintf(stderr, "usage: churn PORT COUNT\n");
+		fprintf(stderr, "usage: churn PORT COUNT [ask]\n");
 		return 2;
 	}
 	listener = listen_on(port);
@@ -118,14 +130,14 @@ int main(int argc, char **argv)
 	server = fork();
 	check(server, "fork");
 	if (!server) {
-		serve(listener, count, accepted);
+		serve(listener, count, ask, accepted);
 		_exit(0);
 	}
 	/* a full backlog would drop ACKs, and the rest be waiting for timers */
 	for (int i = 0; i < count; i++) {
 		while (i - atomic_load(accepted) > AHEAD)
 			sched_yield();
-		open_and_close(port, i);
+		open_and_close(port, i, ask);
 	}
 	check(waitpid(server, &status, 0), "waitpid");
 	report(begin);

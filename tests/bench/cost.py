@@ -51,18 +51,18 @@ def compile_churn(directory: Path) -> Path:
     return program
 
 
-def churn(program: Path, connections: int) -> Load:
-    """Make connections in a namespace of their own."""
+def churn(program: Path, connections: int, *mode: str) -> Load:
+    """Make connections in a namespace of their own; mode `ask`: each carries a question and an answer."""
     with net.namespace() as side:
-        elapsed, user, system = map(float, side.run(str(program), str(PORT), str(connections)).split())
+        elapsed, user, system = map(float, side.run(str(program), str(PORT), str(connections), *mode).split())
     return Load(elapsed, user + system)
 
 
-def sample(tool: Tool, program: Path, connections: int) -> Sample:
+def sample(tool: Tool, program: Path, connections: int, *mode: str) -> Sample:
     """Run the load with a tool from its attachment to the end of its work."""
     with tempfile.TemporaryDirectory() as directory, running(tool, Path(directory)) as run:
         cpu, runs = cpu_seconds(run.pid), program_runs(run.pid)
-        load = churn(program, connections)
+        load = churn(program, connections, *mode)
         wait_until_quiet(run.pid)
         cpu, runs = cpu_seconds(run.pid) - cpu, program_runs(run.pid).since(runs)
         peak = memory_bytes(run.pid, "VmHWM")

@@ -1,4 +1,4 @@
-"""What a record costs in user space, from the ring's bytes to the model's counts; and what a scrape of 5,000 samples takes.
+"""What a record costs in user space, from the ring's bytes to the model's counts.
 
 The ring is synthetic, so that neither kernel nor load blur the figure: the ordinary mix of a client's and a server's handshakes
 and closes, read in batches as a timer of 20 ms finds them.
@@ -6,9 +6,7 @@ and closes, read in batches as a timer of 20 ms finds them.
 
 from __future__ import annotations
 
-import gzip
 import time
-import urllib.request
 from statistics import median
 
 import numpy as np
@@ -19,10 +17,8 @@ from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.ingest.decode import EVENT, Events
 from tracer.ingest.ring import HEADER, take
 from tracer.model.totals import Model
-from tracer.outputs.http import bind, serve
 
 RECORDS = 40_000
-SAMPLES = 5_000
 STATES = {"syn_sent": 33_000, "established": 5_000_000, "fin_wait1": 20_000, "fin_wait2": 30_000}
 
 
@@ -68,41 +64,8 @@ def record_ns(data: NDArray[np.uint8], batch: int) -> tuple[float, float]:
     return taking / RECORDS, adding / RECORDS
 
 
-def large_model() -> Model:
-    """Return a model with as many series as show in about 5,000 samples."""
-    model = Model(CONTEXT, max_series=2 * SAMPLES)
-    for port in range(1, 50):
-        model.add(
-            reading(
-                events("handshake", port=port, handshake_ns=1_000_000),
-                events("failure", port=port, from_state="syn_sent", error=111),
-                events("close", port=port, state_ns=STATES, srtt_us=40, duration_ns=5_083_000),
-                events("retransmit", port=port, retransmit_kind="timeout", segments=1),
-                transitions={("close", "syn_sent"): port},
-            )
-        )
-    return model
-
-
-def scrape(model: Model, times: int) -> tuple[list[float], int, int]:
-    """Return seconds of each scrape over HTTP with gzip, the number of samples, and the length of what was sent."""
-    server = serve(bind("127.0.0.1:0"), model.report, lambda: True)
-    request = urllib.request.Request(f"http://{server.address}/metrics", headers={"Accept-Encoding": "gzip"})
-    seconds, body = [], b""
-    try:
-        for _ in range(times):
-            begin = time.monotonic()
-            with urllib.request.urlopen(request) as answer:
-                body = answer.read()
-            seconds.append(time.monotonic() - begin)
-    finally:
-        server.close()
-    lines = gzip.decompress(body).splitlines()
-    return seconds, sum(not line.startswith(b"#") for line in lines), len(body)
-
-
 def decode(rounds: int) -> None:
-    """Print both."""
+    """Print it for several sizes of batches."""
     data = ring_of(traffic(RECORDS))
     rows = []
     for batch in (10, 100, 2_000, 20_000):
@@ -110,9 +73,3 @@ def decode(rounds: int) -> None:
         take_ns, add_ns = median(t for t, _ in taken), median(a for _, a in taken)
         rows.append([f"{batch:,}", f"{take_ns:,.0f}", f"{add_ns:,.0f}", f"{take_ns + add_ns:,.0f}"])
     show("Decode: nanoseconds of CPU per record", ["records at a time", "ring to array", "array to model", "together"], rows)
-    seconds, samples, length = scrape(large_model(), 4 * rounds)
-    show(
-        "Scrape: over HTTP with gzip, from request to the last byte",
-        ["samples", "ms (median)", "ms (worst)", "bytes sent"],
-        [[f"{samples:,}", f"{median(seconds) * 1e3:.1f}", f"{max(seconds) * 1e3:.1f}", f"{length:,}"]],
-    )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.kernel.net import CLIENT, SERVER, Link, Namespace
@@ -17,7 +18,9 @@ from tests.kernel.timewait import SPREAD, leave_timewait, timewait_objects
 from tests.kernel.traffic import connect, listening, talk
 from tests.kernel.until import until
 from tests.needs import tool
+from tracer.ingest.decode import EVENT
 from tracer.ingest.snapshot import Dump, Snapshot
+from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.namespaces import find_namespaces, open_doors
 from tracer.model.sockets import Summarizer, summed
@@ -152,6 +155,64 @@ def test_many_timewait_sockets_equal_sockstat_and_ss_exactly(side: Namespace, po
         assert sum(count for _, count in snapshot.time_wait) == TIME_WAITS
         assert max(use.used for use in snapshot.ports) == TIME_WAITS / SPREAD
     assert by_ss(side) == {"time_wait": TIME_WAITS}
+
+
+def record_of(found: np.void) -> np.void:
+    """Return a record with the ends of a socket, as of its connection's close."""
+    records = np.zeros(1, EVENT)
+    for name in ("netns", "family", "local_address", "local_port", "remote_address", "remote_port"):
+        records[name] = found[name]
+    record: np.void = records[0]
+    return record
+
+
+@pytest.mark.parametrize(
+    ("listener", "client"),
+    [(SERVER[4], SERVER[4]), (SERVER[6], SERVER[6]), ("::", f"::ffff:{SERVER[4]}")],
+    ids=["IPv4", "IPv6", "mapped"],
+)
+def test_a_connection_in_time_wait_is_found_with_the_rest_of_its_minute(
+    link: Link, port: int, listener: str, client: str
+) -> None:
+    with tables(link.client) as namespaces, listening(link.server, listener, port) as service:
+        talk(link.client, service, client, times=3)
+        record = record_of(namespaces.read(1 << STATE["time_wait"]).sockets[0])
+        first = namespaces.time_wait(record)
+        assert first is not None
+        assert first.state == STATE["time_wait"]
+        assert 58 <= first.seconds <= 60.1
+
+        def elapsed() -> bool:
+            left = namespaces.time_wait(record)
+            return left is not None and left.seconds < first.seconds - 0.1
+
+        until(elapsed, "it counts down")
+
+
+def test_an_orphan_that_waits_for_the_peers_fin_is_found_as_such(link: Link, port: int) -> None:
+    with tables(link.client) as namespaces, listening(link.server, SERVER[4], port) as listener:
+        client = connect(link.client, SERVER[4], port)
+        with listener.accept()[0]:
+            client.close()
+            (found,) = until(lambda: orphans(namespaces), "our FIN is acknowledged")
+            left = namespaces.time_wait(record_of(found))
+            assert left is not None
+            assert left.state == STATE["fin_wait2"]
+            assert 50 <= left.seconds <= 60.1
+
+
+def orphans(namespaces: Namespaces) -> list[np.void]:
+    sockets = namespaces.read(1 << STATE["fin_wait2"]).sockets
+    return [found for found in sockets if found["timer"] == TIMER_TIME_WAIT]
+
+
+@pytest.mark.parametrize("name", ["remote_port", "local_port", "netns"])
+def test_what_is_not_in_time_wait_or_elsewhere_is_not_found(link: Link, port: int, name: str) -> None:
+    with tables(link.client) as namespaces, listening(link.server, SERVER[4], port) as service:
+        talk(link.client, service, SERVER[4], times=1)
+        record = record_of(namespaces.read(1 << STATE["time_wait"]).sockets[0])
+        record[name] = 1
+        assert namespaces.time_wait(record) is None
 
 
 def test_ephemeral_ports_are_those_of_the_namespace_also_when_they_change(side: Namespace) -> None:

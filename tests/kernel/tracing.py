@@ -23,7 +23,7 @@ from tests.kernel.until import until
 from tests.needs import ROOT, tool
 
 RUN = ("-m", "tracer", "run", "--listen", "127.0.0.1:0", "--json")
-ATTACHED = re.compile(r"attached after ([\d.]+) s; metrics on http://([^/]+)/metrics")
+ATTACHED = re.compile(r"attached after ([\d.]+) s; metrics on https?://([^/]+)/metrics")
 PATIENCE = 60
 
 Transitions = dict[tuple[str, str], int]

@@ -114,6 +114,8 @@ def test_without_a_command_the_help_is_shown() -> None:
         ["run", "--cgroup", "/no/such/cgroup"],
         ["run", "--duration", "0"],
         ["run", "--duration", "long"],
+        ["follow", "--format", "csv"],
+        ["follow", "--count", "0"],
     ],
     ids=" ".join,
 )
@@ -265,7 +267,13 @@ def as_ordinary_user(program: Path, *arguments: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize(
-    "words", [["run", "--duration", "1"], ["run", "--port", "443", "--json"], ["record", "-o", "/dev/null"]]
+    "words",
+    [
+        ["run", "--duration", "1"],
+        ["run", "--port", "443", "--json"],
+        ["record", "-o", "/dev/null"],
+        ["follow", "--port", "443", "--explain"],
+    ],
 )
 def test_without_rights_the_one_that_is_missing_is_named_with_the_command_that_has_it(words: list[str], tmp_path: Path) -> None:
     program = tmp_path / "a directory" / "tcptrace"

@@ -209,6 +209,19 @@ def test_draining_pumps_everything_and_looks_once_more_at_the_end() -> None:
     assert handshakes(last.report()) == 23
 
 
+def test_draining_looks_at_other_things_after_every_look_at_the_source() -> None:
+    ticked: list[bool] = []
+    stop = threading.Event()
+
+    def tick() -> None:
+        ticked.append(True)
+        if len(ticked) == 23:
+            stop.set()
+
+    drain(pipeline_of(recorded()), stop, None, lambda _: None, tick)
+    assert len(ticked) == 23
+
+
 def test_draining_shows_a_report_about_once_a_second() -> None:
     shown: list[Report] = []
     pipeline = pipeline_of(recorded())

@@ -9,6 +9,7 @@ import typer
 
 from tracer.errors import UsageError
 from tracer.kernel.filters import Filters
+from tracer.outputs.access import Access
 
 Ports = Annotated[list[int] | None, typer.Option("--port", min=1, max=65535, help="Only this service port (repeatable).")]
 Addresses = Annotated[
@@ -35,7 +36,21 @@ Recording = Annotated[
     Path, typer.Argument(metavar="FILE", readable=False, show_default=False, help="A file made by 'tcptrace record'.")
 ]
 
+WebConfig = Annotated[
+    Path | None,
+    typer.Option("--web-config", metavar="FILE", help="TLS and passwords for /metrics, as in Prometheus's exporters."),
+]
+
 DEFAULT_LISTEN = "127.0.0.1:19293"
+
+
+def access(web_config: Path | None) -> Access:
+    """Return who may ask for the metrics; raises TcptraceError when the file will not do."""
+    if web_config is None:
+        return Access()
+    from tracer.outputs.webconfig import read_access  # noqa: PLC0415 - megabytes that only this option needs
+
+    return read_access(web_config)
 
 
 def filters(

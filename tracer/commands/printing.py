@@ -21,10 +21,10 @@ from tracer.ingest.source import Context, Reading, Source
 from tracer.model.aborts import settle
 from tracer.model.tcp import CELL, KIND
 from tracer.outputs import eventcsv, eventtable
-from tracer.outputs.jsonl import BY_KIND, Event, describe, json_lines
+from tracer.outputs.jsonl import EVENT_KINDS, Event, describe, json_lines
 from tracer.pipeline import Stop
 
-KINDS = tuple(kind for kind in BY_KIND if kind not in {"call", "segment"})  # which only follow asks the kernel for
+KINDS = EVENT_KINDS
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != "state")
 
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.commands.session import View, open_kernel, stop_on_signals
+from tracer.commands.session import open_kernel, stop_on_signals
+from tracer.commands.view import View
 from tracer.errors import TcptraceError
 from tracer.ingest.recording import Recorder
 from tracer.kernel.programs import Settings
@@ -44,8 +45,8 @@ def record(
         pipeline = Pipeline(source, Model(source.context, start_ns=time.monotonic_ns()), Recorder(file, source.context))
         print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
         try:
-            with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
-                drain(pipeline, stop, duration, shown.show)
+            with stop_on_signals() as stop, View(stop, table=view, color=context.obj) as shown:
+                drain(pipeline, stop, duration, shown.show, shown.poll)
             file.flush()
         except OSError as error:
             raise TcptraceError(f"cannot write {output}: {error.strerror}", "what came before can be replayed") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +12,13 @@ import typer
 from tracer.commands import options
 from tracer.commands.printing import FORMATS, Output, Printer, check_format, print_events, say_what_was_lost
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
-from tracer.commands.session import View, stop_on_signals
-from tracer.errors import TcptraceError
+from tracer.commands.session import stop_on_signals
+from tracer.commands.view import View
+from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
-from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs import http
-from tracer.pipeline import Pipeline, Stop
+from tracer.pipeline import POLL_SECONDS, Pipeline, Stop, ticks
 
 
 def replay(
@@ -38,25 +37,29 @@ def replay(
     view: options.View = None,
     label: options.Labels = None,
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
+    web_config: options.WebConfig = None,
 ) -> None:
     """Show a recording: live table, summary and metrics as if it were happening; needs no rights."""
     if events is not None:
         print_recorded(file, events)
         return
+    if web_config and not listen:
+        raise UsageError("--web-config is for what --listen serves", "give both")
+    access = options.access(web_config)
     listener = http.bind(listen) if listen else None
     source = open_recording(file)
     model = Model(source.context, labels=label or (), max_series=max_series)
     pipeline = Pipeline(source, model)
-    server = http.serve(listener, pipeline.report, lambda: True) if listener else None
+    server = http.serve(listener, pipeline.report, lambda: True, access=access) if listener else None
     if server:
-        print(f"tcptrace: replaying {file}; metrics on http://{server.address}/metrics", file=sys.stderr, flush=True)
+        print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
     try:
-        with stop_on_signals() as stop:
-            with View(table=view if speed else False, color=context.obj) as shown:
-                play(pipeline, stop, speed, shown.show if speed else lambda _: None)
+        with stop_on_signals() as stop, View(stop, table=view if speed else False, color=context.obj) as shown:
+            play(pipeline, stop, speed, shown)
             if server and not stop.is_set():
-                print("tcptrace: end of the recording; still serving, Ctrl-C ends", file=sys.stderr, flush=True)
-                stop.wait()
+                shown.say("end of the recording", "still serving, Ctrl-C ends")
+                for _ in ticks(stop, None, POLL_SECONDS):
+                    shown.poll()
     finally:
         if server:
             server.close()
@@ -92,8 +95,8 @@ def open_recording(path: Path) -> RecordedSource:
         raise
 
 
-def play(pipeline: Pipeline, stop: Stop, speed: float | None, every_second: Callable[[Report], None]) -> None:
-    """Pump to the end, sleeping between readings as long as it took then, divided by speed; None does not sleep."""
+def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View) -> None:
+    """Pump to the end, sleeping between readings as long as it took then, divided by speed; None neither sleeps nor shows."""
     began = time.monotonic()
     first_ns: int | None = None
     shown = 0.0
@@ -104,5 +107,9 @@ def play(pipeline: Pipeline, stop: Stop, speed: float | None, every_second: Call
         elapsed = time.monotonic() - began
         if elapsed - shown >= 1:
             shown = elapsed
-            every_second(pipeline.report())
-        stop.wait(max((reading.time_ns - first_ns) / 1e9 / speed - elapsed, 0))
+            view.show(pipeline.report())
+        view.poll()
+        for _ in ticks(stop, (reading.time_ns - first_ns) / 1e9 / speed - elapsed, POLL_SECONDS):
+            view.poll()
+    if speed and not stop.is_set():
+        view.show(pipeline.report())

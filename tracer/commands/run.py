@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Annotated
@@ -10,7 +11,9 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.commands.session import View, open_kernel, stop_on_signals
+from tracer.commands.notify import ServiceManager
+from tracer.commands.session import open_kernel, stop_on_signals
+from tracer.commands.view import View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.kernel.programs import Settings
 from tracer.model.labels import optional_names
@@ -32,6 +35,7 @@ def run(
     label: options.Labels = None,
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
     user: options.UserName = None,
+    web_config: options.WebConfig = None,
     port: options.Ports = None,
     address: options.Addresses = None,
     role: options.Role = None,
@@ -43,7 +47,9 @@ def run(
     start = time.monotonic()
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     names = optional_names(label or ())
+    access = options.access(web_config)
     listener = http.bind(listen)
+    manager = ServiceManager(os.environ)
     source = open_kernel(settings, user)
     model = Model(
         source.context,
@@ -53,10 +59,11 @@ def run(
         start_ns=time.monotonic_ns(),
     )
     pipeline = Pipeline(source, model)
-    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy)
-    with stop_on_signals() as stop, View(table=view, color=context.obj) as shown:
-        announce(server.address, time.monotonic() - start, source.context.missing)
-        drain(pipeline, stop, duration, shown.show)
+    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access)
+    with stop_on_signals() as stop:
+        announce(server.url, time.monotonic() - start, source.context.missing)
+        with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:
+            drain(pipeline, stop, duration, show, shown.poll)
     report = pipeline.report()
     server.close()
     pipeline.close()
@@ -64,9 +71,9 @@ def run(
     stop.leave()
 
 
-def announce(address: str, seconds: float, missing: tuple[str, ...]) -> None:
+def announce(url: str, seconds: float, missing: tuple[str, ...]) -> None:
     """Say on standard error that tracing has begun, and what this kernel cannot show."""
-    print(f"tcptrace: attached after {seconds:.2f} s; metrics on http://{address}/metrics", file=sys.stderr, flush=True)
+    print(f"tcptrace: attached after {seconds:.2f} s; metrics on {url}metrics", file=sys.stderr, flush=True)
     for what in missing:
         print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""What every tracing command does around its own work: start the kernel side, give up rights, stop on a signal, show.
+"""What every tracing command does around its own work: start the kernel side, give up rights, stop on a signal.
 
 Rights are given up here, after everything that needs them was opened and everything that is imported was imported: from a
 checkout in an unreadable home nothing could be imported afterwards.
@@ -10,28 +10,22 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Self
 
 # numpy.unique asks for it by itself, at a moment when nothing can be imported any more
 import numpy.ma  # noqa: F401
 import typer
-from rich.console import Console
-from rich.live import Live
 
 from tracer.errors import TcptraceError
 from tracer.ingest.live import LiveSource
 from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.launch import load_programs
-from tracer.kernel.privileges import drop_privileges, unprivileged_user
+from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
 from tracer.model.older import older_connections
-from tracer.model.report import Report
 from tracer.model.sockets import Summarizer
-from tracer.outputs.lines import interval
-from tracer.outputs.table import table as live_table
 
 
 def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 1_000_000_000) -> LiveSource:
@@ -43,10 +37,12 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     loaded = load_programs(settings)
     watch = (
         Watch(Namespaces(loaded.doors), Summarizer(partial(older_connections, filters=settings.filters)), complain)
-        if loaded.doors
+        if loaded.doors and settings.snapshots
         else None
     )
     source = LiveSource(loaded, look_every_ns, watch)
+    for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
+        complain(TcptraceError(what))
     drop_privileges(user)
     if watch:
         watch.start()
@@ -63,6 +59,8 @@ def complain(error: TcptraceError) -> None:
 class Stop:
     """Set by a signal; interrupted says whether it was Ctrl-C, which shows in the exit status.
 
+    before_exit: what is to be done before a second Ctrl-C ends the process at once.
+
     A pipe instead of a threading.Event: a signal's handler runs in the thread that may be inside wait() just then, holding
     the Event's lock, which set() would wait for until the end of days.
     """
@@ -71,6 +69,7 @@ class Stop:
         self._reader, self._writer = os.pipe()
         self._requested = False
         self.interrupted = False
+        self.before_exit: Callable[[], None] = lambda: None
 
     def set(self) -> None:
         """Ask for the end; safe in a signal's handler."""
@@ -108,6 +107,7 @@ def stop_on_signals() -> Iterator[Stop]:
 
     def ask(number: int, _frame: object) -> None:
         if stop.is_set() and number == signal.SIGINT:
+            stop.before_exit()
             os._exit(130)
         stop.interrupted = number == signal.SIGINT
         stop.set()
@@ -119,33 +119,3 @@ def stop_on_signals() -> Iterator[Stop]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         stop.close()
-
-
-class View:
-    """What is shown while tracing goes on: the live table on a terminal, otherwise a line a second on standard error."""
-
-    def __init__(self, *, table: bool | None, color: bool | None) -> None:
-        self._console = Console(stderr=True, no_color=color is False or None, force_terminal=color or None, highlight=False)
-        self._table = self._console.is_terminal if table is None else table
-        self._previous: Report | None = None
-        self._live = Live(console=self._console, auto_refresh=False, screen=self._console.is_terminal) if self._table else None
-
-    def __enter__(self) -> Self:
-        """Take the screen, when there is one to take."""
-        if self._live:
-            self._live.start()
-        return self
-
-    def show(self, report: Report) -> None:
-        """Show one more Report."""
-        if self._live:
-            self._live.update(live_table(report, self._previous, self._console.width), refresh=True)
-        else:
-            for line in interval(report, self._previous):
-                print(line, file=sys.stderr, flush=True)
-        self._previous = report
-
-    def __exit__(self, *_: object) -> None:
-        """Give the screen back as it was."""
-        if self._live:
-            self._live.stop()

@@ -11,7 +11,7 @@ from tracer.ingest.counters import Counters, Programs, without_rescued
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.ring import Ring
 from tracer.ingest.source import Context, Program, Reading
-from tracer.ingest.watch import Watch
+from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.handoff import Loaded
 
 
@@ -20,6 +20,7 @@ class LiveSource:
 
     look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
     counters, read every time, take none. watch: what takes snapshots of the sockets, which this closes.
+    namespaces: where single sockets can be looked up; None when the watch has them, or nobody asked for them.
     """
 
     def __init__(self, loaded: Loaded, look_every_ns: int = 1_000_000_000, watch: Watch | None = None) -> None:
@@ -33,6 +34,7 @@ class LiveSource:
         self._looked_ns = -look_every_ns
         self._books = KernelBooks()
         self._watch = watch
+        self.namespaces = Namespaces(loaded.doors) if loaded.doors and not watch else None
         self._open = True
         self.context = Context(
             kernel=loaded.kernel,
@@ -67,6 +69,8 @@ class LiveSource:
             self._open = False
             if self._watch:
                 self._watch.close()
+            if self.namespaces:
+                self.namespaces.close()
             self._programs.close()
             self._counters.close()
             self._books.close()

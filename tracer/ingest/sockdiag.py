@@ -67,6 +67,20 @@ _ADDRESS_WORDS = (2, 6)
 _MAPPED = int(np.frombuffer(b"\0\0\xff\xff", "=u4")[0])
 
 
+NO_COOKIE = 2**64 - 1
+"""In a request: the socket may be any that has these ends."""
+
+
+@dataclass(frozen=True)
+class SocketEnds:
+    """Both ends of a connection; addresses as 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+
+    local: bytes
+    local_port: int
+    remote: bytes
+    remote_port: int
+
+
 @dataclass(frozen=True)
 class Reply:
     """What one read gave. done: the dump's last one; interrupted: its list changed while the kernel walked it; error: errno."""
@@ -81,6 +95,15 @@ def request(family: int, states: int, sequence: int, extensions: int = 0) -> byt
     """Return the message that asks for all TCP sockets of a family in these states: nlmsghdr and inet_diag_req_v2."""
     body = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, extensions, states)
     return _HEAD.pack(_HEAD.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0) + body
+
+
+def request_one(family: int, ends: SocketEnds, sequence: int) -> bytes:
+    """Return the message that asks for the one socket with these ends, which the kernel finds without walking its tables."""
+    local, remote = (address[12:] if family == socket.AF_INET else address for address in (ends.local, ends.remote))
+    body = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, ALL_STATES)
+    body += struct.pack(">HH16s16s", ends.local_port, ends.remote_port, local, remote)
+    body += struct.pack("=IQ", 0, NO_COOKIE)
+    return _HEAD.pack(_HEAD.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, sequence, 0) + body
 
 
 def parse_reply(reply: memoryview, sequence: int) -> Reply:

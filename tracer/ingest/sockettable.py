@@ -9,6 +9,7 @@ import errno
 import itertools
 import os
 import socket
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,19 +17,33 @@ from tracer.errors import TcptraceError
 from tracer.ingest.sockdiag import (
     ALL_STATES,
     SOCKET,
+    TIMER_TIME_WAIT,
     WITH_INFO,
     Reply,
+    SocketEnds,
     Sockets,
     joined,
     last_heard,
     normalize,
     parse_reply,
     request,
+    request_one,
 )
 
 REPLY_BYTES = 1 << 20
 TRIES = 4
 """How often a dump is begun when the kernel says that it lost its place, before what there is has to do."""
+
+
+@dataclass(frozen=True)
+class TimeWait:
+    """What a connection has left behind. state: TIME_WAIT, or FIN_WAIT2 while the peer's FIN is awaited, as in event.h.
+
+    seconds: until it is gone, or until that is waited for no longer.
+    """
+
+    state: int
+    seconds: float
 
 
 class SocketTable:
@@ -48,6 +63,18 @@ class SocketTable:
         """
         families = [joined(self._dump(family, states)) for family in (socket.AF_INET, socket.AF_INET6)]
         return joined([normalize(sockets, self.netns) for sockets in families if len(sockets)])
+
+    def time_wait(self, family: int, ends: SocketEnds) -> TimeWait | None:
+        """Return the timewait object with these ends, None if there is none (any more); family: 4 or 6; raises as read()."""
+        kind = socket.AF_INET if family == 4 else socket.AF_INET6
+        sequence = next(self._sequence)
+        self._send(request_one(kind, ends, sequence))
+        _, reply = self._answer(sequence)
+        if reply.error not in {0, errno.ENOENT}:
+            raise _refused(reply.error)
+        for found in reply.sockets[reply.sockets["timer"] == TIMER_TIME_WAIT]:
+            return TimeWait(int(found["state"]), int(found["expires_ms"]) / 1000)
+        return None
 
     def read_last_heard(self, states: int) -> dict[int, float]:
         """Return the seconds since the other side was heard, by inode, of the sockets in these states; raises as read()."""
@@ -83,13 +110,22 @@ class SocketTable:
 
     def _ask(self, family: int, states: int, extensions: int = 0) -> int:
         sequence = next(self._sequence)
-        try:
-            self._socket.send(request(family, states, sequence, extensions))
-        except OSError as error:
-            raise _refused(error.errno or 0) from error
+        self._send(request(family, states, sequence, extensions))
         return sequence
 
+    def _send(self, message: bytes) -> None:
+        try:
+            self._socket.send(message)
+        except OSError as error:
+            raise _refused(error.errno or 0) from error
+
     def _receive(self, sequence: int) -> tuple[memoryview, Reply]:
+        data, reply = self._answer(sequence)
+        if reply.error:
+            raise _refused(reply.error)
+        return data, reply
+
+    def _answer(self, sequence: int) -> tuple[memoryview, Reply]:
         try:
             size, _, flags, _ = self._socket.recvmsg_into([self._reply])
         except TimeoutError as error:
@@ -104,8 +140,6 @@ class SocketTable:
             reply = parse_reply(self._reply[:size], sequence)
         except ValueError as error:
             raise TcptraceError(f"cannot read the kernel's answer about its sockets: {error}", "please report this") from error
-        if reply.error:
-            raise _refused(reply.error)
         return self._reply[:size], reply
 
 

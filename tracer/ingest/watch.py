@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tracer.errors import TcptraceError
 from tracer.ingest.ports import EphemeralPorts, read_ports
 from tracer.ingest.snapshot import Dump, Snapshot
-from tracer.ingest.sockdiag import ALL_STATES, joined
-from tracer.ingest.sockettable import SocketTable
+from tracer.ingest.sockdiag import ALL_STATES, SocketEnds, joined
+from tracer.ingest.sockettable import SocketTable, TimeWait
 from tracer.kernel.namespaces import Door
 
 INTERVAL_SECONDS = 1.0
@@ -48,6 +50,22 @@ class Namespaces:
     def read_last_heard(self, states: int) -> dict[int, float]:
         """Return the seconds since the other side was heard, by inode, of the sockets in these states."""
         return {inode: age for table in self._tables for inode, age in table.read_last_heard(states).items()}
+
+    def time_wait(self, event: np.void) -> TimeWait | None:
+        """Return what the connection of a record (dtype EVENT) has left behind: None if nothing, or where no door leads.
+
+        Asks for that one socket only; raises TcptraceError when the kernel refuses. Not beside a running Watch.
+        """
+        ends = SocketEnds(
+            event["local_address"].tobytes(),
+            int(event["local_port"]),
+            event["remote_address"].tobytes(),
+            int(event["remote_port"]),
+        )
+        for table in self._tables:
+            if table.netns == event["netns"]:
+                return table.time_wait(int(event["family"]), ends)
+        return None
 
     def close(self) -> None:
         """Close all that is open."""

@@ -26,6 +26,9 @@ class KernelField:
         return f"{self.type}__{self.path.replace('.', '__')}"
 
 
+POSITIONS = "some of follow's sequence numbers and windows"
+DESCRIPTORS = "follow's descriptor numbers"
+
 FIELDS = (
     KernelField("sock_common", "skc_family"),
     KernelField("sock_common", "skc_state"),
@@ -42,6 +45,7 @@ FIELDS = (
     KernelField("sock", "sk_protocol"),
     KernelField("sock", "sk_err"),
     KernelField("sock", "sk_max_ack_backlog"),
+    KernelField("sock", "sk_socket", DESCRIPTORS),
     KernelField("sock", "sk_cgrp_data.cgroup", "cgroups"),
     KernelField("cgroup", "kn", "cgroups"),
     KernelField("cgroup", "level", "--cgroup"),
@@ -51,8 +55,15 @@ FIELDS = (
     KernelField("inet_sock", "inet_sport"),
     KernelField("inet_connection_sock", "icsk_ca_state"),
     KernelField("tcp_sock", "snd_una"),
+    KernelField("tcp_sock", "snd_nxt", POSITIONS),
     KernelField("tcp_sock", "write_seq"),
     KernelField("tcp_sock", "rcv_nxt"),
+    KernelField("tcp_sock", "snd_wnd", POSITIONS),
+    KernelField("tcp_sock", "rcv_wnd", POSITIONS),
+    KernelField("tcp_sock", "snd_cwnd", POSITIONS),
+    KernelField("tcp_sock", "snd_ssthresh", POSITIONS),
+    KernelField("tcp_sock", "data_segs_out", POSITIONS),
+    KernelField("tcp_sock", "data_segs_in", POSITIONS),
     KernelField("tcp_sock", "srtt_us"),
     KernelField("tcp_sock", "segs_in"),
     KernelField("tcp_sock", "segs_out"),
@@ -71,6 +82,11 @@ FIELDS = (
     KernelField("request_sock", "num_retrans"),
     KernelField("tcp_request_sock", "snt_isn"),
     KernelField("task_struct", "stack"),
+    KernelField("task_struct", "files", DESCRIPTORS),
+    KernelField("files_struct", "fdt", DESCRIPTORS),
+    KernelField("fdtable", "fd", DESCRIPTORS),
+    KernelField("fdtable", "max_fds", DESCRIPTORS),
+    KernelField("socket", "file", DESCRIPTORS),
     KernelField("sk_buff", "cb"),
     KernelField("sk_buff", "head"),
     KernelField("sk_buff", "dev", "the network namespace of resets for closed ports"),
@@ -78,6 +94,7 @@ FIELDS = (
     KernelField("sk_buff", "transport_header"),
     KernelField("tcp_skb_cb", "seq"),
     KernelField("tcp_skb_cb", "end_seq"),
+    KernelField("tcp_skb_cb", "ack_seq", "follow's acknowledgement numbers"),
     KernelField("tcp_skb_cb", "tcp_flags"),
     KernelField("tcp_skb_cb", "tcp_gso_segs"),
 )

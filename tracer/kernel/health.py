@@ -62,7 +62,8 @@ def _types() -> Iterator[Finding]:
     for point in TRACEPOINTS:
         if btf.tracepoint_arguments(point.name) is None:
             status = "warning" if point.loses else "problem"
-            yield Finding("tracepoints", status, f"{point.name} does not exist: {point.loses or 'nothing'} can be seen")
+            lost = f"{point.loses} cannot be seen" if point.loses else "nothing can be seen"
+            yield Finding("tracepoints", status, f"{point.name} does not exist: {lost}")
     yield _ring_buffers(btf)
     btf.close()
 

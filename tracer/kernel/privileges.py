@@ -15,7 +15,7 @@ from tracer.errors import TcptraceError
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION_3 = 0x20080522
-CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 2, 19, 21, 38, 39
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,21 @@ def missing_right() -> TcptraceError | None:
     wanted = "CAP_BPF and CAP_PERFMON"
     who = "root here has not got them" if os.geteuid() == 0 else f"{_user_name(os.geteuid())} has not got them"
     return TcptraceError(f"loading BPF programs needs {wanted}, and {who}")
+
+
+def unseen_without_rights(*, sockets: bool) -> tuple[str, ...]:
+    """Return what tracing does without, because this process lacks rights that are not necessary, as sentences.
+
+    sockets: whether those of all network namespaces are to be counted.
+    """
+    held = effective_capabilities()
+    reads_processes = held >> CAP_SYS_PTRACE & 1
+    unseen = []
+    if sockets and not (reads_processes and held >> CAP_SYS_ADMIN & 1):
+        unseen.append("without CAP_SYS_PTRACE and CAP_SYS_ADMIN, open sockets are counted in this network namespace only")
+    if not (reads_processes and held >> CAP_DAC_READ_SEARCH & 1):
+        unseen.append("without CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, servers that listen already have no process name")
+    return tuple(unseen)
 
 
 def effective_capabilities(task: str = "self") -> int:
@@ -78,13 +93,23 @@ def drop_privileges(user: User) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _clear_bounding_set(libc)
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
+        _become(user)
     _prctl(libc, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     _clear_capabilities(libc)
     _prctl(libc, PR_SET_NO_NEW_PRIVS, 1)
     _prove()
+
+
+def _become(user: User) -> None:
+    try:
+        os.setgroups([])
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except PermissionError as error:
+        raise TcptraceError(
+            f"cannot become {user.name}: root here has not got CAP_SETUID and CAP_SETGID",
+            "give this container both, or start as an ordinary user with ambient CAP_BPF and CAP_PERFMON",
+        ) from error
 
 
 def _prove() -> None:

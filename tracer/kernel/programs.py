@@ -15,7 +15,7 @@ from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.sources import read_source
 
-HEADERS = ("event.h", "maps.h", "sock.h", "filter.h", "conn.h", "listen.h", "emit.h", "handshake.h", "twice.h")
+HEADERS = ("event.h", "maps.h", "sock.h", "follow.h", "filter.h", "conn.h", "listen.h", "emit.h", "handshake.h", "twice.h")
 PAGE_BYTES = 4096
 THREAD_BYTES = 16_384
 """A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""
@@ -29,7 +29,7 @@ class Tracepoint:
     """A raw tracepoint with the file of its program; loses: what is missing where the kernel has none, None if all is.
 
     optional_argument: one that newer kernels pass after the first two, and its macro's name. twice: whether a second program,
-    again__NAME, follows the first (bpf/twice.h).
+    again__NAME, follows the first (bpf/twice.h). only_for: the setting without which it is not even compiled, None for always.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Tracepoint:
     loses: str | None = None
     optional_argument: str | None = None
     twice: bool = False
+    only_for: str | None = None
 
 
 TRACEPOINTS = (
@@ -45,6 +46,9 @@ TRACEPOINTS = (
     Tracepoint("tcp_retransmit_synack", "retransmit.c", "retransmitted SYN-ACKs"),
     Tracepoint("tcp_send_reset", "reset.c", "resets sent", "tcp_send_reset_reason"),
     Tracepoint("tcp_receive_reset", "reset.c", "resets received"),
+    Tracepoint("sock_send_length", "call.c", "what send() and recv() returned", only_for="follow"),
+    Tracepoint("sock_recv_length", "call.c", "what send() and recv() returned", only_for="follow"),
+    Tracepoint("tcp_probe", "segment.c", "segments as they arrive", only_for="segments"),
 )
 
 
@@ -53,7 +57,9 @@ class Settings:
     """What one run asks of the kernel side.
 
     ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection table.
-    states: a record for every state change too. snapshots: sockets are to be counted as well.
+    states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
+    connection's life (bpf/follow.h), state changes among it, and doors to look up what it leaves. segments: a record for every
+    segment that arrives, too; with positions if follow is set.
     """
 
     filters: Filters
@@ -61,6 +67,8 @@ class Settings:
     max_connections: int = 262_144
     states: bool = False
     snapshots: bool = False
+    follow: bool = False
+    segments: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,8 @@ def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> Pro
     Raises TcptraceError when the kernel lacks something without which nothing works.
     """
     macros, lost_fields = field_macros(btf)
-    present = {point: btf.tracepoint_arguments(point.name) for point in TRACEPOINTS}
-    lost_points = tuple(point.loses for point, count in present.items() if count is None and point.loses)
+    present = {point: btf.tracepoint_arguments(point.name) for point in wanted_tracepoints(settings)}
+    lost_points = [point.loses for point, count in present.items() if count is None and point.loses]
     if present[TRACEPOINTS[0]] is None:
         raise TcptraceError("this kernel has no tracepoint sock:inet_sock_set_state", "tcptrace needs Linux 5.8 or newer")
     parts = [
@@ -89,10 +97,15 @@ def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> Pro
         "".join(_tracepoint_macros(present)),
         *(_file(name) for name in HEADERS),
         parse_layout(read_source("event.h")).assertions(),
-        *(_file(name) for name in dict.fromkeys(point.file for point in TRACEPOINTS)),
+        *(_file(name) for name in dict.fromkeys(point.file for point in present)),
     ]
     attached = tuple(point for point, count in present.items() if count is not None)
-    return ProgramText("".join(parts), attached, lost_points + lost_fields)
+    return ProgramText("".join(parts), attached, tuple(dict.fromkeys([*lost_points, *lost_fields])))
+
+
+def wanted_tracepoints(settings: Settings) -> tuple[Tracepoint, ...]:
+    """Return those that a run with these settings looks at, whether the kernel has them or not."""
+    return tuple(point for point in TRACEPOINTS if point.only_for is None or getattr(settings, point.only_for))
 
 
 def ring_bytes(settings: Settings, cpus: int) -> int:
@@ -112,7 +125,8 @@ def _setting_macros(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> 
         "CPUS": cpus,
         "OWN_NETNS": f"{own_netns}u",
         "THREAD_BYTES": max(THREAD_BYTES, mmap.PAGESIZE),
-        "EMIT_STATES": int(settings.states),
+        "EMIT_STATES": int(settings.states or settings.follow),
+        "EMIT_FOLLOW": int(settings.follow),
     }
     return [f"#define {name} {value}\n" for name, value in values.items()]
 

@@ -110,6 +110,11 @@ class Service:
     times: Histogram
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Role and port, which tell services apart."""
+        return self.role, self.port
+
+    @property
     def name(self) -> str:
         """Role and port in two words, or one where both are `other`."""
         return self.role if self.role == self.port else f"{self.role} {self.port}"
@@ -123,6 +128,11 @@ class Service:
     def closed(self) -> int:
         """Connections that ended, for any reason."""
         return sum(self.closes.values())
+
+    @property
+    def seen(self) -> int:
+        """Connections of whatever fate, each once: open ones, those that ended, and those that never came to be."""
+        return self.connections + self.closed + self.failed
 
     @property
     def segments(self) -> int:

@@ -10,10 +10,11 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracer.outputs.jsonl import FIELDS, Event
+from tracer.outputs.fields import FIELDS
+from tracer.outputs.jsonl import BY_KIND, EVENT_KINDS, Event
 from tracer.outputs.units import printable
 
-COLUMNS = tuple(FIELDS)
+COLUMNS = tuple(name for name in FIELDS if any(name in BY_KIND[kind] for kind in EVENT_KINDS))
 
 HEAD = ",".join(COLUMNS)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 # socket.getaddrinfo asks for this codec by name, at a moment when importing may no longer be possible.
 import encodings.idna  # noqa: F401
-import gzip
 import socket
 import sys
 import threading
@@ -26,6 +25,8 @@ from typing import Any
 from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
 from tracer.outputs import page, prometheus
+from tracer.outputs.access import Access, say_goodbye
+from tracer.outputs.scrapes import Scrapes
 
 PATIENCE_SECONDS = 75.0
 """How long a connection may be silent, or slow with one request or answer; longer than a usual scrape interval."""
@@ -33,6 +34,8 @@ PATIENCE_SECONDS = 75.0
 MAX_CONNECTIONS = 64
 
 TEXT = "text/plain; charset=utf-8"
+CHALLENGE = 'Basic realm="tcptrace", charset="UTF-8"'
+EVERYBODY = Access()
 
 _DEFAULT_HINT = "use HOST:PORT, for example 127.0.0.1:19293 or [::1]:19293"
 
@@ -76,6 +79,7 @@ def serve(
     report: Callable[[], Report],
     healthy: Callable[[], bool],
     *,
+    access: Access = EVERYBODY,
     patience: float = PATIENCE_SECONDS,
     connections: int = MAX_CONNECTIONS,
 ) -> Server:
@@ -83,18 +87,17 @@ def serve(
 
     report and healthy are called in the server's threads, once a request.
     """
-    return Server(sock, report, healthy, patience, connections)
+    return Server(_Listener(sock, report, healthy, access, patience, connections))
 
 
 class Server:
-    """A running HTTP server. address: HOST:PORT as one writes it in a URL, with the real port."""
+    """A running HTTP server. address: HOST:PORT as one writes it in a URL, with the real port; url: the page for people."""
 
-    def __init__(
-        self, sock: socket.socket, report: Callable[[], Report], healthy: Callable[[], bool], patience: float, connections: int
-    ) -> None:
-        host, port = sock.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
-        self._listener = _Listener(sock, report, healthy, patience, connections)
+    def __init__(self, listener: _Listener) -> None:
+        host, port = listener.socket.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if listener.socket.family == socket.AF_INET6 else f"{host}:{port}"
+        self.url = f"{listener.access.scheme}://{self.address}/"
+        self._listener = listener
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.1,), name="http", daemon=True)
         self._thread.start()
 
@@ -112,15 +115,27 @@ class _Listener(ThreadingMixIn, TCPServer):
     block_on_close = False
 
     def __init__(
-        self, sock: socket.socket, report: Callable[[], Report], healthy: Callable[[], bool], patience: float, connections: int
+        self,
+        sock: socket.socket,
+        report: Callable[[], Report],
+        healthy: Callable[[], bool],
+        access: Access,
+        patience: float,
+        connections: int,
     ) -> None:
         super().__init__(sock.getsockname(), _Connection, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
-        self.report, self.healthy, self.patience = report, healthy, patience
+        self.report, self.healthy, self.access, self.patience = report, healthy, access, patience
+        self.scrapes = Scrapes(report)
         self._bound = connections
         self._lock = threading.Lock()
         self._since: dict[socket.socket, float] = {}
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; its handshake is its own thread's."""
+        sock, address = super().get_request()
+        return self.access.wrap(sock), address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread for a new connection; when there are too many, the one that waited longest has to go."""
@@ -147,6 +162,7 @@ class _Listener(ThreadingMixIn, TCPServer):
         """Close a connection, in its own thread."""
         with self._lock:
             self._since.pop(request, None)
+        say_goodbye(request)
         super().shutdown_request(request)
 
     def server_close(self) -> None:
@@ -166,7 +182,8 @@ def _end(sock: socket.socket, since: dict[socket.socket, float]) -> None:
     """Wake the thread of a connection, which then closes it, and forget it."""
     del since[sock]
     with suppress(OSError):  # the client was faster
-        sock.shutdown(socket.SHUT_RDWR)
+        # Not ssl's own shutdown(), after which a thread that was just about to write would do so in plain text.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True)
@@ -189,9 +206,10 @@ class _Connection(BaseHTTPRequestHandler):
     server: _Listener
 
     def setup(self) -> None:
-        """Bound every single wait for this client; service_actions bounds their sum."""
+        """Bound every single wait for this client, and let it in; service_actions bounds the sum of its waits."""
+        self.request.settimeout(self.server.patience)
+        self.server.access.shake_hands(self.request)
         super().setup()
-        self.connection.settimeout(self.server.patience)
 
     def handle_one_request(self) -> None:
         """Answer one request, and start the connection's time again."""
@@ -202,7 +220,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Answer with one of the three pages."""
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body would be read as the next request
-        self._send(self._answer())
+        self._send(self._refusal() or self._answer())
 
     do_HEAD = do_GET  # noqa: N815 - http.server's own name
 
@@ -217,19 +235,26 @@ class _Connection(BaseHTTPRequestHandler):
             traceback.print_exc()
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"a bug in tcptrace; its standard error says more\n")
 
+    def _refusal(self) -> Answer | None:
+        """Return what to say to somebody who has not shown that they may ask, None to the others."""
+        passwords = self.server.access.passwords
+        status = passwords.refusal(self.headers.get("Authorization", "")) if passwords else None
+        if status is None:
+            return None
+        return Answer(status, f"{status.phrase.lower()}\n".encode(), extra={"WWW-Authenticate": CHALLENGE})
+
     def _refuse(self) -> None:
         self.close_connection = True
-        self._send(Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", extra={"Allow": "GET, HEAD"}))
+        answer = Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", extra={"Allow": "GET, HEAD"})
+        self._send(self._refusal() or answer)
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse  # noqa: N815 - http.server's own names
 
     def _metrics(self) -> Answer:
         content_type = prometheus.negotiate(self.headers.get("Accept", ""))
-        body = prometheus.render(self.server.report(), content_type)
-        extra = {"Vary": "Accept, Accept-Encoding"}
-        if _accepts_gzip(self.headers.get("Accept-Encoding", "")):
-            # Level 1 takes a third of level 6's time, and text like this shrinks 15-fold anyhow.
-            body, extra["Content-Encoding"] = gzip.compress(body, 1), "gzip"
+        packed = _accepts_gzip(self.headers.get("Accept-Encoding", ""))
+        body = self.server.scrapes.body(content_type, packed=packed)
+        extra = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if packed else {})
         return Answer(HTTPStatus.OK, body, content_type, extra)
 
     def _health(self) -> Answer:
@@ -248,10 +273,17 @@ class _Connection(BaseHTTPRequestHandler):
         if self.close_connection:
             headers["Connection"] = "close"
         for name, value in headers.items():
-            self.send_header(name, value)
+            if name not in self.server.access.headers:
+                self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body)
+
+    def end_headers(self) -> None:
+        """Add the headers that every answer has, the library's own ones too."""
+        for name, value in self.server.access.headers.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's own name
         """Keep quiet: a line per scrape helps nobody."""

@@ -1,79 +1,36 @@
 """Events as plain dictionaries, and as JSON, one object a line. Pure: a batch in, values out.
 
-FIELDS says how each field is made, for a whole batch at once; BY_KIND which kind has which, in their order. The table and CSV
-are made of the same dictionaries, so that no two formats can disagree. A function per kind that reads record after record
-was the alternative: numpy is slow one scalar at a time, and a batch is ten times faster by columns.
+BY_KIND says which kind of event has which fields, in their order. The table and CSV are made of the same dictionaries, so
+that no two formats can disagree.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
-from tracer.model.labels import address_text, process_text
-from tracer.model.tcp import (
-    CALLS,
-    CLOSE_REASONS,
-    CONTROL_BITS,
-    FAILURE_REASONS,
-    FLAG,
-    KIND,
-    KINDS,
-    RETRANSMIT_KINDS,
-    ROLES,
-    STATE,
-    STATES,
-    close_reasons,
-    failure_reasons,
-)
+from tracer.model.tcp import KIND
+from tracer.outputs.fields import FIELDS, POSITION, WINDOWS, Batch
 
 Event = dict[str, Any]
-Mask = NDArray[np.bool_]
-
-NO_RTT_US = 0xFFFFFFFF
-"""What the kernel's minimum is before the first sample."""
-
-TIMED = ("syn_sent", "syn_recv", "established", "fin_wait1", "fin_wait2", "closing", "close_wait", "last_ack")
-"""States in which a connection spends time, in the order of its life; in CLOSE and LISTEN it only begins and ends."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Records of one kind, and what turns their numbers into names. container: the name of a cgroup, by its id."""
-
-    kind: str
-    events: Events
-    context: Context
-    container: Callable[[int], str]
-
-    def column(self, name: str) -> NDArray[Any]:
-        """Return a column, shape (n,) or (n, elements)."""
-        return self.events[name]
-
-    def has(self, flag: str) -> Mask:
-        """Return which records have a flag, shape (n,)."""
-        found: Mask = (self.events["flags"] & FLAG[flag]) != 0
-        return found
-
-
-Column = Callable[[Batch], list[Any]]
-
-
-def describe(events: Events, context: Context, container: Callable[[int], str] = lambda _: "") -> list[Event]:
+def describe(
+    events: Events, context: Context, container: Callable[[int], str] = lambda _: "", more: Sequence[str] = ()
+) -> list[Event]:
     """Return each event with the fields of its kind, in the order of the batch; what is not known is None.
 
-    container: turns a cgroup's id into a container's or unit's name, "" for one that is not known.
+    container: turns a cgroup's id into a container's or unit's name, "" for one that is not known. more: names of fields that
+    every event has besides.
     """
     rows: list[Event | None] = [None] * len(events)
-    for kind, names in BY_KIND.items():
+    for kind, own in BY_KIND.items():
+        names = tuple(dict.fromkeys((*own, *more)))
         index = np.flatnonzero(events["kind"] == KIND[kind])
         if len(index):
             batch = Batch(kind, events[index], context, container)
@@ -90,195 +47,6 @@ def json_lines(events: Sequence[Event]) -> list[str]:
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
-
-def _without(values: NDArray[Any], unknown: Mask) -> list[Any]:
-    """Return values as Python's own, None where they are not known."""
-    result = values.astype(object)
-    result[unknown] = None
-    return list(result)
-
-
-def _plain(name: str) -> Column:
-    return lambda batch: batch.column(name).tolist()
-
-
-def _flag(name: str) -> Column:
-    return lambda batch: batch.has(name).tolist()
-
-
-def _unless_zero(name: str) -> Column:
-    return lambda batch: _without(batch.column(name), batch.column(name) == 0)
-
-
-def _each(name: str, value_of: Callable[[Any], Any]) -> Column:
-    return lambda batch: [value_of(value) for value in batch.column(name).tolist()]
-
-
-def _named(name: str, names: Sequence[str]) -> Column:
-    """Return a column of names by number; `unknown` and numbers without a name are None."""
-    table = {number: text for number, text in enumerate(names) if text != "unknown"}
-    return lambda batch: [table.get(number) for number in batch.column(name).tolist()]
-
-
-def _time(batch: Batch) -> list[str]:
-    unix = batch.column("time_ns").astype(np.int64) + batch.context.anchor_ns
-    text: list[str] = np.datetime_as_string(unix.view("datetime64[ns]"), timezone="UTC").tolist()
-    return text
-
-
-def _address(name: str) -> Column:
-    def column(batch: Batch) -> list[str]:
-        packed = np.ascontiguousarray(batch.column(name)).tobytes()
-        families = batch.column("family").tolist()
-        return [_address_of(packed[16 * i : 16 * i + 16], family) for i, family in enumerate(families)]
-
-    return column
-
-
-@lru_cache(maxsize=65_536)
-def _address_of(packed: bytes, family: int) -> str:
-    """Return the text of an address; of IPv4, one that was never set on an IPv6 socket is 0.0.0.0 too."""
-    text = address_text(packed)
-    return "0.0.0.0" if family == 4 and text == "::" else text  # noqa: S104 - shown, not bound
-
-
-@lru_cache(maxsize=4_096)
-def _process(name: bytes) -> str | None:
-    return process_text(name) or None
-
-
-def _container(batch: Batch) -> list[str | None]:
-    cgroups = batch.column("cgroup").tolist()
-    names = {cgroup: (batch.container(cgroup) or None) if cgroup else None for cgroup in set(cgroups)}
-    return [names[cgroup] for cgroup in cgroups]
-
-
-def _handshake_seconds(batch: Batch) -> list[float | None]:
-    ns = batch.column("handshake_ns")
-    return _without(ns / 1e9, (ns == 0) | batch.has("handshake_unknown") | batch.has("partial"))
-
-
-def _duration_seconds(batch: Batch) -> list[float | None]:
-    return _without(batch.column("duration_ns") / 1e9, batch.has("partial"))
-
-
-def _rtt_seconds(name: str) -> Column:
-    def column(batch: Batch) -> list[float | None]:
-        us = batch.column(name)
-        return _without(us / 1e6, (us == 0) | (us == NO_RTT_US))
-
-    return column
-
-
-def _initial(name: str) -> Column:
-    """Return the column of an initial sequence number; two zeros are a connection whose handshake was not seen."""
-    return lambda batch: _without(
-        batch.column(name), (batch.column("initial_sequence") == 0) & (batch.column("peer_initial_sequence") == 0)
-    )
-
-
-def _reason(batch: Batch) -> list[str]:
-    failed = batch.kind == "failure"
-    names, rule = (FAILURE_REASONS, failure_reasons) if failed else (CLOSE_REASONS, close_reasons)
-    codes = rule(batch.column("from_state"), batch.column("error"), batch.column("flags"))
-    return [names[code] for code in codes.tolist()]
-
-
-def _errno(batch: Batch) -> list[int | None]:
-    """Return the socket's error; of a retransmission why it never left, which the tracepoint has as a negative number."""
-    errors = batch.column("error")
-    none = ~batch.has("failed") if batch.kind == "retransmit" else errors == 0
-    return _without(np.abs(errors), none)
-
-
-def _reset_reason(batch: Batch) -> list[str | None]:
-    names = batch.context.reset_reasons
-    known, numbers = batch.has("reset_reason").tolist(), batch.column("reset_reason").tolist()
-    return [names.get(number) if has else None for has, number in zip(known, numbers, strict=True)]
-
-
-def _direction(batch: Batch) -> list[str]:
-    """Return which way a reset went; its record has one of the two flags."""
-    return ["received" if received else "sent" for received in batch.has("reset_received").tolist()]
-
-
-@lru_cache
-def _closed_first(visited: int) -> str | None:
-    """Return who sent the first FIN, from the states passed through; None when nobody did."""
-    been = {name for name, number in STATE.items() if visited >> number & 1}
-    if "closing" in been:
-        return "both"
-    if been & {"fin_wait1", "fin_wait2"}:
-        return "local"
-    return "remote" if been & {"close_wait", "last_ack"} else None
-
-
-def _states(batch: Batch) -> list[Mapping[str, float] | None]:
-    """Return the seconds in each state that was left, by name; None for a socket whose beginning was not seen."""
-    visited, to_state = batch.column("visited").tolist(), batch.column("to_state").tolist()
-    seconds, partial = (batch.column("state_ns") / 1e9).tolist(), batch.has("partial").tolist()
-    return [
-        None if unknown else {name: spent[number] for number, name in _passed(bits, to)}
-        for bits, to, spent, unknown in zip(visited, to_state, seconds, partial, strict=True)
-    ]
-
-
-@lru_cache(maxsize=4_096)
-def _passed(visited: int, to_state: int) -> tuple[tuple[int, str], ...]:
-    return tuple((STATE[name], name) for name in TIMED if visited >> STATE[name] & 1 and STATE[name] != to_state)
-
-
-_WINDOWS = ("congestion_window", "slow_start_threshold", "send_window", "receive_window")
-
-FIELDS: Mapping[str, Column] = {
-    "time": _time,
-    "kind": _named("kind", KINDS),
-    "role": _named("role", ROLES),
-    "family": _plain("family"),
-    "local_address": _address("local_address"),
-    "local_port": _plain("local_port"),
-    "remote_address": _address("remote_address"),
-    "remote_port": _plain("remote_port"),
-    "pid": _unless_zero("pid"),
-    "process": _each("process", _process),
-    "container": _container,
-    "netns": _plain("netns"),
-    "partial": _flag("partial"),
-    "handshake_seconds": _handshake_seconds,
-    "fast_open": _flag("fast_open"),
-    "reason": _reason,
-    "errno": _errno,
-    "duration_seconds": _duration_seconds,
-    "closed_first": _each("visited", _closed_first),
-    "direction": _direction,
-    "reset_reason": _reset_reason,
-    "sent_bytes": _plain("sent_bytes"),
-    "received_bytes": _plain("received_bytes"),
-    "unacknowledged_bytes": _plain("unacknowledged_bytes"),
-    "sent_segments": _plain("sent_segments"),
-    "received_segments": _plain("received_segments"),
-    "retransmitted_segments": _plain("retransmitted_segments"),
-    "srtt_seconds": _rtt_seconds("srtt_us"),
-    "min_rtt_seconds": _rtt_seconds("min_rtt_us"),
-    "states": _states,
-    "retransmit_kind": _named("retransmit_kind", RETRANSMIT_KINDS),
-    "segments": _plain("segments"),
-    "sequence": _plain("sequence"),
-    "attempt": _plain("attempt"),
-    "failed": _flag("failed"),
-    "initial_sequence": _initial("initial_sequence"),
-    "peer_initial_sequence": _initial("peer_initial_sequence"),
-    "from": _named("from_state", STATES),
-    "to": _named("to_state", STATES),
-    "call": _named("call", CALLS),
-    "result": _plain("error"),
-    "descriptor": _each("descriptor", lambda number: None if number < 0 else number),
-    "control_bits": _each("control_bits", lambda bits: [name for at, name in enumerate(CONTROL_BITS) if bits >> at & 1]),
-    "acknowledgement": _plain("acknowledgement"),
-    "payload_bytes": _plain("payload_bytes"),
-    **{name: _plain(name) for name in _WINDOWS},
-}
-"""Every field by its name, in the order in which the formats show them."""
 
 COMMON = tuple(FIELDS)[: tuple(FIELDS).index("partial") + 1]
 
@@ -300,7 +68,13 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
         "reset": ("direction", "reset_reason"),
         "state": ("from", "to", "states"),
         "call": ("call", "result", "descriptor"),
-        "segment": ("control_bits", "sequence", "acknowledgement", "payload_bytes", "srtt_seconds", *_WINDOWS),
+        "segment": ("control_bits", "sequence", "acknowledgement", "payload_bytes", "srtt_seconds", *WINDOWS),
     }.items()
 }
 """The fields of each kind of event."""
+
+FOLLOWED = ("connection", "descriptor", *_SEQUENCES, *POSITION, *_BYTES, *WINDOWS)
+"""What follow shows of every event besides: its connection's number (as text: it takes more than 53 bits) and position."""
+
+EVENT_KINDS = tuple(kind for kind in BY_KIND if kind not in {"call", "segment"})
+"""Those that users of `events` know; only follow asks the kernel for the others."""

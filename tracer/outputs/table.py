@@ -1,89 +1,186 @@
-"""The live table on a terminal: handshakes, failures, closes and retransmissions by role and port.
-
-A pure function from two Reports to something rich can draw; readable at 80 columns.
-"""
+"""The live view's table of services: which columns fit, in which order the rows come, and the rows. Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import isnan
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from tracer.model.report import Report, Service, services, summed
-from tracer.outputs.snapshot import forecast_text, soonest
+from tracer.model.history import History, Moments
+from tracer.model.labels import OTHER
+from tracer.model.report import Service, summed
+from tracer.outputs.spark import rate_spark, time_spark
+from tracer.outputs.styled import Line, Piece, cut, line, restyled
 from tracer.outputs.units import UNKNOWN, count_text, rate_text, time_text
 
-COLUMNS = ("service", "hand-\nshakes", "\n/s", "\np50", "\np90", "\np99", "\nmax", "\nfailed", "\nclosed", "re-\ntrans")
+Key = tuple[str, str]
+
+SPARK_COLUMNS = (60, 30, 20, 15, 12, 10)
+"""Parts of INTERVALS that a sparkline may be wide."""
+
+CHOSEN = ">"
 
 
-def table(report: Report, previous: Report | None, width: int = 80, *, rows: int = 15) -> RenderableType:
-    """Return the view of a Report, with rates since the previous one, at most so many services, the biggest first.
+@dataclass(frozen=True)
+class Row:
+    """A service as the table shows it. rate: handshakes a second in the last interval."""
 
-    The services that do not fit are one summed line.
+    label: str
+    service: Service
+    rate: float | None
+    moments: Moments | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. group: what several are called together. width: with the blank before it. value: what rows are sorted by."""
+
+    name: str
+    width: int
+    value: Callable[[Row], float | None]
+    text: Callable[[float | None], str] = count_text
+    group: str = ""
+    style: str = ""
+
+
+def _quantile(q: float) -> Callable[[Row], float | None]:
+    return lambda row: row.service.quantile(q)
+
+
+SERVICE = "service"
+_SERVICE_WIDTH = 13
+_TIMES = "handshake time"
+_COLUMNS = (
+    Column("count", 6, lambda row: row.service.handshakes, group="handshakes"),
+    Column("/s", 6, lambda row: row.rate, rate_text, group="handshakes"),
+    Column("p50", 8, _quantile(0.5), time_text, group=_TIMES),
+    Column("p90", 8, _quantile(0.9), time_text, group=_TIMES),
+    Column("p99", 8, _quantile(0.99), time_text, group=_TIMES),
+    Column("max", 8, _quantile(1), time_text, group=_TIMES),
+    Column("failed", 7, lambda row: row.service.failed, style="alarm"),
+    Column("open", 6, lambda row: row.service.connections),
+    Column("closed", 7, lambda row: row.service.closed),
+    Column("resent", 7, lambda row: row.service.segments, style="warn"),
+)
+_BY_NAME = {column.name: column for column in _COLUMNS}
+_FIRST = ("count", "/s", "p99", "failed", "p50", "sparks", "resent", "p90", "max", "closed", "open")
+"""In this order they are given a place while there is room."""
+
+SORTS = (SERVICE, *_BY_NAME)
+LINES_AROUND = 2
+FEW_ROWS = 3
+"""Where not even so many have room, the line that groups the columns is given up for one more."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What fits into a width: names of columns in their order, and how wide each of the two sparklines is (0: not there)."""
+
+    columns: tuple[str, ...]
+    spark: int
+
+
+def layout(width: int) -> Layout:
+    """Return what fits into so many columns."""
+    room, fitting, bars = width - _SERVICE_WIDTH, set(), 0
+    for name in _FIRST:
+        needed = 2 * (SPARK_COLUMNS[-1] + 1) if name == "sparks" else _BY_NAME[name].width
+        if needed > room:
+            break
+        room -= needed
+        if name == "sparks":
+            bars = SPARK_COLUMNS[-1]
+        else:
+            fitting.add(name)
+    if bars:
+        bars = next(size for size in SPARK_COLUMNS if 2 * (size - SPARK_COLUMNS[-1]) <= room)
+    return Layout(tuple(name for name in _BY_NAME if name in fitting), bars)
+
+
+def arranged(history: History, sort: str, port: str) -> list[Row]:
+    """Return the services as rows in their order, those of one port only if one is given, `other` always last.
+
+    The largest come first, in the order of ports for `service` and where values are equal, so that rows move only for a reason.
     """
-    grid = Table(box=None, padding=(0, 1, 0, 0), width=width, show_edge=False, header_style="bold")
-    for name in COLUMNS:
-        first = name == COLUMNS[0]
-        grid.add_column(name, justify="left" if first else "right", no_wrap=True, ratio=1 if first else None)
-    for service, rate in _lines(report, previous, rows):
-        grid.add_row(*_cells(service, rate), style="dim" if service.role == "other" else None)
-    return Group(grid, Text(), *footer(report))
+    rows = [_row(history, s) for s in history.services if port in ("", s.port)]
+    rows.sort(key=lambda row: (len(row.service.port), row.service.port, row.service.role))
+    if sort != SERVICE:
+        value = _BY_NAME[sort].value
+        rows.sort(key=lambda row: -1.0 if (number := value(row)) is None else number, reverse=True)
+    return sorted(rows, key=lambda row: row.service.role == OTHER)
 
 
-def footer(report: Report) -> Sequence[Text]:
-    """Return the lines below the table: time, open connections, and what was not seen."""
-    seen = f"{report.duration_seconds:.0f} s · {count_text(int(report.series.connections.sum()))} open"
-    missed = f"{count_text(report.events_lost)} events lost · {count_text(report.untracked)} connections untracked"
-    style = "bold red" if report.events_lost or report.untracked else "dim"
-    lines = [Text.assemble((f"{seen} · ", "dim"), (missed, style))]
-    if use := soonest(report.snapshot):
-        ports = f"{use.used:,} of {use.limit:,} ports to {use.destination} in use, exhausted {forecast_text(use)}"
-        lines.append(Text(ports, style="bold red", overflow="ellipsis"))
-    if report.context.missing:
-        lines.append(
-            Text(f"not shown by this kernel: {', '.join(report.context.missing)}", style="yellow", overflow="ellipsis")
-        )
-    return lines
+def _row(history: History, service: Service) -> Row:
+    moments = history.moments[service.key]
+    rate = float(moments[-1, 0])
+    return Row(service.name, service, None if isnan(rate) else rate, moments)
 
 
-def _lines(report: Report, previous: Report | None, rows: int) -> list[tuple[Service, float | None]]:
-    found = services(report)
-    shown, rest = (found, []) if len(found) <= rows else (found[: rows - 1], found[rows - 1 :])
-    together = [*shown, summed(report, rest)] if rest else shown
-    before = _handshakes_before(previous, shown)
-    seconds = report.duration_seconds - previous.duration_seconds if previous else 0.0
-    return [(service, _rate(service, before, seconds)) for service in together]
+def services_table(
+    history: History, rows: Sequence[Row], *, sort: str, chosen: Key | None, width: int, height: int
+) -> list[Line]:
+    """Return the table in at most so many lines; what has no room is one summed row, and the chosen row is always there."""
+    if not rows:
+        return [cut(line(Piece(" no connection was opened or closed yet", "dim")), width)][:height]
+    fits = layout(width)
+    whole = height >= LINES_AROUND + min(len(rows), FEW_ROWS)
+    head = [_groups(fits), _head(fits, sort)] if whole else [_head(fits, sort)][:height]
+    shown = _window(history, rows, chosen, height - len(head))
+    lines = [*head, *(_body(row, fits, width, chosen=row.service.key == chosen) for row in shown)]
+    return [cut(one, width) for one in lines]
 
 
-def _handshakes_before(previous: Report | None, shown: Sequence[Service]) -> dict[tuple[str, str], int]:
-    """Return handshakes of each service then; all that are not among those shown now count for the summed line."""
-    counts = {(s.role, s.port): s.handshakes for s in services(previous)} if previous else {}
-    names = {(s.role, s.port) for s in shown}
-    counts["rest", ""] = sum(count for name, count in counts.items() if name not in names)
-    return counts
+def _window(history: History, rows: Sequence[Row], chosen: Key | None, height: int) -> list[Row]:
+    if len(rows) <= height:
+        return list(rows)
+    size = max(height - 1, min(height, 1))
+    at = next((i for i, row in enumerate(rows) if row.service.key == chosen), 0)
+    start = max(0, at - size + 1)
+    rest = [*rows[:start], *rows[start + size :]]
+    rates = [row.rate for row in rest if row.rate is not None]
+    total = Row(f"{len(rest)} more", summed(history.report, [row.service for row in rest]), sum(rates) if rates else None)
+    return [*rows[start : start + size], total][:height]
 
 
-def _rate(service: Service, before: dict[tuple[str, str], int], seconds: float) -> float | None:
-    if seconds <= 0:
-        return None
-    name = ("rest", "") if service.port.startswith("(") else (service.role, service.port)
-    return max(0, service.handshakes - before.get(name, 0)) / seconds
+def _groups(fits: Layout) -> Line:
+    pieces = [" " * _SERVICE_WIDTH]
+    for group, columns in groupby((_BY_NAME[name] for name in fits.columns), key=lambda column: column.group):
+        pieces.append(_over(group, sum(column.width for column in columns)))
+    if fits.spark:
+        pieces.append(_over("last minute", 2 * (fits.spark + 1)))
+    return line(*(Piece(piece, "dim") for piece in pieces))
 
 
-def _cells(service: Service, rate: float | None) -> list[str | Text]:
-    times = [time_text(service.quantile(q)) for q in (0.5, 0.9, 0.99, 1)]
-    return [
-        service.name,
-        count_text(service.handshakes),
-        rate_text(rate),
-        *times,
-        _count(service.failed, "red"),
-        count_text(service.closed),
-        _count(service.segments, "yellow"),
-    ]
+def _over(group: str, width: int) -> str:
+    """Return a heading over several columns, with the blank before them; nothing where it does not fit."""
+    room = width - 1
+    if not group or len(group) > room:
+        return " " * width
+    return " " + (f" {group} ".center(room, "─") if len(group) + 4 <= room else group.rjust(room))
 
 
-def _count(count: int, style: str) -> Text:
-    return Text(count_text(count), style=style) if count else Text(UNKNOWN, style="dim")
+def _head(fits: Layout, sort: str) -> Line:
+    mark = "▴" if sort == SERVICE else ""
+    pieces = [f" {SERVICE}{mark}".ljust(_SERVICE_WIDTH)]
+    pieces += [("▾" * (name == sort) + name).rjust(_BY_NAME[name].width) for name in fits.columns]
+    if fits.spark:
+        pieces += [f" {name:<{fits.spark}}" for name in ("/s", "p99")]
+    return line(*(Piece(piece, "bold") for piece in pieces))
+
+
+def _body(row: Row, fits: Layout, width: int, *, chosen: bool) -> Line:
+    mark = CHOSEN if chosen else " "
+    pieces = [Piece(f"{mark}{row.label}".ljust(_SERVICE_WIDTH))]
+    pieces += [_cell(_BY_NAME[name], row) for name in fits.columns]
+    if fits.spark and row.moments is not None:
+        rates, p99s = row.moments.T.tolist()
+        pieces += [Piece(f" {rate_spark(rates, fits.spark)}", "spark"), Piece(f" {time_spark(p99s, fits.spark)}", "spark")]
+    return restyled(tuple(pieces), "chosen", width) if chosen else tuple(pieces)
+
+
+def _cell(column: Column, row: Row) -> Piece:
+    value = column.value(row)
+    if column.style and not value:
+        return Piece(UNKNOWN.rjust(column.width), "dim")
+    return Piece(column.text(value).rjust(column.width), column.style)

@@ -8,12 +8,14 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import pytest
 
 from tests.unit.ingest.netlink import INFO, diag, done, failure, message
 from tracer.errors import TcptraceError
-from tracer.ingest.sockettable import REPLY_BYTES, TRIES, SocketTable
+from tracer.ingest.sockdiag import SocketEnds, request_one
+from tracer.ingest.sockettable import REPLY_BYTES, TRIES, SocketTable, TimeWait
 
 Answer = Callable[[int, int, int], Sequence[bytes]]
 """From the number of the request, its sequence and its family to the replies."""
@@ -112,6 +114,38 @@ def test_a_kernel_that_hangs_up_is_a_sentence() -> None:
     with pytest.raises(TcptraceError, match="does not list its sockets"):
         table.read()
     table.close()
+
+
+ENDS = SocketEnds(ip_address("::ffff:10.0.0.1").packed, 50123, ip_address("::ffff:10.0.0.2").packed, 443)
+
+
+@pytest.mark.parametrize("state", [6, 5], ids=["TIME_WAIT", "FIN_WAIT2"])
+def test_one_timewait_object_is_asked_for_by_its_ends(state: int) -> None:
+    body = diag("10.0.0.1", "10.0.0.2", state=state, expires_ms=12_345)
+    with answering(lambda _, sequence, __: [message(body=body, sequence=sequence, flags=0)]) as (table, asked):
+        assert table.time_wait(4, ENDS) == TimeWait(state, 12.345)
+    (sent,) = asked
+    assert sent == request_one(socket.AF_INET, ENDS, 1)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda sequence: failure(errno.ENOENT, sequence=sequence),
+        lambda sequence: message(body=diag(state=10, timer=0), sequence=sequence, flags=0),
+        lambda sequence: message(body=diag(state=1, timer=2), sequence=sequence, flags=0),
+    ],
+    ids=["nothing", "a listener", "a new connection"],
+)
+def test_where_there_is_no_timewait_object_there_is_none(reply: Callable[[int], bytes]) -> None:
+    with answering(lambda _, sequence, __: [reply(sequence)]) as (table, _):
+        assert table.time_wait(4, ENDS) is None
+
+
+def test_a_refusal_of_one_socket_is_a_sentence() -> None:
+    refused = pytest.raises(TcptraceError, match="does not list its sockets: Operation not permitted")
+    with answering(lambda _, sequence, __: [failure(errno.EPERM, sequence=sequence)]) as (table, _), refused:
+        table.time_wait(4, ENDS)
 
 
 def test_the_time_since_a_peer_was_heard_is_known_by_inode() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -16,6 +17,7 @@ from tracer.kernel.programs import HEADERS, TRACEPOINTS, Settings, program_text,
 from tracer.kernel.sources import read_source
 
 SETTINGS = Settings(Filters())
+EVERYTHING = Settings(Filters(), follow=True, segments=True)
 NETNS = 4026531833
 
 
@@ -41,9 +43,41 @@ def definitions(text: str) -> dict[str, str]:
 
 
 def test_a_kernel_that_has_everything_gets_every_program_and_misses_nothing() -> None:
-    program = program_text(SomeKernel(), SETTINGS, NETNS, 4)
+    program = program_text(SomeKernel(), EVERYTHING, NETNS, 4)
     assert program.tracepoints == TRACEPOINTS
     assert program.missing == ()
+
+
+def test_what_nobody_asked_for_is_neither_compiled_nor_missed() -> None:
+    program = program_text(SomeKernel("sock_send_length", "tcp_probe"), SETTINGS, NETNS, 4)
+    assert program.missing == ()
+    assert {point.only_for for point in program.tracepoints} == {None}
+    assert definitions(program.text)["EMIT_FOLLOW"] == "0"
+    assert "bpf/call.c" not in program.text
+    assert "bpf/segment.c" not in program.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (replace(SETTINGS, follow=True), {"sock_send_length", "sock_recv_length"}),
+        (replace(SETTINGS, segments=True), {"tcp_probe"}),
+    ],
+    ids=["follow", "segments"],
+)
+def test_what_was_asked_for_is_attached(settings: Settings, names: set[str]) -> None:
+    program = program_text(SomeKernel(), settings, NETNS, 4)
+    assert {point.name for point in program.tracepoints if point.only_for} == names
+
+
+def test_to_follow_takes_every_change_of_state() -> None:
+    macros = definitions(program_text(SomeKernel(), Settings(Filters(), follow=True), NETNS, 4).text)
+    assert (macros["EMIT_FOLLOW"], macros["EMIT_STATES"]) == ("1", "1")
+
+
+def test_what_two_missing_tracepoints_would_have_shown_is_named_once() -> None:
+    program = program_text(SomeKernel("sock_send_length", "sock_recv_length"), EVERYTHING, NETNS, 4)
+    assert program.missing == ("what send() and recv() returned",)
 
 
 def test_a_missing_optional_column_is_named() -> None:
@@ -91,7 +125,7 @@ def test_settings_reach_the_program() -> None:
 
 
 def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
-    lines = program_text(SomeKernel(), SETTINGS, NETNS, 4).text.splitlines()
+    lines = program_text(SomeKernel(), EVERYTHING, NETNS, 4).text.splitlines()
     files = {*HEADERS, *(point.file for point in TRACEPOINTS)}
     marks = {line: number for number, line in enumerate(lines) if line.startswith("#line")}
     assert set(marks) == {f'#line 1 "bpf/{name}"' for name in files}
@@ -102,7 +136,7 @@ def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open(
 
 
 def test_each_file_is_in_the_program_once_and_every_tracepoint_has_its_program() -> None:
-    text = program_text(SomeKernel(), SETTINGS, NETNS, 4).text
+    text = program_text(SomeKernel(), EVERYTHING, NETNS, 4).text
     found = re.findall(r"^RAW_TRACEPOINT_PROBE\((\w+)\)", text, flags=re.MULTILINE)
     assert sorted(found) == sorted(point.name for point in TRACEPOINTS)
     for point in TRACEPOINTS:

@@ -13,7 +13,8 @@ from tests.unit.model.builder import SECOND, events
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KINDS, STATE
-from tracer.outputs.jsonl import BY_KIND, FIELDS, describe, json_lines
+from tracer.outputs.fields import FIELDS
+from tracer.outputs.jsonl import BY_KIND, FOLLOWED, describe, json_lines
 
 CONTEXT = Context(
     kernel="6.18.0",
@@ -131,7 +132,7 @@ def test_a_state_change_is_one_line_of_its_fields() -> None:
 
 def test_every_kind_that_the_kernel_side_knows_has_its_fields() -> None:
     assert tuple(BY_KIND) == KINDS[1:]
-    assert {name for names in BY_KIND.values() for name in names} == set(FIELDS)
+    assert {name for names in (*BY_KIND.values(), FOLLOWED) for name in names} == set(FIELDS)
 
 
 def test_events_of_all_kinds_come_in_the_order_of_the_batch() -> None:

@@ -1,36 +1,52 @@
 from __future__ import annotations
 
-import io
+import pytest
 
-from rich.console import Console
-
-from tests.unit.model.builder import CONTEXT, SECOND, events, reading, report_of
+from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.conftest import model_of_traffic
-from tracer.ingest.source import Context
-from tracer.model.report import Report
+from tests.unit.outputs.screens import of_a_minute, of_many_services, of_nothing, of_traffic, texts
+from tracer.model.history import History, history
 from tracer.model.totals import Model
-from tracer.outputs.table import table
+from tracer.outputs.table import SORTS, Key, arranged, services_table
 
 
-def drawn(report: Report, previous: Report | None = None, width: int = 80, rows: int = 15) -> list[str]:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    with console.capture() as capture:
-        console.print(table(report, previous, width, rows=rows))
-    return [line.rstrip() for line in capture.get().splitlines()]
+def drawn(now: History, width: int = 80, height: int = 20, *, sort: str = "count", chosen: Key | None = None) -> list[str]:
+    rows = arranged(now, sort, "")
+    return texts(services_table(now, rows, sort=sort, chosen=chosen, width=width, height=height))
 
 
-def test_the_table_is_read_in_eighty_columns(report: Report) -> None:
-    assert drawn(report) == [
-        "                   hand-                                                    re-",
-        "service           shakes /s     p50     p90     p99     max failed closed trans",
-        "server 8080           46  - 31.9 µs 31.9 µs 33.0 µs 33.0 µs      -      2     -",
-        "client 443            23  - 1.00 ms 1.00 ms 1.00 ms 1.00 ms      5      7     3",
-        "",
-        "10 s · 60 open · 0 events lost · 0 connections untracked",
+def names(now: History, sort: str, port: str = "") -> list[str]:
+    return [row.label for row in arranged(now, sort, port)]
+
+
+def test_the_table_is_read_in_eighty_columns() -> None:
+    assert drawn(of_traffic()) == [
+        "               handshakes  handshake time               ──── last minute ────",
+        " service     ▾count    /s     p50     p99 failed resent /s         p99",
+        " server 8080     46  4.60 31.9 µs 33.0 µs      -      -          █          █",
+        " client 443      23  2.30 1.00 ms 1.00 ms      5      3          █          █",
     ]
 
 
-def test_big_numbers_fit_into_eighty_columns_too() -> None:
+def test_forty_columns_hold_what_matters_most() -> None:
+    assert drawn(of_traffic(), width=40) == [
+        "               handshakes",
+        " service     ▾count    /s     p99 failed",
+        " server 8080     46  4.60 33.0 µs      -",
+        " client 443      23  2.30 1.00 ms      5",
+    ]
+
+
+def test_a_wide_terminal_has_every_column_and_longer_sparklines() -> None:
+    head, row = drawn(of_a_minute(), width=200)[1:]
+    assert head.split() == [
+        *("service", "▾count", "/s", "p50", "p90", "p99", "max", "failed", "open", "closed", "resent"),
+        *("/s", "p99"),
+    ]
+    assert len(row.split("-")[-1].strip()) == 61  # 30 bars of two seconds each, twice
+
+
+def test_big_numbers_stay_in_their_columns() -> None:
     model = Model(CONTEXT, start_ns=0)
     model.add(
         reading(events("handshake", 123_456, port=65535, handshake_ns=999 * SECOND), events("close", 123_456, port=65535))
@@ -38,38 +54,62 @@ def test_big_numbers_fit_into_eighty_columns_too() -> None:
     model.add(
         reading(events("failure", 123_456, port=65535), events("retransmit", port=65535, segments=10**9), time_ns=2 * SECOND)
     )
-    lines = drawn(model.report(), Model(CONTEXT, start_ns=0).report())
-    assert max(map(len, lines)) <= 80
-    assert lines[2].split()[2:] == ["123k", "61728", *["253", "s"] * 3, "999", "s", "123k", "123k", "1.00G"]
+    line = drawn(history(model.report()), width=130)[2]
+    assert line.split()[:15] == [
+        *("client", "65535", "123k", "61728", "253", "s", "253", "s", "253", "s", "999", "s", "123k", "0", "123k"),
+    ]
 
 
-def test_the_rate_is_that_since_the_previous_report() -> None:
+def test_nothing_seen_is_said() -> None:
+    assert drawn(of_nothing()) == [" no connection was opened or closed yet"]
+
+
+def test_the_rate_is_that_of_the_last_interval() -> None:
     model = model_of_traffic()
-    before = model.report()
+    before = history(model.report())
     model.add(reading(events("handshake", 46, handshake_ns=1_000_000), time_ns=12 * SECOND))
-    line = next(line for line in drawn(model.report(), before) if line.startswith("client 443"))
+    line = next(line for line in drawn(history(model.report(), before)) if line.startswith(" client 443"))
     assert line.split()[:4] == ["client", "443", "69", "23.0"]
 
 
-def test_the_biggest_services_come_first_and_the_rest_is_one_line() -> None:
-    report = report_of(*(events("handshake", n, port=n) for n in (2, 3, 5, 7, 11)))
-    lines = [line.split()[:3] for line in drawn(report, rows=3)[2:5]]
-    assert lines == [["client", "11", "11"], ["client", "7", "7"], ["other", "(3)", "10"]]
-
-
-def test_the_rate_of_the_rest_counts_only_the_rest() -> None:
-    model = Model(CONTEXT, start_ns=0)
-    model.add(reading(*(events("handshake", n, port=n) for n in (2, 3, 50))))
-    before = model.report()
-    model.add(reading(events("handshake", 4, port=2), events("handshake", 10, port=50), time_ns=2 * SECOND))
-    lines = [line.split()[:4] for line in drawn(model.report(), before, rows=2)[2:4]]
-    assert lines == [["client", "50", "60", "10.0"], ["other", "(2)", "9", "4.00"]]
-
-
-def test_what_was_not_seen_is_said() -> None:
-    model = Model(Context("6.1", "0.26", 0, 1, missing=("resets",)), start_ns=0)
-    model.add(reading(cells={"events_lost": 23, "untracked": 5}))
-    assert drawn(model.report())[-2:] == [
-        "1 s · 0 open · 23 events lost · 5 connections untracked",
-        "not shown by this kernel: resets",
+def test_what_has_no_room_is_one_summed_row() -> None:
+    lines = drawn(of_many_services(5), height=4, width=40)
+    assert [line.split()[:4] for line in lines[-3:]] == [
+        ["client", "1004", "104", "52.0"],
+        ["client", "1003", "103", "51.5"],
+        ["3", "more", "303", "152"],
     ]
+
+
+@pytest.mark.parametrize("height", range(1, 12))
+def test_the_chosen_row_is_always_shown(height: int) -> None:
+    lines = drawn(of_many_services(), height=height + 1, chosen=("client", "1007"))
+    assert len(lines) == height + 1
+    assert any(line.startswith(">client 1007") for line in lines)
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_services_can_be_sorted_by_every_column(sort: str) -> None:
+    assert sorted(names(of_many_services(), sort)) == sorted(names(of_many_services(), "service"))
+
+
+def test_the_largest_come_first_and_equal_ones_in_the_order_of_their_ports() -> None:
+    assert names(of_many_services(4), "count") == ["client 1003", "client 1002", "client 1001", "client 1000"]
+    assert names(of_many_services(4), "failed") == ["client 1001", "client 1000", "client 1002", "client 1003"]
+    assert names(of_many_services(4), "service") == ["client 1000", "client 1001", "client 1002", "client 1003"]
+
+
+def test_what_is_unknown_comes_last() -> None:
+    model = model_of_traffic()
+    model.add(reading(events("failure", port=99), time_ns=12 * SECOND))
+    assert names(history(model.report()), "p99") == ["client 443", "server 8080", "client 99"]
+
+
+def test_a_filter_leaves_one_port() -> None:
+    assert names(of_many_services(), "count", "1007") == ["client 1007"]
+    assert names(of_many_services(), "count", "100") == []
+
+
+def test_the_heading_of_the_column_that_sorts_is_marked() -> None:
+    assert "▾p99" in drawn(of_traffic(), sort="p99")[1]
+    assert "service▴" in drawn(of_traffic(), sort="service")[1]

@@ -1,0 +1,50 @@
+"""What `follow` asks the kernel for while it runs, it asks without rights and without a thread that takes snapshots."""
+
+from __future__ import annotations
+
+import json
+import pwd
+import subprocess
+import sys
+
+import pytest
+
+from tests.needs import ROOT
+from tracer.model.tcp import STATE
+
+pytestmark = pytest.mark.kernel
+
+FOLLOWER = """
+import json, os, socket, sys, threading
+from tests.kernel.until import until
+from tracer.commands.session import open_kernel
+from tracer.kernel.filters import Filters
+from tracer.kernel.programs import Settings
+from tracer.model.tcp import KIND, ROLE
+
+port = int(sys.argv[1])
+source = open_kernel(Settings(Filters(ports=(port,)), follow=True), None)
+
+def client_closes():
+    events = source.read().events
+    return list(events[(events["kind"] == KIND["close"]) & (events["role"] == ROLE["client"])])
+
+with socket.create_server(("127.0.0.1", port)) as listener:
+    client = socket.create_connection(("127.0.0.1", port))
+    server = listener.accept()[0]
+    client.close()
+    server.close()
+(end,) = until(client_closes, "the client has ended")
+left = source.namespaces.time_wait(end)
+source.close()
+print(json.dumps([os.getuid(), threading.active_count(), left.state, left.seconds]))
+"""
+
+
+def test_the_rest_of_time_wait_is_found_without_rights_and_without_snapshots(port: int) -> None:
+    command = [sys.executable, "-c", FOLLOWER, str(port)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    uid, threads, state, seconds = json.loads(done.stdout)
+    assert (uid, threads, state) == (pwd.getpwnam("nobody").pw_uid, 1, STATE["time_wait"])
+    assert 58 <= seconds <= 60.1

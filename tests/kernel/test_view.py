@@ -1,0 +1,119 @@
+"""The live view of `tcptrace run` on a real terminal, with real connections: what is seen, and how the terminal is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.emulator import Emulator, on_terminal
+from tests.kernel.net import SERVER, Link, Namespace
+from tests.kernel.traffic import listening, refuse, talk
+from tests.kernel.until import until
+
+TIMES = 23
+MAX_RESIDENT_KB = 60 * 1024
+
+
+@contextmanager
+def shown(side: Namespace, *options: str, columns: int = 80, lines: int = 24) -> Iterator[Emulator]:
+    """Yield a terminal with a tracer of one namespace that has drawn its first figures."""
+    command = side.command(sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0", "--netns", "own", *options)
+    with on_terminal(command, columns, lines) as terminal:
+        terminal.until(lambda: terminal.full_screen, "the view has the terminal")
+        terminal.until_seen("no connection was opened"[: columns - 2])
+        yield terminal
+
+
+def row_of(terminal: Emulator, name: str) -> list[str]:
+    """Return the cells of a row of the table, none while it is not there."""
+    return next((line.split() for line in terminal.display if line.strip(" >").startswith(name)), [])
+
+
+def assert_given_back(terminal: Emulator, settings: list[object]) -> None:
+    terminal.until(lambda: not terminal.full_screen and not terminal.screen.cursor.hidden, "the normal screen is back")
+    until(lambda: terminal.settings == settings, "the settings are what they were")
+
+
+@pytest.fixture(name="settings")
+def fixture_settings() -> list[object]:
+    """Return the settings of a terminal on which nothing has run."""
+    with on_terminal(["true"]) as terminal:
+        terminal.until_seen("status 0")
+        return terminal.settings
+
+
+def test_real_connections_are_seen_in_any_size_and_q_ends_it(link: Link, settings: list[object]) -> None:
+    with shown(link.client) as terminal, listening(link.server, SERVER[4], 443) as listener:
+        talk(link.client, listener, SERVER[4], times=TIMES)
+        refuse(link.client, SERVER[4], 81)
+        terminal.until(lambda: row_of(terminal, "client 443")[2:3] == [str(TIMES)], "every handshake is counted")
+        terminal.until_seen(" failures  1: refused 1")
+        terminal.until_seen(f" TIME_WAIT {TIMES}: 10.23.0.2:443 {TIMES}")
+        terminal.until_seen(f" ports     {TIMES} of 28,232 (0 %) to 10.23.0.2:443 in use")
+        terminal.until_seen(" audit     drift 0 (ActiveOpens, PassiveOpens, EstabResets, RetransSegs)")
+        terminal.resize(200, 60)
+        terminal.until_seen("TIME_WAIT by destination")
+        assert row_of(terminal, "client 443")[2] == str(TIMES)
+        terminal.resize(40, 10)
+        terminal.until(lambda: row_of(terminal, "client 443")[2:3] == [str(TIMES)], "it fits into a small window")
+        terminal.type("q")
+        terminal.until_seen("status 0")
+        assert_given_back(terminal, settings)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_it_with_the_summary_on_the_normal_screen(
+    side: Namespace, settings: list[object], number: int, status: int
+) -> None:
+    with shown(side) as terminal:
+        if number == signal.SIGINT:
+            terminal.type("\x03")
+        else:
+            os.kill(terminal.command, number)
+        terminal.until_seen(f"status {status}")
+        assert_given_back(terminal, settings)
+        assert "metrics on http://" in terminal.text
+        assert "no TCP connection was opened or closed" in terminal.text
+
+
+def test_sigkill_leaves_the_terminal_in_order_and_nothing_behind(side: Namespace, settings: list[object]) -> None:
+    with shown(side) as terminal:
+        (guardian,) = terminal.children(terminal.command)
+        assert {fd.name for fd in Path(f"/proc/{guardian}/fd").iterdir()} == {"0", "1", "2"}
+        os.kill(terminal.command, signal.SIGKILL)
+        assert_given_back(terminal, settings)
+        until(lambda: not is_running(guardian), "the guardian has ended")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_guardian_has_no_rights_either(side: Namespace) -> None:
+    with shown(side) as terminal:
+        for pid in (terminal.command, *terminal.children(terminal.command)):
+            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+            assert re.findall(r"Uid:\s+(\d+)", status) != ["0"]
+            assert re.findall(r"CapEff:\s+(\w+)", status) == ["0" * 16]
+
+
+def test_with_its_view_it_stays_below_60_megabytes(side: Namespace) -> None:
+    with shown(side) as terminal, listening(side, "127.0.0.1", 443) as listener:
+        talk(side, listener, "127.0.0.1", times=TIMES)
+        terminal.until(lambda: row_of(terminal, "client 443"), "the service is there")
+        terminal.type("\r")
+        terminal.until_seen("handshake times")
+        status = Path(f"/proc/{terminal.command}/status").read_text(encoding="utf-8")
+        resident = int(re.findall(r"VmRSS:\s+(\d+)", status)[0])
+        print(f"resident with the view: {resident / 1024:.1f} MiB")
+        assert resident < MAX_RESIDENT_KB

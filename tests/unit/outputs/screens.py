@@ -1,0 +1,76 @@
+"""Histories for tests of the live view, and its lines as plain text."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.unit.model.builder import CONTEXT, SECOND, events, reading
+from tests.unit.outputs.conftest import model_of_traffic
+from tracer.ingest.snapshot import PortUse, Snapshot
+from tracer.ingest.source import Program
+from tracer.model.audit import AuditLine
+from tracer.model.history import History, history
+from tracer.model.totals import Model
+from tracer.outputs.styled import Line, plain
+
+AUDITED = ("ActiveOpens", "PassiveOpens", "EstabResets", "RetransSegs")
+
+
+def texts(lines: Sequence[Line]) -> list[str]:
+    return [plain(line).rstrip() for line in lines]
+
+
+def of_nothing() -> History:
+    model = Model(CONTEXT, start_ns=0)
+    model.add(reading())
+    return history(model.report())
+
+
+def of_traffic() -> History:
+    """Return ten seconds of two services as one interval, with an audit that finds nothing."""
+    report = model_of_traffic().report()
+    return history(replace(report, audit=tuple(AuditLine(name, 28, 28) for name in AUDITED)))
+
+
+def of_trouble() -> History:
+    """Return traffic of which something was lost, where counts drift and the ports to one destination run out."""
+    now = of_traffic()
+    snapshot = Snapshot(
+        states={"time_wait": 26_100},
+        time_wait=(("192.0.2.1:443", 26_000), ("192.0.2.2:8080", 90), ("other", 10)),
+        ports=(
+            PortUse(1, "192.0.2.9", "192.0.2.1:443", 26_050, 28_232, 253.0),
+            PortUse(1, "192.0.2.9", "192.0.2.2:8080", 90, 28_232, None),
+        ),
+    )
+    report = replace(
+        now.report,
+        snapshot=snapshot,
+        events_lost=23,
+        untracked=5,
+        label_overflow=7,
+        programs=(Program("inet_sock_set_state", attached=True, runs=0, run_seconds=0.0, misses=3),),
+        audit=(AuditLine("ActiveOpens", 30, 28), AuditLine("PassiveOpens", 7, 7), AuditLine("RetransSegs", 3, 4)),
+    )
+    return history(report, history(replace(report, duration_seconds=9)))
+
+
+def of_many_services(many: int = 40) -> History:
+    model = Model(CONTEXT, start_ns=0)
+    batches = [events("handshake", 100 + n, port=1000 + n, handshake_ns=1_000_000 + n) for n in range(many)]
+    model.add(reading(*batches, events("failure", 3, port=1001, error=errno.ETIMEDOUT), time_ns=2 * SECOND))
+    return history(model.report())
+
+
+def of_a_minute(seconds: int = 90) -> History:
+    """Return a service whose rate climbs from 0 to 9 a second again and again, and whose times double every ten seconds."""
+    model = Model(CONTEXT, start_ns=0)
+    now = None
+    for second in range(1, seconds + 1):
+        batch = events("handshake", second % 10, handshake_ns=1_000_000 << second // 10)
+        model.add(reading(batch, time_ns=second * SECOND))
+        now = history(model.report(), now)
+    assert now is not None
+    return now

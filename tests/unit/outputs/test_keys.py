@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.outputs.screens import of_many_services, of_nothing
+from tracer.model.history import History
+from tracer.outputs.keys import ViewState, keys, press
+from tracer.outputs.table import SORTS
+
+NOW = of_many_services(20)
+FIRST, SECOND, LAST = ("client", "1019"), ("client", "1018"), ("client", "1000")
+
+
+def after(*pressed: str, state: ViewState | None = None, now: History | None = NOW) -> ViewState:
+    state = state or ViewState()
+    for key in pressed:
+        state = press(state, key, now)
+    return state
+
+
+def test_letters_and_sequences_are_keys() -> None:
+    assert keys("s\x1b[A\x1bOB\r\x7f ?", complete=False) == (["s", "up", "down", "enter", "backspace", "pause", "?"], "")
+
+
+def test_an_escape_is_a_key_only_when_nothing_follows_for_a_while() -> None:
+    assert keys("\x1b", complete=False) == ([], "\x1b")
+    assert keys("\x1b", complete=True) == (["escape"], "")
+    assert keys("s\x1b[", complete=False) == (["s"], "\x1b[")
+
+
+def test_sequences_that_mean_nothing_here_are_no_keys() -> None:
+    assert keys("\x1b[15~\x1b[1;5Cq", complete=False) == (["q"], "")
+
+
+def test_s_goes_through_every_column_and_back() -> None:
+    seen = [after(*"s" * n).sort for n in range(len(SORTS) + 1)]
+    assert set(seen) == set(SORTS)
+    assert seen[0] == seen[-1] == after("s", "S").sort == after(">", "<").sort
+
+
+def test_arrows_choose_a_service_and_stop_at_the_ends() -> None:
+    assert after("down").chosen == FIRST
+    assert after("down", "j").chosen == SECOND
+    assert after("down", "down", "k", "up", "up").chosen == FIRST
+    assert after("end").chosen == after("down", "page_down", "page_down", "page_down").chosen == LAST
+    assert after("end", "home").chosen == FIRST
+
+
+def test_the_choice_stays_with_a_service_when_rows_move() -> None:
+    assert after("down", "s", "s").chosen == FIRST
+
+
+def test_enter_opens_the_chosen_service_and_escape_goes_back() -> None:
+    opened = after("down", "down", "enter")
+    assert (opened.screen, opened.chosen) == ("detail", SECOND)
+    assert after("escape", state=opened).screen == "services"
+    assert after("down", state=opened).chosen == ("client", "1017")
+
+
+def test_enter_opens_the_first_when_none_is_chosen_and_nothing_when_there_is_none() -> None:
+    assert after("enter").chosen == FIRST
+    for now in (None, of_nothing()):
+        assert after("enter", "down", now=now) == ViewState()
+
+
+def test_pause_keeps_what_is_there_until_it_is_pressed_again() -> None:
+    assert after("pause").paused is NOW
+    assert after("p", "pause").paused is None
+
+
+def test_digits_and_enter_filter_by_port() -> None:
+    typing = after("/", *"443x")
+    assert (typing.typing, typing.port) == ("443", "")
+    assert after("enter", state=typing) == ViewState(port="443")
+    assert after("f", *"44", "backspace", *"3", "enter").port == "43"
+
+
+def test_escape_ends_the_typing_and_takes_the_filter_away() -> None:
+    assert after("/", "8", "escape") == ViewState()
+    assert after("/", "8", "enter", "escape") == ViewState()
+    assert after("/", "8", "enter", "/", "backspace", "enter") == ViewState()
+
+
+def test_no_more_than_a_ports_digits_are_taken() -> None:
+    assert after("/", *"1234567").typing == "12345"
+
+
+def test_q_quits_but_not_while_typing() -> None:
+    assert after("q").done
+    assert after("?", "q").done
+    assert not after("/", "q").done
+
+
+@pytest.mark.parametrize("key", ["?", "h"])
+def test_help_comes_and_goes_with_any_key(key: str) -> None:
+    assert after(key).screen == "help"
+    assert after(key, "s") == ViewState()
+
+
+def test_keys_that_mean_nothing_change_nothing() -> None:
+    assert after("x", "é", "\x01") == ViewState()

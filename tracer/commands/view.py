@@ -1,0 +1,84 @@
+"""What is shown while tracing goes on: the live view on a terminal, otherwise a line a second on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from contextlib import ExitStack
+from typing import Self
+
+from tracer.commands.screen import Screen
+from tracer.commands.session import Stop
+from tracer.commands.terminal import Terminal, is_usable
+from tracer.model.history import History, history
+from tracer.model.report import Report
+from tracer.outputs.keys import ViewState
+from tracer.outputs.lines import interval
+from tracer.outputs.styled import plain
+from tracer.outputs.view import frame
+
+STDIN, STDERR = 0, 2
+PRINTED_SIZE = (80, 60)
+
+
+class View:
+    """One of three: the live view; a line a second; or, when the view is asked for and there is no terminal, its last picture.
+
+    stop: what `q` sets. table: what --view and --no-view say.
+    """
+
+    def __init__(self, stop: Stop, *, table: bool | None, color: bool | None) -> None:
+        usable = is_usable(STDERR)
+        self._stop = stop
+        self._table = usable if table is None else table
+        self._color = not os.environ.get("NO_COLOR") if color is None else color
+        self._usable = usable
+        self._screen: Screen | None = None
+        self._history: History | None = None
+        self._previous: Report | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Take the screen, when there is one to take; what is said on standard error meanwhile follows at the end."""
+        if self._table and self._usable:
+            with ExitStack() as stack:
+                said = io.StringIO()
+                stack.callback(lambda: print(said.getvalue(), end="", file=sys.stderr, flush=True))
+                stack.enter_context(contextlib.redirect_stderr(said))
+                terminal = stack.enter_context(contextlib.closing(Terminal(STDERR, STDIN)))
+                self._stop.before_exit = terminal.give_back
+                self._screen = stack.enter_context(Screen(terminal, color=self._color))
+                self._stack = stack.pop_all()
+        return self
+
+    def show(self, report: Report) -> None:
+        """Show one more Report."""
+        if not self._table:
+            for line in interval(report, self._previous):
+                print(line, file=sys.stderr, flush=True)
+            self._previous = report
+            return
+        self._history = history(report, self._history)
+        if self._screen:
+            self._screen.show(self._history)
+
+    def say(self, what: str, hint: str) -> None:
+        """Say what has happened: beside the figures, or on standard error with a hint."""
+        if self._screen:
+            self._screen.mark(what)
+        else:
+            print(f"tcptrace: {what}; {hint}", file=sys.stderr, flush=True)
+
+    def poll(self) -> None:
+        """Look at the keyboard; to be called often."""
+        if self._screen and self._screen.poll():
+            self._stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        """Give the screen back as it was."""
+        if self._table and not self._screen and self._history:
+            *lines, _keys = frame(ViewState(), self._history, *PRINTED_SIZE)
+            print("\n".join(plain(line).rstrip() for line in lines).rstrip(), file=sys.stderr, flush=True)
+        self._stack.close()

@@ -1,0 +1,102 @@
+"""Who may ask, and what every answer says besides: TLS, client certificates, passwords and extra headers.
+
+Only this is known to the server; where it comes from (a file in YAML) is not, so that nothing of that is loaded without need.
+The handshake is made in the connection's own thread: a listening socket wrapped in TLS, which is the usual way, makes it while
+accepting, and one silent client then keeps out all others.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol
+
+NOT_TLS = (
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nthis port speaks HTTPS: use https://\n"
+)
+
+
+class TlsSocket(ssl.SSLSocket):
+    """An accepted connection; that its client has gone again comes out in the handshake.
+
+    By itself ssl looks for that while it wraps the socket, and then fails and leaves it open (CPython's issue 113280).
+    """
+
+    def getpeername(self) -> Any:
+        """Return the client's address, None where there is no client any more."""
+        with suppress(OSError):
+            return super().getpeername()
+        return None
+
+
+class Passwords(Protocol):
+    """Whoever knows the users."""
+
+    def refusal(self, authorization: str) -> HTTPStatus | None:
+        """Return None when an Authorization header lets its sender in, else the status that tells why not."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the server is reached; by default everybody may ask, over plain HTTP.
+
+    names: of which a client's certificate must have one, if there are any. headers: put on every answer.
+    """
+
+    tls: ssl.SSLContext | None = None
+    names: frozenset[str] = frozenset()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    passwords: Passwords | None = None
+
+    @property
+    def scheme(self) -> str:
+        """The first word of this server's addresses."""
+        return "https" if self.tls else "http"
+
+    def wrap(self, sock: socket.socket) -> socket.socket:
+        """Return an accepted socket as one to speak through; does not wait for the client."""
+        return self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) if self.tls else sock
+
+    def shake_hands(self, sock: socket.socket) -> None:
+        """Have the client show who it is, waiting for it up to the socket's timeout a step; OSError when it may not come in."""
+        if not isinstance(sock, ssl.SSLSocket):
+            return
+        try:
+            sock.do_handshake()
+        except ssl.SSLError as error:
+            _turn_away(sock, NOT_TLS if error.reason == "HTTP_REQUEST" else b"")
+            raise
+        if self.names and self.names.isdisjoint(_names_of(sock)):
+            raise PermissionError("the client's certificate has none of the names in client_allowed_sans")
+
+
+def _turn_away(sock: ssl.SSLSocket, words: bytes) -> None:
+    """Say a last word past TLS; what came already is read, since unread data would make the close a reset."""
+    sock.settimeout(0)
+    with suppress(OSError):
+        socket.socket.recv(sock, 65536)
+    with suppress(OSError):
+        socket.socket.send(sock, words)
+
+
+def _names_of(sock: ssl.SSLSocket) -> Iterator[str]:
+    """Yield the alternative names in the client's certificate, of whatever kind; IPv6 addresses in their short form."""
+    names: Any = (sock.getpeercert() or {}).get("subjectAltName", ())
+    for _, name in names:
+        try:
+            yield ipaddress.ip_address(name).compressed
+        except ValueError:
+            yield name
+
+
+def say_goodbye(sock: socket.socket) -> None:
+    """Tell a TLS client that nothing more comes, without waiting for its answer."""
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(0)
+        with suppress(OSError, ValueError):
+            sock.unwrap()
