@@ -72,7 +72,7 @@ function wrongPanels(panels) {
 
 /** Writes a picture with few colours, which halves it and does not show. */
 async function save(picture, name) {
-  const fewer = sharp(picture).png({ palette: true, dither: 0, quality: 70, effort: 10, compressionLevel: 9 });
+  const fewer = sharp(picture).png({ palette: true, dither: 0, quality: 62, effort: 10, compressionLevel: 9 });
   const { size } = await fewer.toFile(path.join(options.out, name));
   console.log(`${name}: ${Math.round(size / 1000)} kB`);
 }
