@@ -49,7 +49,8 @@ def tool(name: str) -> str:
     return path
 
 
-def _bpf(command: int, attributes: bytes) -> int:
+def bpf(command: int, attributes: bytes) -> int:
+    """Call bpf(2); return what it does, -1 with errno set where it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     return int(libc.syscall(SYSCALL_BPF[platform.machine()], command, attributes, len(attributes)))
 
@@ -59,11 +60,11 @@ def _bpf_obstacle() -> str | None:
     program = ctypes.create_string_buffer(struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0), 16)
     licence = ctypes.create_string_buffer(b"GPL")
     load = struct.pack("=IIQQ", BPF_PROG_TYPE_RAW_TRACEPOINT, 2, ctypes.addressof(program), ctypes.addressof(licence))
-    loaded = _bpf(BPF_PROG_LOAD, load)
+    loaded = bpf(BPF_PROG_LOAD, load)
     if loaded < 0:
         return f"the kernel refuses to load a BPF program: {os.strerror(ctypes.get_errno())}"
     name = ctypes.create_string_buffer(b"inet_sock_set_state")
-    attached = _bpf(BPF_RAW_TRACEPOINT_OPEN, struct.pack("=QII", ctypes.addressof(name), loaded, 0))
+    attached = bpf(BPF_RAW_TRACEPOINT_OPEN, struct.pack("=QII", ctypes.addressof(name), loaded, 0))
     reason = os.strerror(ctypes.get_errno())
     os.close(loaded)
     if attached < 0:

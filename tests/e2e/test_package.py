@@ -41,11 +41,12 @@ def test_the_wheel_carries_the_dashboards_without_what_makes_them(installed: Pat
     assert {"tcptrace-overview.json", "tcptrace-connections.json", "tcptrace-fleet.json"} <= made
 
 
-def test_an_installed_copy_prints_its_dashboards(installed: Path) -> None:
-    program = "from tracer.commands.dashboard import dashboard; dashboard('fleet')"
+@pytest.mark.parametrize(("call", "file"), [("dashboard('fleet')", "tcptrace-fleet.json"), ("rules()", "rules.yml")])
+def test_an_installed_copy_prints_its_dashboards_and_rules(installed: Path, call: str, file: str) -> None:
+    program = f"from tracer.commands.dashboard import dashboard; from tracer.commands.rules import rules; {call}"
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(installed)!r}); {program}"]
     seen = subprocess.run(command, cwd="/", check=True, capture_output=True, text=True).stdout
-    assert seen == (ROOT / "dashboards/tcptrace-fleet.json").read_text(encoding="utf-8")
+    assert seen == (ROOT / "dashboards" / file).read_text(encoding="utf-8")
 
 
 def test_the_wheel_carries_the_whole_package(installed: Path) -> None:

@@ -54,7 +54,7 @@ def test_promtool_finds_every_rule_and_no_fault() -> None:
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_the_rules_yield_what_is_written_down(path: Any) -> None:
+def test_the_rules_yield_what_is_written_down(path: Path) -> None:
     done = subprocess.run(
         [tool("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False, timeout=60
     )
