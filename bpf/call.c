@@ -8,7 +8,9 @@
  * really works with the connection. For follow only, and of a connection that
  * is traced only the first success each way, the first end of stream, and
  * every error but those that say "later". error is what was returned: bytes,
- * 0 for the end of stream, or a negative errno. Yields:
+ * 0 for the end of stream, or a negative errno. Of what came to a listener,
+ * the first caller is the worker: from then on all records have its pid and its
+ * descriptor. Yields:
  *
  *   call  client 127.0.0.1:53020  send() = 4        curl 4711, descriptor 5
  *   call  server 127.0.0.1:80     recv() = 4        nginx 1234, descriptor 11

@@ -20,12 +20,12 @@
  * numbers partly before and partly behind it:
  *
  *   CLOSE->SYN_SENT         none is set yet: zeros, in all of them
- *   LISTEN->SYN_RECV        likewise; handshake's last ACK is there
+ *   LISTEN->SYN_RECV        likewise: the new socket is still its listener's copy
  *   SYN_SENT->ESTABLISHED   both SYNs are counted, ours is acknowledged
  *   SYN_SENT->SYN_RECV      both opened at once: the peer's SYN is not counted
  *   SYN_SENT->CLOSE         SND.UNA is our initial number, SND.NXT behind it,
  *                           unless no SYN was sent: zeros
- *   SYN_RECV->ESTABLISHED   both SYNs are counted
+ *   SYN_RECV->ESTABLISHED   both SYNs are counted, ours is acknowledged
  *   ...->FIN_WAIT1          our FIN is not queued: SND.NXT is without it
  *   CLOSE_WAIT->LAST_ACK    likewise
  *   FIN_WAIT1->FIN_WAIT2    our FIN is counted and acknowledged

@@ -60,6 +60,7 @@ BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
 BPF_F_TABLE("hash", u64, struct owner, listeners, MAX_LISTENERS, CONNS_FLAGS);
 BPF_PERCPU_ARRAY(last_ended, struct ended, 1);
 #if EMIT_FOLLOW
+/* of ended connections whose sockets are still open; the oldest give way */
 BPF_F_TABLE("lru_hash", u64, struct conn, outlived, 4096, 0);
 #endif
 

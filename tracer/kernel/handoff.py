@@ -25,7 +25,7 @@ class Loaded:
     programs: name of each raw tracepoint, to its program's descriptor and that of its attachment.
     held: more that has to stay open for as long as the programs are to run.
     reset_reasons: the running kernel's enum sk_rst_reason by value, in lower case without its prefix.
-    doors: into the network namespaces whose sockets are to be counted, the own one first; empty unless they were asked for.
+    doors: into the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
     """
 
     ring: int
