@@ -11,7 +11,7 @@ closed. Facts by kind of step:
                   error (why it never left, else 0)
   reset_sent      cause: the kernel's word, "" for none
   call            call, result; process and descriptor are the caller's
-  failed, closed  reason, error; closed has sent, received, unacknowledged, retransmitted, visited and time_wait besides
+  failed, closed  reason, error; closed has sent, received, unacknowledged, retransmitted, closed_first and time_wait
   segment         the MEASURES of model/samples.py
 """
 
@@ -37,6 +37,7 @@ from tracer.model.tcp import (
     RETRANSMIT_KINDS,
     STATES,
     close_reasons,
+    closed_first,
     failure_reasons,
     leaves_time_wait,
 )
@@ -252,7 +253,7 @@ def close(track: Track, record: Any) -> list[Step]:
         "received": record.received_bytes,
         "unacknowledged": record.unacknowledged_bytes,
         "retransmitted": record.retransmitted_segments,
-        "visited": frozenset(name for at, name in enumerate(STATES) if record.visited >> at & 1),
+        "closed_first": closed_first(record.visited),
         "time_wait": bool(leaves_time_wait(columns[0], codes)[0]),
     }
     return [track.step("closed", record.time_ns, facts=facts, **fields)]
