@@ -80,9 +80,7 @@ def our_syn(track: Track, record: Any) -> list[Step]:
         return []
     track.syn_told = True
     track.sent(record.initial_sequence, track.base_ns)
-    return [
-        track.step("syn", track.base_ns, entered="syn_sent", way=OUT, bits=("SYN",), initial=record.initial_sequence),
-    ]
+    return [track.step("syn", track.base_ns, entered="syn_sent", way=OUT, bits=("SYN",), initial=record.initial_sequence)]
 
 
 def state_change(track: Track, record: Any) -> list[Step]:
@@ -166,12 +164,11 @@ def requests(track: Track, record: Any) -> list[Step]:
     if sent_ns is not None and again_ns is None:
         track.base_ns = sent_ns
     track.state, track.since_ns = "syn_recv", sent_ns
-    steps = [track.step("accepted", sent_ns)]
     if again_ns is not None and (sent_ns is None or sent_ns > again_ns - SAME_NS):
         return [track.step("accepted", again_ns)]
     ours, peers = record.initial_sequence, record.peer_initial_sequence
     return [
-        *steps,
+        track.step("accepted", sent_ns),
         track.step("syn_received", sent_ns, entered="syn_recv", way=IN, bits=("SYN",), inferred=True, initial=peers),
         track.step("syn_ack_sent", sent_ns, way=OUT, bits=("SYN", "ACK"), inferred=True, initial=ours),
     ]
