@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.kernel import net
 from tests.kernel.watching import Watching, watching
+from tests.needs import tool
 
 # No two sessions on one machine, each with its own process id, should see each other's ports.
 _first = os.getpid() % 200 * 100
@@ -49,6 +52,15 @@ def fixture_service() -> int:
     port = next(_ports)
     next(_ports)
     return port
+
+
+@pytest.fixture(name="churn", scope="session")
+def fixture_churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the compiled program that makes connections as fast as it can; for tests that need gcc."""
+    program = tmp_path_factory.mktemp("churn") / "churn"
+    source = Path(__file__).with_name("churn.c")
+    subprocess.run([tool("gcc"), "-O2", "-Wall", "-Werror", "-o", str(program), str(source)], check=True)
+    return program
 
 
 @pytest.fixture(name="watch", scope="module")

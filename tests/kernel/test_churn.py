@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Summary, tracing
 from tests.kernel.until import until
-from tests.needs import tool
 
 pytestmark = pytest.mark.needs("gcc")
 
@@ -19,15 +17,6 @@ CONNECTIONS = 40_000
 WORKERS = 2
 ROLES = ("client", "server")
 TABLES = ("handshakes", "closes")
-
-
-@pytest.fixture(name="churn", scope="module")
-def fixture_churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the compiled program."""
-    program = tmp_path_factory.mktemp("churn") / "churn"
-    source = Path(__file__).with_name("churn.c")
-    subprocess.run([tool("gcc"), "-O2", "-Wall", "-Werror", "-o", str(program), str(source)], check=True)
-    return program
 
 
 def kernel_counts(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from tracer.ingest.decode import EVENT, Events
 from tracer.ingest.live import LiveSource
 from tracer.ingest.source import Reading
 from tracer.kernel.programs import Settings
+from tracer.model.aborts import settle
 from tracer.model.lives import Lives
 from tracer.model.steps import Step
 from tracer.model.tcp import KIND, STATES
@@ -115,7 +116,7 @@ def _show_json(source: LiveSource, output: Output) -> Show:
     container = CgroupNames()
 
     def show(events: Events, steps: list[Step]) -> None:
-        output.write(json_lines(describe(events, source.context, container, FOLLOWED)))
+        output.write(json_lines(describe(settle(events), source.context, container, FOLLOWED)))
         output.write([json.dumps(_left_behind(step)) for step in steps if "remaining" in step.facts])
 
     return show

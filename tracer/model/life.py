@@ -11,7 +11,7 @@ closed. Facts by kind of step:
                   error (why it never left, else 0)
   reset_sent      cause: the kernel's word, "" for none
   call            call, result; process and descriptor are the caller's
-  failed, closed  reason, error; closed has sent, received, unacknowledged, retransmitted, visited and time_wait besides
+  failed, closed  reason, error; closed has sent, received, unacknowledged, retransmitted, closed_first and time_wait
   segment         the MEASURES of model/samples.py
 """
 
@@ -37,6 +37,7 @@ from tracer.model.tcp import (
     RETRANSMIT_KINDS,
     STATES,
     close_reasons,
+    closed_first,
     failure_reasons,
     leaves_time_wait,
 )
@@ -79,9 +80,7 @@ def our_syn(track: Track, record: Any) -> list[Step]:
         return []
     track.syn_told = True
     track.sent(record.initial_sequence, track.base_ns)
-    return [
-        track.step("syn", track.base_ns, entered="syn_sent", way=OUT, bits=("SYN",), initial=record.initial_sequence),
-    ]
+    return [track.step("syn", track.base_ns, entered="syn_sent", way=OUT, bits=("SYN",), initial=record.initial_sequence)]
 
 
 def state_change(track: Track, record: Any) -> list[Step]:
@@ -165,12 +164,11 @@ def requests(track: Track, record: Any) -> list[Step]:
     if sent_ns is not None and again_ns is None:
         track.base_ns = sent_ns
     track.state, track.since_ns = "syn_recv", sent_ns
-    steps = [track.step("accepted", sent_ns)]
     if again_ns is not None and (sent_ns is None or sent_ns > again_ns - SAME_NS):
         return [track.step("accepted", again_ns)]
     ours, peers = record.initial_sequence, record.peer_initial_sequence
     return [
-        *steps,
+        track.step("accepted", sent_ns),
         track.step("syn_received", sent_ns, entered="syn_recv", way=IN, bits=("SYN",), inferred=True, initial=peers),
         track.step("syn_ack_sent", sent_ns, way=OUT, bits=("SYN", "ACK"), inferred=True, initial=ours),
     ]
@@ -252,7 +250,7 @@ def close(track: Track, record: Any) -> list[Step]:
         "received": record.received_bytes,
         "unacknowledged": record.unacknowledged_bytes,
         "retransmitted": record.retransmitted_segments,
-        "visited": frozenset(name for at, name in enumerate(STATES) if record.visited >> at & 1),
+        "closed_first": closed_first(record.visited),
         "time_wait": bool(leaves_time_wait(columns[0], codes)[0]),
     }
     return [track.step("closed", record.time_ns, facts=facts, **fields)]

@@ -62,7 +62,7 @@ class Lives:
             return steps
         steps += life.take(track, record, self._reset_reasons)
         kind = name_of(KINDS, record.kind)
-        if kind == "segment":
+        if kind == "segment" and record.connection in self._open:
             self._samples.setdefault(record.connection, Samples()).add(steps[-1].facts)
         elif kind in {"close", "failure"}:
             steps += self._end(track, record)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,17 @@ def close_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags
     Arguments, each of shape (n,), are those fields of EVENT_CLOSE records.
     """
     return _first_match(CLOSES, CLOSE_REASONS, from_state, error, flags)
+
+
+@lru_cache
+def closed_first(visited: int) -> str | None:
+    """Return who sent the first FIN (local, remote, both), from the bits of the states passed through; None: nobody did."""
+    been = {name for name, number in STATE.items() if visited >> number & 1}
+    if "closing" in been:
+        return "both"
+    if been & {"fin_wait1", "fin_wait2"}:
+        return "local"
+    return "remote" if been & {"close_wait", "last_ack"} else None
 
 
 def leaves_time_wait(from_state: NDArray[np.uint8], reasons: Codes) -> NDArray[np.bool_]:

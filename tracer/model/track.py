@@ -17,7 +17,7 @@ from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
 SENT_REMEMBERED = 16
 """Numbers of which the time of the last sending is kept, for the interval until they are sent again."""
 
-SEEN_FROM_START = ("opened", "accepted")
+NOT_FROM_START = ("older", "stray")
 CARRY_DATA = ("fast", "timeout", "tail_loss_probe")
 
 
@@ -47,7 +47,8 @@ class Track:
     """One connection so far.
 
     begins: how the telling begins: opened (by us), accepted, half_open (only a request), older (than the tracer), joined (the
-    beginning was lost). shown: the position up to which data have been told, None before the first. peer_fin: it was told.
+    beginning was lost), stray (no connection). shown: the position up to which data have been told, None for an older one
+    before its first. peer_fin: it was told.
     segments: whether received segments have records, so that they need not be summed up.
     """
 
@@ -55,7 +56,7 @@ class Track:
         self.who = who_of(number, record)
         self.begins = begins
         self.state = name_of(STATES, record.from_state)
-        self.shown: Position | None = START if begins in SEEN_FROM_START else None
+        self.shown: Position | None = None if begins in NOT_FROM_START else START
         self.peer_fin = False
         self.syn_told = begins != "opened"
         self.syn_ack_again_ns: int | None = None

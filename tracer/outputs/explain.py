@@ -77,8 +77,8 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "RFC 6298 §5, RFC 5681 §3.1",
     ),
     "retransmission.tail_loss_probe": (
-        "The last segments have no successor that could show their loss: after about two round trips a probe asks the peer "
-        "what it has, long before the timeout.",
+        "The last segments have no successor that could show their loss: after two round trips or a little more a probe "
+        "asks the peer what it has, before the timeout.",
         "RFC 8985 §7.3",
     ),
     "retransmission.fin": ("A FIN is numbered like a byte, and sent again like one until it is acknowledged.", "RFC 6298 §5"),

@@ -30,6 +30,7 @@ from tracer.model.tcp import (
     STATE,
     STATES,
     close_reasons,
+    closed_first,
     failure_reasons,
 )
 
@@ -180,17 +181,6 @@ def _direction(batch: Batch) -> list[str]:
     return ["received" if received else "sent" for received in batch.has("reset_received").tolist()]
 
 
-@lru_cache
-def _closed_first(visited: int) -> str | None:
-    """Return who sent the first FIN, from the states passed through; None when nobody did."""
-    been = {name for name, number in STATE.items() if visited >> number & 1}
-    if "closing" in been:
-        return "both"
-    if been & {"fin_wait1", "fin_wait2"}:
-        return "local"
-    return "remote" if been & {"close_wait", "last_ack"} else None
-
-
 def _states(batch: Batch) -> list[Mapping[str, float] | None]:
     """Return the seconds in each state that was left, by name; None for a socket whose beginning was not seen."""
     visited, to_state = batch.column("visited").tolist(), batch.column("to_state").tolist()
@@ -228,7 +218,7 @@ FIELDS: Mapping[str, Column] = {
     "reason": _reason,
     "errno": _errno,
     "duration_seconds": _duration_seconds,
-    "closed_first": _each("visited", _closed_first),
+    "closed_first": _each("visited", closed_first),
     "direction": _direction,
     "reset_reason": _reset_reason,
     "sent_bytes": _plain("sent_bytes"),

@@ -142,6 +142,8 @@ def _ask_for_certificate(context: ssl.SSLContext, settings: Settings) -> None:
         )
     if kind not in CLIENTS:
         raise settings.fault(name, f"is {kind}, which is not known", f"give {_known_kinds()}")
+    if settings.values.get("client_allowed_sans") is not None and not settings.texts("client_allowed_sans"):
+        raise settings.fault("client_allowed_sans", "is empty, so that nobody could connect", "name somebody, or leave it out")
     if settings.texts("client_allowed_sans") and kind != "RequireAndVerifyClientCert":
         raise settings.fault("client_allowed_sans", f"needs RequireAndVerifyClientCert, and {name} is {kind}")
     authority = _pem(settings, "client_ca")

@@ -161,19 +161,8 @@ def _closed(step: Step) -> str:
     error = f" ({error_name(facts['error'])})" if facts["error"] else ""
     lost = f", {facts['unacknowledged']} B of it never acknowledged" if facts["unacknowledged"] else ""
     again = f", {facts['retransmitted']} sent again" if facts["retransmitted"] else ""
-    first = {"local": ", we first", "remote": ", the peer first", "both": ", both at once"}.get(
-        closed_first(facts["visited"]), ""
-    )
+    first = {"local": ", we first", "remote": ", the peer first", "both": ", both at once"}.get(facts["closed_first"], "")
     return f"closed: {_reason(step)}{error}{first}; sent {facts['sent']} B{lost}, received {facts['received']} B{again}"
-
-
-def closed_first(visited: frozenset[str]) -> str:
-    """Return who sent the first FIN, from the states passed through; "" when nobody did."""
-    if "closing" in visited:
-        return "both"
-    if visited & {"fin_wait1", "fin_wait2"}:
-        return "local"
-    return "remote" if visited & {"close_wait", "last_ack"} else ""
 
 
 def _segment(step: Step) -> str:

@@ -49,6 +49,7 @@ REFUSED = [
     (TLS + "client_auth_type: VerifyClientCertIfGiven}", "client_ca_file is missing", ""),
     (TLS + "client_ca_file: ca.crt}", "client_ca_file is of no use with client_auth_type NoClientCert", ""),
     (TLS + "client_ca_file: web.yml, client_auth_type: VerifyClientCertIfGiven}", "client_ca_file cannot be used", "PEM"),
+    (TLS + CLIENTS + "client_allowed_sans: []}", "client_allowed_sans is empty", ""),
     (TLS + "client_allowed_sans: [a]}", "client_allowed_sans needs RequireAndVerifyClientCert", ""),
     # versions, ciphers, curves
     (TLS + "min_version: TLS10}", "min_version is TLS10", "TLS12 or TLS13"),
