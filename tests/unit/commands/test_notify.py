@@ -44,7 +44,7 @@ def ignore(_: Report) -> None:
 
 
 def test_a_manager_hears_of_the_beginning_and_the_end(manager: socket.socket) -> None:
-    with ServiceManager({"NOTIFY_SOCKET": address_of(manager)}).serving("127.0.0.1:19293", ignore):
+    with ServiceManager({"NOTIFY_SOCKET": address_of(manager)}).serving("http://127.0.0.1:19293/", ignore):
         assert heard(manager) == {"READY": "1", "STATUS": "attached; metrics on http://127.0.0.1:19293/metrics"}
     assert heard(manager)["STOPPING"] == "1"
 
