@@ -68,6 +68,15 @@ def test_real_connections_are_seen_in_any_size_and_q_ends_it(link: Link, setting
         assert_given_back(terminal, settings)
 
 
+def test_ports_that_run_out_are_seen_with_their_forecast(link: Link) -> None:
+    link.client.set("net.ipv4.ip_local_port_range", "40000 40099")
+    with shown(link.client) as terminal, listening(link.server, SERVER[4], 443) as listener:
+        for tens in range(1, 8):  # a forecast needs growth from one snapshot to another
+            talk(link.client, listener, SERVER[4], times=10)
+            terminal.until_seen(f" ports     {10 * tens} of 100 ({10 * tens} %) to 10.23.0.2:443 in use")
+        assert re.search("in use, exhausted in [0-9.]+ m?s", terminal.text)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_signal_ends_it_with_the_summary_on_the_normal_screen(
     side: Namespace, settings: list[object], number: int, status: int
