@@ -6,7 +6,8 @@ by service only, since a socket's list does not know the other labels: those are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,25 @@ from tracer.model.older import Service
 from tracer.model.tcp import ROLES
 
 Rows = NDArray[np.intp]
+Codes = NDArray[np.int64]
+"""Services of records as one number each: the role's above the port's 16 bits."""
+
+REMEMBERED_NS = 10_000_000_000
+"""How long changes are kept for the first snapshot: longer than a dump of any size takes to arrive."""
 
 
 class OpenConnections:
-    """Two counts for each label set, of connections seen from their start and of older ones; neither is ever negative."""
+    """Two counts for each label set, of connections seen from their start and of older ones; neither is ever negative.
+
+    seeded: whether the first snapshot has been taken in.
+    """
 
     def __init__(self, sets: LabelSets) -> None:
         self._sets = sets
         self._tracked = Grid(1, np.float64)
         self._older = Grid(1, np.float64)
+        self._changes: deque[tuple[Codes, NDArray[np.uint64], int]] = deque()
+        self.seeded = False
 
     def reserve(self, rows: int) -> None:
         """Have room for so many label sets."""
@@ -42,13 +53,23 @@ class OpenConnections:
         self._tracked.add(rows, 0, -1)
         np.maximum(self._tracked.values, 0, out=self._tracked.values)
 
-    def seed(self, older: Mapping[Service, int]) -> None:
-        """Take in what was open at the first snapshot; what is tracked by now was in it too."""
-        for (role, port), count in older.items():
+    def remember(self, events: Events, by: int) -> None:
+        """Keep what changed a count, by one a record, for the first snapshot: it tells of a moment before some of that."""
+        self._changes.append((_codes(events), events["time_ns"].copy(), by))
+        while self._changes[0][1][-1] + REMEMBERED_NS < events["time_ns"][-1]:
+            self._changes.popleft()
+
+    def seed(self, older: Iterable[tuple[Service, int]], time_ns: int) -> None:
+        """Take in what was open at the first snapshot, at time_ns; what was tracked by then was in it too."""
+        counts = dict(older)
+        for codes, times, by in self._changes:
+            for service, count in _counts(codes[times > time_ns]):
+                counts[service] = counts.get(service, 0) + by * count
+        for (role, port), count in counts.items():
             tracked = sum(self._tracked.values[row, 0] for row in self._rows_of(role, port))
-            row = self._sets.service_row(role, port)
-            self.reserve(len(self._sets))
-            self._older.values[row, 0] += max(count - tracked, 0)
+            self._set_older(role, port, count - tracked)
+        self._changes.clear()
+        self.seeded = True
 
     def older_opened(self, events: Events) -> None:
         """Add connections whose beginning was not seen, but whose handshake was."""
@@ -63,12 +84,26 @@ class OpenConnections:
         return (self._tracked.values[:rows, 0] + self._older.values[:rows, 0]).astype(np.uint64)
 
     def _change_older(self, events: Events, by: int) -> None:
-        services = events["role"].astype(np.int64) << 16 | service_ports(events)
-        counts = np.bincount(services)
-        for service in np.flatnonzero(counts):
-            row = self._sets.service_row(ROLES[service >> 16], int(service & 0xFFFF))
+        for (role, port), count in _counts(_codes(events)):
+            row = self._sets.service_row(role, port)
             self.reserve(len(self._sets))
-            self._older.values[row, 0] = max(self._older.values[row, 0] + by * counts[service], 0)
+            self._set_older(role, port, self._older.values[row, 0] + by * count)
+
+    def _set_older(self, role: str, port: int, count: float) -> None:
+        row = self._sets.service_row(role, port)
+        self.reserve(len(self._sets))
+        self._older.values[row, 0] = max(count, 0)
 
     def _rows_of(self, role: str, port: int) -> Iterable[int]:
         return (row for row, values in enumerate(self._sets.sets) if values[: len(BASE)] == (role, str(port)))
+
+
+def _codes(events: Events) -> Codes:
+    codes: Codes = events["role"].astype(np.int64) << 16 | service_ports(events)
+    return codes
+
+
+def _counts(codes: Codes) -> Iterable[tuple[Service, int]]:
+    """Yield each service, and how often it is there."""
+    counts = np.bincount(codes)
+    return (((ROLES[code >> 16], int(code & 0xFFFF)), int(counts[code])) for code in np.flatnonzero(counts))

@@ -118,7 +118,7 @@ class Model:
         self._last = reading
         if reading.snapshot:
             if self._snapshot is None:
-                self._open.seed(dict(reading.snapshot.older))
+                self._open.seed(reading.snapshot.older, reading.snapshot.time_ns)
             self._snapshot = reading.snapshot
         if reading.books:
             self._audit.add(reading.books, reading.cells)
@@ -151,10 +151,15 @@ class Model:
         self._handshakes.add(rows, 0)
         flags = part["flags"]
         whole = flags & FLAG["partial"] == 0
+        self._remember(part, 1)
         self._open.opened(rows[whole])
         self._open.older_opened(part.where(~whole).records())
         known = flags & FLAG["handshake_unknown"] == 0
         self._handshake_times.add(rows[known], part["handshake_ns"][known])
+
+    def _remember(self, part: Part, by: int) -> None:
+        if not self._open.seeded:
+            self._open.remember(part.records(), by)
 
     def _add_failures(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
@@ -173,6 +178,7 @@ class Model:
         self._srtt.add(rows[srtt > 0], srtt[srtt > 0])
         whole = flags & FLAG["partial"] == 0
         self._partial.add(rows[~whole], 0)
+        self._remember(part, -1)
         self._open.older_closed(part.where(~whole).records())
         self._add_lives(part.where(whole), rows[whole])
 
