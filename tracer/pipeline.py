@@ -19,8 +19,8 @@ from tracer.model.report import Report
 from tracer.model.totals import Model
 
 POLL_SECONDS = 0.02
-"""Between two looks at the ring: 2 MiB a CPU hold 6,390 records, four a connection, so that this is enough for 80,000
-connections a second on each CPU, three times what a CPU can make."""
+"""Between two looks at the ring: 4 MiB a CPU hold 12,780 records, four a connection, which is what a CPU can make in ten times
+as long; so much is in hand for when this process does not run in time."""
 
 STALE_SECONDS = 5.0
 """A source that was not read for so long is not drained; /healthz says so."""
@@ -30,7 +30,8 @@ class Pipeline:
     """Moves readings from a source into a model, and takes Reports from it; safe to call from several threads.
 
     One lock guards both ends, so that a Report never shows half a reading. It is held for as long as a batch takes (200 ns
-    a record) or a snapshot (copies of a few arrays): a scrape can delay the draining of the ring by no more than that.
+    a record) or a snapshot (copies of a few arrays); beyond that a scrape and the draining of the ring only have to share the
+    interpreter, which outputs/scrapes.py sees to.
     """
 
     def __init__(self, source: Source, model: Model, recorder: Recorder | None = None) -> None:

@@ -109,8 +109,8 @@ def wanted_tracepoints(settings: Settings) -> tuple[Tracepoint, ...]:
 
 
 def ring_bytes(settings: Settings, cpus: int) -> int:
-    """Return the size of the ring: as asked, else 2 MiB a CPU (4 at least, 64 at most), since CPUs bound what can come."""
-    return settings.ring_bytes or min(max(4 << 20, 1 << ((cpus << 21) - 1).bit_length()), 64 << 20)
+    """Return the size of the ring: as asked, else 4 MiB a CPU (8 at least, 64 at most), since CPUs bound what can come."""
+    return settings.ring_bytes or min(max(8 << 20, 1 << ((cpus << 22) - 1).bit_length()), 64 << 20)
 
 
 def _setting_macros(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> list[str]:

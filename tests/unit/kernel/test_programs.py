@@ -156,8 +156,8 @@ def test_the_offsets_come_before_the_files_that_use_them() -> None:
 def test_the_ring_is_a_power_of_two_between_4_and_64_mib_and_2_mib_a_cpu_in_between(cpus: int) -> None:
     size = ring_bytes(SETTINGS, cpus)
     assert size & (size - 1) == 0
-    assert 4 << 20 <= size <= 64 << 20
-    assert size >= min(cpus << 21, 64 << 20)
+    assert 8 << 20 <= size <= 64 << 20
+    assert size >= min(cpus << 22, 64 << 20)
 
 
 def test_a_ring_of_a_given_size_has_that_size() -> None:
