@@ -17,6 +17,12 @@ from tracer.model.tcp import CALLS, FLAG, KIND, ROLE, STATE
 
 Record = np.void
 
+POSITIONS = (
+    *("send_unacknowledged", "send_next", "receive_next", "send_window", "receive_window", "congestion_window"),
+    *("slow_start_threshold", "sent_data_segments", "received_data_segments", "acknowledgement", "payload_bytes"),
+)
+"""Columns that only `follow` fills."""
+
 
 class Following:
     """Programs that run."""

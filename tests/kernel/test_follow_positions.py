@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.kernel.capture import ACK, FIN, SYN, Capture, Frame, capture
 from tests.kernel.ends import unread
-from tests.kernel.following import Following, Record, following, is_partial
+from tests.kernel.following import POSITIONS, Following, Record, following, is_partial
 from tests.kernel.net import SERVER as NEAR, Link
 from tests.kernel.path import CLIENT, DEVICE, SERVER, Route, route
 from tests.kernel.scene import SEGMENTS, SIZE, receive, sent_again
@@ -24,10 +23,6 @@ from tracer.model.tcp import KIND, STATE
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("tshark", "tcpdump", "nft")]
 
 ANSWER = 300
-POSITIONS = (
-    *("send_unacknowledged", "send_next", "receive_next", "send_window", "receive_window", "congestion_window"),
-    *("slow_start_threshold", "sent_data_segments", "received_data_segments", "acknowledgement", "payload_bytes"),
-)
 AFTER_FIN = {STATE[name] for name in ("fin_wait1", "fin_wait2", "closing", "last_ack", "time_wait", "close")}
 
 
@@ -273,38 +268,3 @@ def _told(record: Record) -> tuple[int, int, int, int]:
     names = ("sequence", "acknowledgement", "control_bits", "payload_bytes")
     sequence, acknowledgement, flags, payload = (int(record[name]) for name in names)
     return sequence, acknowledgement, flags, payload
-
-
-@pytest.mark.parametrize("follow_it", [False, True], ids=["not followed", "followed"])
-def test_nothing_of_this_leaves_unless_it_is_asked_for(link: Link, port: int, follow_it: bool) -> None:
-    link.server.drop(f"tcp dport {port} tcp flags & (syn|ack) == ack")  # the SYN-ACK is sent again
-    with (
-        following(port, follow=follow_it) as follow,
-        listening(link.server, NEAR[4], port) as listener,
-        connect(link.client, NEAR[4], port) as client,
-    ):
-        client.settimeout(30)
-        server = listener.accept()[0]
-        client.sendall(b"x")
-        server.recv(1)
-        until(lambda: KIND["retransmit"] in follow.records["kind"], "the SYN-ACK is sent again")
-        server.close()
-        client.close()
-        here = client_port(follow)
-        follow.first(here, "close", "client")
-        follow.first(here, "close", "server")
-        records = follow.records
-    told = {"state", "call"} & {name for name, number in KIND.items() if number in records["kind"]}
-    assert told == ({"state", "call"} if follow_it else set())
-    again = records[(records["kind"] == KIND["retransmit"]) & (records["connection"] == 0)]
-    assert set(again["descriptor"]) == {-1}
-    if not follow_it:
-        assert set(records["descriptor"]) == {-1}
-        assert all(not records[name].any() for name in POSITIONS)
-
-
-def client_port(follow: Following) -> int:
-    """Return the port of the only client."""
-    records = follow.records
-    (found,) = np.unique(records["local_port"][(records["role"] == 1) & (records["local_port"] > 0)])
-    return int(found)
