@@ -31,7 +31,7 @@ class Pipeline:
 
     One lock guards both ends, so that a Report never shows half a reading. It is held for as long as a batch takes (200 ns
     a record) or a snapshot (copies of a few arrays); beyond that a scrape and the draining of the ring only have to share the
-    interpreter, which outputs/scrapes.py sees to.
+    interpreter, which outputs/web/scrapes.py sees to.
     """
 
     def __init__(self, source: Source, model: Model, recorder: Recorder | None = None) -> None:

@@ -28,8 +28,8 @@ from tracer.ingest.decode import Events
 from tracer.ingest.source import Program
 from tracer.model.report import Report
 from tracer.model.totals import Model
-from tracer.outputs.http import bind, serve
 from tracer.outputs.prometheus import render
+from tracer.outputs.web.http import bind, serve
 
 HOSTS = 20
 SERVICES = 10

@@ -34,9 +34,9 @@ from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.traffic import listening, talk
 from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.model.totals import Model
-from tracer.outputs.access import Access
-from tracer.outputs.http import bind, serve
 from tracer.outputs.prometheus import ReportCollector
+from tracer.outputs.web.access import Access
+from tracer.outputs.web.http import bind, serve
 
 HOST = "127.0.0.1"
 PORT = 7919

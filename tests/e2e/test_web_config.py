@@ -13,8 +13,8 @@ from tests.kernel import net
 from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.until import until
 from tests.needs import tool
-from tests.unit.outputs.secured import ALICE, authority, configuration
-from tests.unit.outputs.test_access import REQUIRED
+from tests.unit.outputs.web.secured import ALICE, authority, configuration
+from tests.unit.outputs.web.test_access import REQUIRED
 
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("prometheus")]
 

@@ -13,8 +13,8 @@ import pytest
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Tracing, start, tracing
 from tests.needs import tool
-from tests.unit.outputs.secured import ALICE, ask, authority, client_context, configuration, connect
-from tests.unit.outputs.test_access import REQUIRED, TLS
+from tests.unit.outputs.web.secured import ALICE, ask, authority, client_context, configuration, connect
+from tests.unit.outputs.web.test_access import REQUIRED, TLS
 
 SCRAPES = 23
 USER = "alice:secret"

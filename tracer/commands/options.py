@@ -9,7 +9,7 @@ import typer
 
 from tracer.errors import UsageError
 from tracer.kernel.filters import Filters
-from tracer.outputs.access import Access
+from tracer.outputs.web.access import Access
 
 Ports = Annotated[list[int] | None, typer.Option("--port", min=1, max=65535, help="Only this service port (repeatable).")]
 Addresses = Annotated[
@@ -48,7 +48,7 @@ def access(web_config: Path | None) -> Access:
     """Return who may ask for the metrics; raises TcptraceError when the file will not do."""
     if web_config is None:
         return Access()
-    from tracer.outputs.webconfig import read_access  # noqa: PLC0415 - megabytes that only this option needs
+    from tracer.outputs.web.webconfig import read_access  # noqa: PLC0415 - megabytes that only this option needs
 
     return read_access(web_config)
 

@@ -17,7 +17,7 @@ from tracer.commands.view import View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
 from tracer.model.totals import Model
-from tracer.outputs import http
+from tracer.outputs.web import http
 from tracer.pipeline import POLL_SECONDS, Pipeline, Stop, ticks
 
 

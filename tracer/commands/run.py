@@ -19,8 +19,8 @@ from tracer.kernel.programs import Settings
 from tracer.model.labels import optional_names
 from tracer.model.report import Report, document
 from tracer.model.totals import Model
-from tracer.outputs import http
 from tracer.outputs.lines import summary
+from tracer.outputs.web import http
 from tracer.pipeline import Pipeline, drain
 
 DEFAULT_MAX_SERIES = 5000

@@ -14,9 +14,9 @@ from typing import Self
 
 from tracer.commands.terminal import Terminal
 from tracer.model.history import History
-from tracer.outputs.keys import ViewState, keys, press
-from tracer.outputs.styled import encoded
-from tracer.outputs.view import frame
+from tracer.outputs.live.keys import ViewState, keys, press
+from tracer.outputs.live.styled import encoded
+from tracer.outputs.live.view import frame
 
 
 class Screen:

@@ -14,10 +14,10 @@ from tracer.commands.session import Stop
 from tracer.commands.terminal import Terminal, is_usable
 from tracer.model.history import History, history
 from tracer.model.report import Report
-from tracer.outputs.keys import ViewState
 from tracer.outputs.lines import interval
-from tracer.outputs.styled import plain
-from tracer.outputs.view import frame
+from tracer.outputs.live.keys import ViewState
+from tracer.outputs.live.styled import plain
+from tracer.outputs.live.view import frame
 
 STDIN, STDERR = 0, 2
 PRINTED_SIZE = (80, 60)

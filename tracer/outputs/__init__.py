@@ -1,1 +1,1 @@
-"""Ways to show a Report: metrics, pages, tables and lines; pure functions, and one HTTP server."""
+"""Ways to show a Report or events: metrics, tables, ladders, lines; the web and the live view have rooms of their own."""

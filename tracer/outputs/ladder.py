@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from tracer.model.steps import OUT, Step
 from tracer.outputs.explain import explanation
-from tracer.outputs.sparkline import BLOCKS, sparkline
+from tracer.outputs.spark import BARS, series_spark
 from tracer.outputs.units import bytes_text, count_text, time_text
 from tracer.outputs.wording import words
 
@@ -39,7 +39,7 @@ ALARMS = {"retransmission", "reset_received", "reset_sent", "failed", "gap"}
 BOUND = re.compile(r"(?<=\d) (?=(?:[µm]?s|[kMGT]?B|segments?)\b)|(?<=RFC) | (?=§)")
 """Spaces at which no line is broken."""
 
-TO_ASCII = str.maketrans("─═┄▶◀✗│µ·" + BLOCKS, "-=.><x|u-_.-~=+*#")
+TO_ASCII = str.maketrans("─═┄▶◀✗│µ·" + BARS, "-=.><x|u-_.-~=+*#")
 
 MEASURES: Mapping[str, tuple[str, Callable[[float], str], str]] = {
     "congestion_window": ("cwnd", count_text, " segments"),
@@ -139,7 +139,7 @@ def _measured(step: Step, style: Style) -> list[str]:
         label, text, unit = MEASURES[name]
         extremes = " to ".join(dict.fromkeys((text(min(values)), text(max(values)))))
         room = _width(style) - ARROW_AT - LABEL - len(extremes + unit) - len(GAP)
-        line = f"{label:<{LABEL}}{sparkline(values, max(room, 4))}{GAP}{extremes}{unit}"
+        line = f"{label:<{LABEL}}{series_spark(values, max(room, 4))}{GAP}{extremes}{unit}"
         lines.append(_id(step, style) + " " * (ARROW_AT - ID) + _plain(line, style))
     return lines
 

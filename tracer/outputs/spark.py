@@ -1,8 +1,9 @@
-"""Sparklines: a minute of numbers as a row of small bars. Pure functions."""
+"""Sparklines: numbers as a row of small bars. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import isnan, log
 
 from tracer.model.history import INTERVALS
@@ -23,6 +24,17 @@ def rate_spark(rates: Sequence[float], columns: int) -> str:
 def time_spark(times: Sequence[float], columns: int) -> str:
     """Return times likewise: a bar is the longest of its time, and on a logarithmic scale."""
     return _spark(times, columns, max, _logarithmic)
+
+
+def series_spark(values: Sequence[float], width: int) -> str:
+    """Return at most width bars, each the mean of its share of the values; a series that never changes lies low."""
+    if not values:
+        return ""
+    count = min(len(values), width)
+    edges = [len(values) * at // count for at in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, span = min(means), max(means) - min(means)
+    return "".join(BARS[round((mean - low) / span * (len(BARS) - 1)) if span else 0] for mean in means)
 
 
 def _spark(

@@ -13,9 +13,9 @@ from tracer.model.report import Report, document
 from tracer.model.sockets import summed
 from tracer.model.survey import Survey, survey
 from tracer.model.totals import Model
-from tracer.outputs.page import page
 from tracer.outputs.prometheus import render
 from tracer.outputs.snapshot import forecast_text, soonest, survey_document, survey_lines
+from tracer.outputs.web.page import page
 
 LONG = "[2001:db8:1111:2222:3333:4444:5555:6666]"
 

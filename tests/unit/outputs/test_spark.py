@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from tracer.outputs.spark import rate_spark, time_spark
+import pytest
+from hypothesis import given, strategies as st
+
+from tracer.outputs.spark import BARS, rate_spark, series_spark, time_spark
 
 NAN = float("nan")
 
@@ -30,3 +33,29 @@ def test_a_time_loses_a_bar_for_every_factor_of_four() -> None:
 def test_a_time_that_is_not_known_is_a_blank() -> None:
     assert time_spark([1.0, NAN, 1.0], 60)[-3:] == "█ █"
     assert time_spark([NAN] * 60, 60) == " " * 60
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([], ""),
+        ([5], "▁"),
+        ([5, 5, 5], "▁▁▁"),
+        ([0, 1], "▁█"),
+        (range(8), "▁▂▃▄▅▆▇█"),
+        ([10, 10, 5, 6, 7], "██▁▂▄"),
+    ],
+)
+def test_the_lowest_value_is_the_lowest_block(values: list[float], shown: str) -> None:
+    assert series_spark(values, 20) == shown
+
+
+def test_more_values_than_room_are_averaged() -> None:
+    assert series_spark([0, 0, 4, 4, 8, 8], 3) == "▁▄█" or series_spark([0, 0, 4, 4, 8, 8], 3) == "▁▅█"
+
+
+@given(st.lists(st.floats(0, 1e12), max_size=200), st.integers(1, 60))
+def test_it_never_takes_more_room_than_there_is(values: list[float], width: int) -> None:
+    line = series_spark(values, width)
+    assert len(line) == min(len(values), width)
+    assert set(line) <= set(BARS)

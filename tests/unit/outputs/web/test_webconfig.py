@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from tests.unit.outputs.secured import ALICE, configuration, server_certificate, stranger
+from tests.unit.outputs.web.secured import ALICE, configuration, server_certificate, stranger
 from tracer.errors import TcptraceError
-from tracer.outputs.webconfig import read_access
+from tracer.outputs.web.webconfig import read_access
 
 TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key, "
 CLIENTS = "client_ca_file: ca.crt, client_auth_type: RequireAndVerifyClientCert, "

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from tracer.model.history import History
 from tracer.model.report import Report, Service
-from tracer.outputs.blocks import Block, beside
-from tracer.outputs.detail import detail
-from tracer.outputs.keys import ViewState
-from tracer.outputs.notes import note_lines, notes, per_hundred, ratio_text, share
+from tracer.outputs.live.blocks import Block, beside
+from tracer.outputs.live.detail import detail
+from tracer.outputs.live.keys import ViewState
+from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text, share
+from tracer.outputs.live.styled import Line, Piece, cut, length, line
+from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, arranged, services_table
 from tracer.outputs.snapshot import forecast_text
-from tracer.outputs.styled import Line, Piece, cut, length, line
-from tracer.outputs.table import FEW_ROWS, LINES_AROUND, arranged, services_table
 from tracer.outputs.units import count_text
 
 SMALLEST_TABLE = LINES_AROUND + FEW_ROWS

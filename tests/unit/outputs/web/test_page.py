@@ -6,7 +6,7 @@ from tests.unit.model.builder import CONTEXT, events, reading, report_of
 from tracer.ingest.source import Context, Program
 from tracer.model.report import Report
 from tracer.model.totals import Model
-from tracer.outputs.page import SERVICES_SHOWN, page
+from tracer.outputs.web.page import SERVICES_SHOWN, page
 
 
 class Words(HTMLParser):

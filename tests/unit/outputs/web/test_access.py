@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.unit.outputs.secured import ALICE, ask, authority, client_context, configuration, connect, secured, stranger
-from tracer.outputs.http import Server
+from tests.unit.outputs.web.secured import ALICE, ask, authority, client_context, configuration, connect, secured, stranger
+from tracer.outputs.web.http import Server
 
 TLS = """
 tls_server_config:
@@ -275,8 +275,8 @@ import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from tests.unit.outputs.conftest import model_of_traffic
-from tracer.outputs.http import bind, serve
-from tracer.outputs.webconfig import read_access
+from tracer.outputs.web.http import bind, serve
+from tracer.outputs.web.webconfig import read_access
 report = model_of_traffic().report()
 server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True, access=read_access(Path(sys.argv[1])))
 before = set(sys.modules)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import ssl
 
-from tracer.outputs.access import TlsSocket
-from tracer.outputs.settings import Settings
+from tracer.outputs.web.access import TlsSocket
+from tracer.outputs.web.settings import Settings
 
 KNOWN = frozenset(
     {

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tracer.outputs.access import Access
-from tracer.outputs.basicauth import Users, is_hash
-from tracer.outputs.settings import Settings, read
-from tracer.outputs.tlsconfig import KNOWN as TLS_SETTINGS, tls_context
+from tracer.outputs.web.access import Access
+from tracer.outputs.web.basicauth import Users, is_hash
+from tracer.outputs.web.settings import Settings, read
+from tracer.outputs.web.tlsconfig import KNOWN as TLS_SETTINGS, tls_context
 
 SECTIONS = frozenset({"tls_server_config", "http_server_config", "basic_auth_users"})
 

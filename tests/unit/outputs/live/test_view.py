@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.outputs.screens import (
+from tests.unit.outputs.live.screens import (
     of_a_minute,
     of_many_services,
     of_nothing,
@@ -16,9 +16,9 @@ from tests.unit.outputs.screens import (
     texts,
 )
 from tracer.model.history import History
-from tracer.outputs.keys import ViewState
-from tracer.outputs.styled import length
-from tracer.outputs.view import duration_text, frame
+from tracer.outputs.live.keys import ViewState
+from tracer.outputs.live.styled import length
+from tracer.outputs.live.view import duration_text, frame
 
 SERVICES = ViewState()
 DETAIL = ViewState(screen="detail", chosen=("client", "443"))

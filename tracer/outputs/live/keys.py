@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracer.model.history import History
-from tracer.outputs.table import SORTS, Key, arranged
+from tracer.outputs.live.table import SORTS, Key, arranged
 
 ESCAPE = "escape"
 Change = dict[str, Any]

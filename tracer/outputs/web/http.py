@@ -24,9 +24,10 @@ from typing import Any
 
 from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
-from tracer.outputs import page, prometheus
-from tracer.outputs.access import Access, say_goodbye
-from tracer.outputs.scrapes import Scrapes
+from tracer.outputs import prometheus
+from tracer.outputs.web import page
+from tracer.outputs.web.access import Access, say_goodbye
+from tracer.outputs.web.scrapes import Scrapes
 
 PATIENCE_SECONDS = 75.0
 """How long a connection may be silent, or slow with one request or answer; longer than a usual scrape interval."""

@@ -14,7 +14,7 @@ import pytest
 
 from tracer.errors import TcptraceError
 from tracer.model.report import Report
-from tracer.outputs.http import Server, bind, serve
+from tracer.outputs.web.http import Server, bind, serve
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ IMPORTS = f"""
 import socket, sys
 sys.path[:0] = {sys.path!r}
 from tests.unit.outputs.conftest import model_of_traffic
-from tracer.outputs.http import bind, serve
+from tracer.outputs.web.http import bind, serve
 report = model_of_traffic().report()
 server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True)
 before = set(sys.modules)

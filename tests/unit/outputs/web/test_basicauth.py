@@ -12,9 +12,9 @@ from statistics import median
 import bcrypt
 import pytest
 
-from tests.unit.outputs.secured import ALICE, ask, connect, secured
-from tracer.outputs import basicauth
-from tracer.outputs.basicauth import Users, is_hash
+from tests.unit.outputs.web.secured import ALICE, ask, connect, secured
+from tracer.outputs.web import basicauth
+from tracer.outputs.web.basicauth import Users, is_hash
 
 SLOW = 9
 """A cost at which a comparison takes some 30 ms."""

@@ -14,8 +14,8 @@ from textwrap import dedent
 import trustme
 
 from tests.unit.outputs.conftest import model_of_traffic
-from tracer.outputs.http import Server, bind, serve
-from tracer.outputs.webconfig import read_access
+from tracer.outputs.web.http import Server, bind, serve
+from tracer.outputs.web.webconfig import read_access
 
 HOST = "127.0.0.1"
 ALICE = "$2b$04$KZEd5ZmTDETEdAoHvVpEbe8.rsKZEYEefyDEpu4028ceO8qatSZQS"

@@ -10,8 +10,8 @@ from math import isnan
 from tracer.model.history import History, Moments
 from tracer.model.labels import OTHER
 from tracer.model.report import Service, summed
+from tracer.outputs.live.styled import Line, Piece, cut, line, restyled
 from tracer.outputs.spark import rate_spark, time_spark
-from tracer.outputs.styled import Line, Piece, cut, line, restyled
 from tracer.outputs.units import UNKNOWN, count_text, rate_text, time_text
 
 Key = tuple[str, str]

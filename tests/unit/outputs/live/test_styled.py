@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tracer.outputs.styled import Piece, cut, encoded, line, plain, restyled
+from tracer.outputs.live.styled import Piece, cut, encoded, line, plain, restyled
 
 LINE = line("plain ", Piece("bold", "bold"), " end")
 

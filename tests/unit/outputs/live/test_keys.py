@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.outputs.screens import of_many_services, of_nothing
+from tests.unit.outputs.live.screens import of_many_services, of_nothing
 from tracer.model.history import History
-from tracer.outputs.keys import ViewState, keys, press
-from tracer.outputs.table import SORTS
+from tracer.outputs.live.keys import ViewState, keys, press
+from tracer.outputs.live.table import SORTS
 
 NOW = of_many_services(20)
 FIRST, SECOND, LAST = ("client", "1019"), ("client", "1018"), ("client", "1000")

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tracer.model.histogram import CLASSIC_BOUNDS, Histogram, classic, quantile
 from tracer.model.history import History
 from tracer.model.report import Report, Service
-from tracer.outputs.blocks import Block, beside
-from tracer.outputs.notes import NAME_WIDTH, Note, largest_first, note_lines, per_hundred, ratio_text
+from tracer.outputs.live.blocks import Block, beside
+from tracer.outputs.live.notes import NAME_WIDTH, Note, largest_first, note_lines, per_hundred, ratio_text
+from tracer.outputs.live.styled import Line, Piece, cut, line
+from tracer.outputs.live.table import SPARK_COLUMNS
 from tracer.outputs.spark import rate_spark, time_spark
-from tracer.outputs.styled import Line, Piece, cut, line
-from tracer.outputs.table import SPARK_COLUMNS
 from tracer.outputs.units import UNKNOWN, bytes_text, count_text, rate_text, time_text
 
 _LONGEST_BAR = 30

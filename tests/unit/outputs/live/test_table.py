@@ -4,10 +4,10 @@ import pytest
 
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.conftest import model_of_traffic
-from tests.unit.outputs.screens import of_a_minute, of_many_services, of_nothing, of_traffic, texts
+from tests.unit.outputs.live.screens import of_a_minute, of_many_services, of_nothing, of_traffic, texts
 from tracer.model.history import History, history
 from tracer.model.totals import Model
-from tracer.outputs.table import SORTS, Key, arranged, services_table
+from tracer.outputs.live.table import SORTS, Key, arranged, services_table
 
 
 def drawn(now: History, width: int = 80, height: int = 20, *, sort: str = "count", chosen: Key | None = None) -> list[str]:

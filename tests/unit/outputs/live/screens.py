@@ -13,7 +13,7 @@ from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
 from tracer.model.history import History, history
 from tracer.model.totals import Model
-from tracer.outputs.styled import Line, plain
+from tracer.outputs.live.styled import Line, plain
 
 AUDITED = ("ActiveOpens", "PassiveOpens", "EstabResets", "RetransSegs")
 

@@ -11,7 +11,7 @@ from tests.kernel.until import until
 from tests.unit.model.builder import events, report_of
 from tracer.model.report import Report
 from tracer.outputs.prometheus import OPENMETRICS, TEXT
-from tracer.outputs.scrapes import Scrapes
+from tracer.outputs.web.scrapes import Scrapes
 
 
 class Numbered:

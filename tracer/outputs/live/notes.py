@@ -12,8 +12,8 @@ from typing import TypeVar
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.history import History
 from tracer.model.report import Report, Service
+from tracer.outputs.live.styled import Line, Piece, cut, line
 from tracer.outputs.snapshot import forecast_text, soonest
-from tracer.outputs.styled import Line, Piece, cut, line
 from tracer.outputs.units import UNKNOWN, count_text
 
 Number = TypeVar("Number", int, float)

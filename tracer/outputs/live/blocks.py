@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from tracer.outputs.styled import Line, Piece, cut, length, line
+from tracer.outputs.live.styled import Line, Piece, cut, length, line
 
 GAP = 3
 
