@@ -66,9 +66,11 @@ def follow(
 ) -> None:
     """Draw each connection's life as it happens: handshake, data, retransmissions, close, TIME_WAIT, with all numbers.
 
-    Shows what the kernel told; what must have happened unseen has a dotted arrow. JSON lines are those of 'events --format
-    json', of the kinds call and segment too, with the connection's number and its sequence variables (send_unacknowledged,
-    send_next, receive_next: RFC 9293, 3.3.1); and one of kind time_wait after the end.
+    Solid arrows are what the kernel told, dotted ones what must have happened.
+    JSON lines are those of 'events --format json', and of the kinds call and
+    segment, with the connection's number and its sequence variables
+    (send_unacknowledged, send_next, receive_next: RFC 9293, 3.3.1); and one of
+    kind time_wait after the end.
     """
     start = time.monotonic()
     if format_name not in FORMATS:

@@ -22,7 +22,7 @@ Netns = Annotated[str, typer.Option("--netns", metavar="all|own", help="All netw
 Duration = Annotated[float | None, typer.Option("--duration", metavar="S", min=0.001, help="Stop after this many seconds.")]
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 View = Annotated[
-    bool | None, typer.Option("--view/--no-view", help="Live table, or a line a second; default: table on a terminal.")
+    bool | None, typer.Option("--view/--no-view", help="Live view, or a line a second; default: view on a terminal.")
 ]
 Labels = Annotated[
     list[str] | None,

@@ -39,7 +39,7 @@ def replay(
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
     web_config: options.WebConfig = None,
 ) -> None:
-    """Show a recording: live table, summary and metrics as if it were happening; needs no rights."""
+    """Show a recording: live view, summary and metrics as if it were happening; needs no rights."""
     if events is not None:
         print_recorded(file, events)
         return

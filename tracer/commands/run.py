@@ -43,7 +43,7 @@ def run(
     cgroup: options.Cgroup = None,
     netns: options.Netns = "all",
 ) -> None:
-    """Trace this machine's TCP connections; serve Prometheus metrics and a live table until Ctrl-C."""
+    """Trace this machine's TCP connections; serve Prometheus metrics and a live view until Ctrl-C."""
     start = time.monotonic()
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     names = optional_names(label or ())
