@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
 from tracer.model.grid import Grid
-from tracer.model.labels import BASE, LabelSets, service_ports
+from tracer.model.labels import BASE, Columns, LabelSets, service_ports
 from tracer.model.older import Service
 from tracer.model.tcp import ROLES
 
@@ -53,10 +53,11 @@ class OpenConnections:
         self._tracked.add(rows, 0, -1)
         np.maximum(self._tracked.values, 0, out=self._tracked.values)
 
-    def remember(self, events: Events, by: int) -> None:
+    def remember(self, part: Columns, by: int) -> None:
         """Keep what changed a count, by one a record, for the first snapshot: it tells of a moment before some of that."""
-        self._changes.append((_codes(events), events["time_ns"].copy(), by))
-        while self._changes[0][1][-1] + REMEMBERED_NS < events["time_ns"][-1]:
+        times = part["time_ns"]
+        self._changes.append((_codes(part), times, by))
+        while self._changes[0][1][-1] + REMEMBERED_NS < times[-1]:
             self._changes.popleft()
 
     def seed(self, older: Iterable[tuple[Service, int]], time_ns: int) -> None:
@@ -98,7 +99,7 @@ class OpenConnections:
         return (row for row, values in enumerate(self._sets.sets) if values[: len(BASE)] == (role, str(port)))
 
 
-def _codes(events: Events) -> Codes:
+def _codes(events: Columns) -> Codes:
     codes: Codes = events["role"].astype(np.int64) << 16 | service_ports(events)
     return codes
 

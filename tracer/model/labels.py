@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,14 @@ class LabelSets:
         return tuple(values[name] for name in self.names)
 
 
-def service_ports(events: Events) -> NDArray[np.uint16]:
+class Columns(Protocol):
+    """Records by their columns: a batch, or a part of one."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]:
+        """Return a column, shape (n,) or (n, elements)."""
+
+
+def service_ports(events: Columns) -> NDArray[np.uint16]:
     """Return each record's service port, shape (n,): the local one of a server, the remote one of a client.
 
     Where the role is not known (the socket is older than the tracer) it is the lower of the two, as ephemeral ports are high; a

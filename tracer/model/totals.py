@@ -59,7 +59,7 @@ class Part:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, column: str) -> NDArray[Any]:
+    def __getitem__(self, column: str, /) -> NDArray[Any]:
         return self.events[column][self.index]
 
     def records(self) -> Events:
@@ -159,7 +159,7 @@ class Model:
 
     def _remember(self, part: Part, by: int) -> None:
         if not self._open.seeded:
-            self._open.remember(part.records(), by)
+            self._open.remember(part, by)
 
     def _add_failures(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
