@@ -86,7 +86,7 @@ def our_syn(track: Track, record: Any) -> list[Step]:
 def state_change(track: Track, record: Any) -> list[Step]:
     """Return what has caused a change of state; the handshake's and the last one have records of their own."""
     left, entered = name_of(STATES, record.from_state), name_of(STATES, record.to_state)
-    if entered == "established":
+    if entered in {"established", left}:  # close() after shutdown() sets the state that is set already
         return []
     fields = track.enter(entered, record.time_ns) if entered != "close" else {}
     if (left, entered) == ("syn_sent", "syn_recv"):
