@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
@@ -19,7 +18,7 @@ from tracer.commands.printing import (
     print_events,
     say_what_was_lost,
 )
-from tracer.commands.session import open_kernel, stop_on_signals
+from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.ingest.cgroups import CgroupNames
 from tracer.kernel.programs import Settings
 from tracer.pipeline import POLL_SECONDS
@@ -53,7 +52,7 @@ def events(
     source = open_kernel(settings, user)
     try:
         with stop_on_signals() as stop:
-            announce(kinds, time.monotonic() - start, source.context.missing)
+            announce(start, f"printing {', '.join(kinds)}", source.context.missing)
             output = Output(stop)
             printer = Printer(output, form, source.context, kinds=kinds, count=count, container=CgroupNames())
             last = print_events(source, printer, output, stop, duration=duration, every=POLL_SECONDS)
@@ -61,10 +60,3 @@ def events(
         source.close()
     say_what_was_lost(last)
     stop.leave()
-
-
-def announce(kinds: tuple[str, ...], seconds: float, missing: tuple[str, ...]) -> None:
-    """Say on standard error that tracing has begun, and what this kernel cannot show."""
-    print(f"tcptrace: attached after {seconds:.2f} s; printing {', '.join(kinds)}", file=sys.stderr, flush=True)
-    for what in missing:
-        print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)

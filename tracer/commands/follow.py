@@ -15,7 +15,7 @@ import typer
 
 from tracer.commands import options
 from tracer.commands.printing import Output, say_what_was_lost
-from tracer.commands.session import complain, open_kernel, stop_on_signals
+from tracer.commands.session import announce, complain, open_kernel, stop_on_signals
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.decode import EVENT, Events
@@ -81,7 +81,7 @@ def follow(
     lives = Lives(source.context.reset_reasons, segments=segments)
     try:
         with stop_on_signals() as stop:
-            announce(time.monotonic() - start, source.context.missing)
+            announce(start, "following new connections", source.context.missing)
             output = Output(stop)
             show = _show_json(source, output) if format_name == "json" else _show_ladder(output, style)
             follower = Follower(source, lives, show, count)
@@ -96,13 +96,6 @@ def follow(
 
 def _is_colored(wanted: bool | None) -> bool:
     return sys.stdout.isatty() if wanted is None else wanted
-
-
-def announce(seconds: float, missing: tuple[str, ...]) -> None:
-    """Say on standard error that tracing has begun, and what this kernel cannot show."""
-    print(f"tcptrace: attached after {seconds:.2f} s; following new connections", file=sys.stderr, flush=True)
-    for what in missing:
-        print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)
 
 
 Show = Callable[[Events, list[Step]], None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from tracer.commands import options
 from tracer.commands.notify import ServiceManager
-from tracer.commands.session import open_kernel, stop_on_signals
+from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.commands.view import View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.kernel.programs import Settings
@@ -61,7 +60,7 @@ def run(
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access)
     with stop_on_signals() as stop:
-        announce(server.url, time.monotonic() - start, source.context.missing)
+        announce(start, f"metrics on {server.url}metrics", source.context.missing)
         with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:
             drain(pipeline, stop, duration, show, shown.poll)
     report = pipeline.report()
@@ -69,13 +68,6 @@ def run(
     pipeline.close()
     print_summary(report, as_json=as_json)
     stop.leave()
-
-
-def announce(url: str, seconds: float, missing: tuple[str, ...]) -> None:
-    """Say on standard error that tracing has begun, and what this kernel cannot show."""
-    print(f"tcptrace: attached after {seconds:.2f} s; metrics on {url}metrics", file=sys.stderr, flush=True)
-    for what in missing:
-        print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)
 
 
 def print_summary(report: Report, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -49,6 +50,13 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     elif settings.snapshots:
         complain(TcptraceError("cannot count sockets by state", "the kernel needs sock_diag: modprobe tcp_diag"))
     return source
+
+
+def announce(start: float, doing: str, missing: tuple[str, ...]) -> None:
+    """Say on standard error what is done since the command began (start: its time.monotonic()), and what cannot be shown."""
+    print(f"tcptrace: attached after {time.monotonic() - start:.2f} s; {doing}", file=sys.stderr, flush=True)
+    for what in missing:
+        print(f"tcptrace: this kernel does not show {what}", file=sys.stderr, flush=True)
 
 
 def complain(error: TcptraceError) -> None:
