@@ -28,7 +28,7 @@ static __always_inline u64 new_id(u64 now_ns)
 }
 
 static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
-					  u8 role, u8 flags, u32 netns,
+					  u8 role, u16 flags, u32 netns,
 					  u64 now_ns)
 {
 	u64 key = (u64)sk;
@@ -83,7 +83,7 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 {
 	u64 key = (u64)sk;
 	struct conn *conn = conns.lookup(&key);
-	u8 flags = role ? 0 : FLAG_PARTIAL | FLAG_HANDSHAKE_UNKNOWN;
+	u16 flags = role ? 0 : FLAG_PARTIAL | FLAG_HANDSHAKE_UNKNOWN;
 	u32 netns;
 
 	if (conn && !role) {

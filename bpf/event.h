@@ -107,19 +107,20 @@ struct event {
 	u16 visited;    /* one bit for each state passed through */
 	u16 local_port;
 	u16 remote_port;
+	u16 flags;
 	u8 local_address[16]; /* IPv4 as ::ffff:a.b.c.d */
 	u8 remote_address[16];
 	u8 process[16]; /* comm of pid */
 	u8 kind;
 	u8 role;
 	u8 family; /* 4 or 6 */
-	u8 flags;
 	u8 from_state;
 	u8 to_state;
 	u8 retransmit_kind;
 	u8 attempt;      /* retransmissions in a row, this one included */
 	u8 control_bits; /* CWR to FIN, of the segment that arrived */
 	u8 call;
+	u8 reserved[7];
 };
 
 /*

@@ -25,13 +25,12 @@ struct conn {
 	u32 retransmit_sequence; /* of the latest one */
 	u32 reset_reason;
 	u16 visited;
+	u16 flags;
 	u8 role;
-	u8 flags;
 	u8 attempt;
 	u8 aborted_from; /* state of a local abort, its reset to follow */
 	u8 told;         /* of the application's calls, see call.c */
-	u8 reserved[1];
-	s32 descriptor; /* of the socket in its process, -1: not known */
+	s32 descriptor;  /* of the socket in its process, -1: not known */
 	char process[16];
 };
 

@@ -19,7 +19,7 @@ from tracer.model.report import Report
 from tracer.model.totals import Model
 
 POLL_SECONDS = 0.02
-"""Between two looks at the ring: 4 MiB a CPU hold 12,780 records, four a connection, which is what a CPU can make in ten times
+"""Between two looks at the ring: 4 MiB a CPU hold 12,483 records, four a connection, which is what a CPU can make in ten times
 as long; so much is in hand for when this process does not run in time."""
 
 STALE_SECONDS = 5.0

@@ -28,7 +28,7 @@ def settle(events: Events) -> Events:
     ends = np.flatnonzero(mine & (events["kind"] == KIND["close"]))
     order = np.argsort(causes["connection"], kind="stable")
     cause = causes[order][np.searchsorted(causes["connection"][order], events["connection"][ends])]
-    events["flags"][ends] = events["flags"][ends] & ~np.uint8(FLAG["reset_received"]) | cause["flags"]
+    events["flags"][ends] = events["flags"][ends] & ~np.uint16(FLAG["reset_received"]) | cause["flags"]
     events["reset_reason"][ends] = cause["reset_reason"]
     never_sent = mine & (events["kind"] == KIND["reset"]) & (events["flags"] & FLAG["reset_received"] != 0)
     kept: Events = events[~never_sent]

@@ -100,7 +100,7 @@ CLOSES = (
 )
 
 
-def failure_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]) -> Codes:
+def failure_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]) -> Codes:
     """Return why handshakes failed: indices into FAILURE_REASONS, shape (n,), uint8.
 
     Arguments, each of shape (n,), are those fields of EVENT_FAILURE records.
@@ -108,7 +108,7 @@ def failure_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], fla
     return _first_match(FAILURES, FAILURE_REASONS, from_state, error, flags)
 
 
-def close_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]) -> Codes:
+def close_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]) -> Codes:
     """Return why connections ended: indices into CLOSE_REASONS, shape (n,), uint8.
 
     Arguments, each of shape (n,), are those fields of EVENT_CLOSE records.
@@ -138,7 +138,7 @@ def leaves_time_wait(from_state: NDArray[np.uint8], reasons: Codes) -> NDArray[n
 
 
 def _first_match(
-    rules: Sequence[Rule], reasons: Sequence[str], state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]
+    rules: Sequence[Rule], reasons: Sequence[str], state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]
 ) -> Codes:
     codes = np.full(len(state), reasons.index("other"), np.uint8)
     for rule in reversed(rules):
@@ -146,7 +146,7 @@ def _first_match(
     return codes
 
 
-def _fits(rule: Rule, state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _fits(rule: Rule, state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
     fits: NDArray[np.bool_] = (flags & rule.flags) == rule.flags
     if rule.error is not None:
         fits &= error == rule.error
