@@ -1,8 +1,8 @@
-"""Durations as histograms: eight buckets per power of two of a second, from 2**-20 s (1 us) to 2**6 s (64 s).
+"""Durations as histograms: eight buckets per power of two of a second, from 2**-20 s (1 us) to 2**23 s (97 days).
 
-The bounds are those of Prometheus's native histograms with schema 3, so that a later export as such loses nothing; today's is
-classic, at the powers of two, which are bounds too. Recording every value, or a sketch, was the alternative: no bound on
-memory, or no exact merge.
+The bounds are those of Prometheus's native histograms with schema 3, so that native.py exports them without a loss. Classic
+buckets are at the powers of two up to 64 s, which are bounds too. Recording every value, or a sketch, was the alternative: no
+bound on memory, or no exact merge.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tracer.model.grid import Grid
 
 PER_OCTAVE = 8
-FIRST_OCTAVE, LAST_OCTAVE = -20, 6
-CLASSIC_BOUNDS = tuple(2.0**octave for octave in range(FIRST_OCTAVE, LAST_OCTAVE + 1))
+FIRST_OCTAVE, LAST_CLASSIC_OCTAVE, LAST_OCTAVE = -20, 6, 23
+CLASSIC_BOUNDS = tuple(2.0**octave for octave in range(FIRST_OCTAVE, LAST_CLASSIC_OCTAVE + 1))
 """Upper bounds in seconds of the classic buckets, +Inf left out."""
 
 
@@ -34,20 +34,20 @@ def _bound_ns(step: int) -> int:
 BOUNDS_NS = np.array(
     [_bound_ns(step) for step in range(FIRST_OCTAVE * PER_OCTAVE, LAST_OCTAVE * PER_OCTAVE + 1)], dtype=np.uint64
 )
-"""Upper bounds, inclusive, of every bucket but the last, shape (209,)."""
+"""Upper bounds, inclusive, of every bucket but the last, shape (345,); all are below 2**53, which float64 has exactly."""
 
 BUCKETS = len(BOUNDS_NS) + 1
-"""The first bucket holds all from 0 to 2**-20 s, the last all above 2**6 s."""
+"""The first bucket holds all from 0 to 2**-20 s, the last all above 2**23 s."""
 
 _LOWER = np.concatenate([[2.0 ** (FIRST_OCTAVE - 1)], 2.0 ** (np.arange(BUCKETS - 1) / PER_OCTAVE + FIRST_OCTAVE)])
 _MIDDLE = _LOWER * 2.0 ** (1 / (2 * PER_OCTAVE))
-_CLASSIC_COLUMNS = [*range(0, BUCKETS - 1, PER_OCTAVE), BUCKETS - 1]
+_CLASSIC_COLUMNS = [*range(0, PER_OCTAVE * len(CLASSIC_BOUNDS), PER_OCTAVE), BUCKETS - 1]
 
 
 # For the look-up in bucket_index: 64 equal cells in every octave from 2**9 ns on, numbered by the top bits of a float64.
 _MANTISSA_REST = np.uint64(52 - 6)
 _FIRST_CELL = int(np.float64(2**9).view(np.uint64) >> _MANTISSA_REST)
-_CELL_EDGES = np.array([(64 + cell % 64) << (3 + cell // 64) for cell in range(64 * 27)], np.uint64)
+_CELL_EDGES = np.array([(64 + cell % 64) << (3 + cell // 64) for cell in range(64 * 44)], np.uint64)
 _BUCKET_OF_CELL = np.searchsorted(BOUNDS_NS, _CELL_EDGES, side="left")
 _BOUNDS_AND_END = np.append(BOUNDS_NS, np.iinfo(np.uint64).max)
 
@@ -108,9 +108,9 @@ def quantile(histogram: Histogram, q: float) -> NDArray[np.float64]:
     """Return the q-quantile of each row in seconds, shape (rows,); nan where a row is empty.
 
     It stands for the smallest observation that is not exceeded by at least the share q, and is within 4.5 % of it from 2**-20
-    to 2**6 s, because it is the geometric middle of that observation's bucket, 2**(1/8) wide. (Interpolating by rank, as
+    to 2**23 s, because it is the geometric middle of that observation's bucket, 2**(1/8) wide. (Interpolating by rank, as
     Prometheus does, is better for many observations but can be 9 % off for few.) It never exceeds the largest observation,
-    which is exact, and above 64 s it is that one's geometric mean with 64 s.
+    which is exact, and above 2**23 s it is that one's geometric mean with 2**23 s.
     """
     cumulative = histogram.counts.cumsum(axis=1)
     totals = cumulative[:, -1]
