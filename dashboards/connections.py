@@ -8,7 +8,7 @@ from __future__ import annotations
 from dashboards import port_rows
 from dashboards.overview import SERVICE, SERVICE_LEGEND
 from dashboards.panels import Dashboard, Panel, Query, heat, lines, number
-from dashboards.queries import happening, quantile, rate, ratio, series, total
+from dashboards.queries import happening, mean, quantile, rate, ratio, series, spread, total
 
 
 def dashboard() -> Dashboard:
@@ -78,7 +78,7 @@ def _connections() -> list[Panel]:
             "How long do connections live?",
             "Every connection that ended, by its age. Lives of milliseconds are requests without keep-alive; a sharp band at a "
             "round number of seconds is somebody's idle timeout.",
-            Query(total(rate(f"{lives}_bucket"), "le"), "{{le}}"),
+            Query(spread(lives), "{{le}}"),
             nothing="no connection ended",
         ),
         lines(
@@ -86,9 +86,7 @@ def _connections() -> list[Panel]:
             "Median and mean age of connections that ended, by service. Where the mean is far above the median, few long ones "
             "stand beside many short ones. A median below a second is worth a connection pool.",
             Query(quantile(0.5, lives, *SERVICE), f"{SERVICE_LEGEND} median"),
-            Query(
-                ratio(total(rate(f"{lives}_sum"), *SERVICE), total(rate(f"{lives}_count"), *SERVICE)), f"{SERVICE_LEGEND} mean"
-            ),
+            Query(mean(lives, *SERVICE), f"{SERVICE_LEGEND} mean"),
             unit="s",
             logarithmic=True,
             nothing="no connection ended",

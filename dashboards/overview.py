@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dashboards import tracer_rows
 from dashboards.panels import LOSSES, Dashboard, Panel, Query, heat, lines, number
-from dashboards.queries import attempts, failure_ratio, growth, happening, quantile, rate, ratio, series, total
+from dashboards.queries import attempts, failure_ratio, growth, happening, quantile, rate, ratio, series, spread, total
 
 SERVICE = ("role", "port")
 SERVICE_LEGEND = "{{role}} {{port}}"
@@ -102,14 +102,14 @@ def _heat_maps() -> list[Panel]:
             "Are handshakes slow, as clients see them?",
             "Every handshake that was opened from here, by how long it took from SYN to SYN-ACK. A band is one kind of peer: "
             "its height is the network's round trip. A second band at 1 s and above is lost SYNs.",
-            Query(total(rate(f"{TIMES}_bucket", 'role="client"'), "le"), "{{le}}"),
+            Query(spread(TIMES, 'role="client"'), "{{le}}"),
             nothing="no client's handshake",
         ),
         heat(
             "Are handshakes slow, as servers see them?",
             "Every handshake that was accepted here, by the time from SYN-ACK to ACK: the round trip to the client, without "
             "what the server does. Far clients are high; a rise of the whole band is the network.",
-            Query(total(rate(f"{TIMES}_bucket", 'role="server"'), "le"), "{{le}}"),
+            Query(spread(TIMES, 'role="server"'), "{{le}}"),
             nothing="no server's handshake",
         ),
     ]

@@ -113,7 +113,7 @@ def number(
 
 
 def heat(question: str, description: str, query: Query, *, nothing: str) -> heatmap.Panel:
-    """Return a heat map of a histogram in seconds, a row for each of its buckets; the query is summed by le."""
+    """Return a heat map of a histogram in seconds, a row for each of its buckets; the query is a spread()."""
     panel = _filled(heatmap.Panel(), question, description, [query], unit="s", width=12, height=8, nothing=nothing)
     panel.max_data_points(150).calculate(False).cell_gap(1).show_legend()
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(common.AxisPlacement.LEFT))

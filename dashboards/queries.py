@@ -51,10 +51,28 @@ def ratio(part: str, whole: str) -> str:
     return f"{part} / ({whole} > 0)"
 
 
+def native(name: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
+    """Return how fast a native histogram grows, for each combination of the labels; nothing where it was scraped as classic."""
+    return total(rate(name, *matchers), *by)
+
+
 def quantile(q: float, name: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
-    """Return a quantile of a histogram, in its unit, and nothing where nothing was observed."""
+    """Return a quantile of a histogram, native or classic, in its unit, and nothing where nothing was observed."""
     buckets = total(rate(f"{name}_bucket", *matchers), *by, "le")
-    return f"histogram_quantile({q:g}, {buckets}) >= 0"
+    kinds = (native(name, *by, matchers=matchers), buckets)
+    return " or ".join(f"histogram_quantile({q:g}, {kind}) >= 0" for kind in kinds)
+
+
+def mean(name: str, *by: str) -> str:
+    """Return the mean of a histogram, native or classic, in its unit, and nothing where nothing was observed."""
+    growth_of = native(name, *by)
+    classic = ratio(total(rate(f"{name}_sum"), *by), total(rate(f"{name}_count"), *by))
+    return f"{ratio(f'histogram_sum({growth_of})', f'histogram_count({growth_of})')} or {classic}"
+
+
+def spread(name: str, *matchers: str) -> str:
+    """Return how fast a histogram grows for a heat map: a native one where there is one, else the classic buckets by le."""
+    return f"{native(name, matchers=matchers)} or on () {total(rate(f'{name}_bucket', *matchers), 'le')}"
 
 
 def attempts(*by: str, matchers: tuple[str, ...] = ()) -> str:

@@ -17,7 +17,7 @@ from tracer import __version__
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
-from tracer.model.histogram import Histogram, classic
+from tracer.model.histogram import Histogram
 from tracer.model.labels import OTHER
 from tracer.model.report import Counts, Report, Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KINDS, RETRANSMIT_KINDS, STATES
@@ -28,9 +28,10 @@ OVERFLOW = ", because there were too many label sets."
 
 Labels = tuple[str, ...]
 Values = Iterable[tuple[Labels, float]]
-Buckets = Iterable[tuple[Labels, list[float], float]]
-"""Label values, cumulative counts at CLASSIC_BOUNDS and +Inf, and the sum in seconds."""
+Rows = tuple[Histogram, list[tuple[int, Labels]]]
+"""Histograms side by side, and the rows of them that have observations, with label values."""
 
+PREFIX = "tcptrace_"
 
 L = "L"
 """In a metric's labels: those of its series, role and port and what --label adds."""
@@ -57,7 +58,7 @@ class HistogramMetric:
     name: str
     help: str
     labels: Labels
-    take: Callable[[Report], Buckets]
+    take: Callable[[Report], Rows]
 
 
 def label_names(metric: Metric | HistogramMetric, report: Report) -> Labels:
@@ -88,21 +89,20 @@ def _by_series_and(names: tuple[str, ...], column: Callable[[Series], Counts]) -
     return take
 
 
-def _histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Report], Buckets]:
-    def take(report: Report) -> Buckets:
-        return _buckets(column(report.series), _rows(report))
+def _histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Report], Rows]:
+    def take(report: Report) -> Rows:
+        return _used(column(report.series), _rows(report))
 
     return take
 
 
-def _buckets(histogram: Histogram, rows: Iterable[tuple[int, Labels]]) -> Buckets:
-    cumulative = classic(histogram)
-    used = [(row, labels) for row, labels in rows if cumulative[row, -1]]
-    return [(labels, cumulative[row].tolist(), float(histogram.sums[row])) for row, labels in used]
+def _used(histogram: Histogram, rows: Iterable[tuple[int, Labels]]) -> Rows:
+    totals = histogram.totals
+    return histogram, [(row, labels) for row, labels in rows if totals[row]]
 
 
-def _state_times(report: Report) -> Buckets:
-    return _buckets(report.state_times, [(number, (state,)) for number, state in enumerate(STATES)])
+def _state_times(report: Report) -> Rows:
+    return _used(report.state_times, [(number, (state,)) for number, state in enumerate(STATES)])
 
 
 def _resets_sent(report: Report) -> Values:

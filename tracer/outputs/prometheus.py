@@ -1,11 +1,12 @@
-"""A Report in Prometheus's words: text or OpenMetrics, by way of prometheus-client, for one scrape.
+"""A Report in Prometheus's words for one scrape: text or OpenMetrics, by way of prometheus-client, or protobuf.
 
 The library's ready-made metrics (Counter, Histogram) were the alternative: they count themselves, one Python call per event.
+It writes no protobuf; protobuf.py does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -15,15 +16,16 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
 
-from tracer.model.histogram import CLASSIC_BOUNDS
+from tracer.model.histogram import CLASSIC_BOUNDS, classic
 from tracer.model.report import Report
-from tracer.outputs.metrics import METRICS, HistogramMetric, Metric, label_names
+from tracer.outputs import protobuf
+from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, Metric, label_names
 
-PREFIX = "tcptrace_"
 BOUNDS = (*(str(bound) for bound in CLASSIC_BOUNDS), "+Inf")
 
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
+PROTOBUF = protobuf.CONTENT_TYPE
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,11 @@ def _family(metric: Metric | HistogramMetric, report: Report) -> Family:
 
 def _histogram(metric: HistogramMetric, labels: tuple[str, ...], report: Report) -> Family:
     family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=labels, unit="seconds")
-    for values, cumulative, total in metric.take(report):
-        family.add_metric(values, list(zip(BOUNDS, cumulative, strict=True)), total)
+    histogram, rows = metric.take(report)
+    cumulative = classic(histogram)
+    for row, values in rows:
+        buckets = zip(BOUNDS, cumulative[row].tolist(), strict=True)
+        family.add_metric(values, list(buckets), float(histogram.sums[row]))
     return family
 
 
@@ -79,36 +84,11 @@ _PROCESS = ProcessCollector(registry=CollectorRegistry())
 
 
 def render(report: Report, content_type: str = TEXT) -> bytes:
-    """Return the metrics of a Report as text of that type, TEXT or OPENMETRICS."""
+    """Return the metrics of a Report in one of the three forms, TEXT, OPENMETRICS or PROTOBUF."""
+    if content_type == PROTOBUF:
+        return protobuf.render(report, _PROCESS.collect())
     collector = ReportCollector(report, _PROCESS)
     # All names are valid without escaping; saying so spares the library a look at every character, half of its time.
     if content_type == OPENMETRICS:
         return bytes(openmetrics.generate_latest(collector, escaping=openmetrics.ALLOWUTF8))  # type: ignore[no-untyped-call]
     return generate_latest(collector, escaping=openmetrics.ALLOWUTF8)
-
-
-def negotiate(accept: str) -> str:
-    """Return the content type that an Accept header prefers; TEXT when it names neither."""
-    weights = dict(_weights(accept))
-    wanted = weights.get("application/openmetrics-text", 0.0)
-    return OPENMETRICS if wanted > 0 and wanted >= weights.get("text/plain", 0.0) else TEXT
-
-
-def _weights(accept: str) -> Iterable[tuple[str, float]]:
-    """Yield media types with their quality, the best one of a type last."""
-    found = []
-    for part in accept.split(","):
-        media, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        found.append((media, _quality(parameters)))
-    return sorted(found, key=lambda pair: pair[1])
-
-
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0

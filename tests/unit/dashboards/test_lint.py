@@ -16,11 +16,13 @@ import pytest
 
 from tests.needs import tool
 from tests.unit.dashboards.files import DASHBOARDS, all_panels, all_targets, selectors, without_selectors
+from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {"short", "none", "s", "dtdurations", "percentunit", "cps", "Bps", "bytes", "decbytes", "bool_yes_no"}
 SCOPE = {"job": ("=~", "$job"), "instance": ("=~", "$instance")}
 CUMULATIVE = ("_total", "_bucket", "_sum", "_count")
+NATIVE = {PREFIX + metric.name for metric in METRICS if isinstance(metric, HistogramMetric)}
 
 # Counters whose value since the start is the point, and mostly the same as when Prometheus first asked.
 SINCE_START = {"tcptrace_audit_kernel_total", "tcptrace_audit_traced_total", "tcptrace_connections_partial_total"}
@@ -110,7 +112,8 @@ def test_a_rate_is_taken_over_grafanas_interval() -> None:
 def test_a_counter_is_shown_by_its_growth() -> None:
     for target in TARGETS:
         for selector in selectors(target.expression):
-            grows = selector.name.endswith(CUMULATIVE) and selector.name not in SINCE_START
+            grows = selector.name.endswith(CUMULATIVE) or selector.name in NATIVE
+            grows = grows and selector.name not in SINCE_START
             assert (selector.function in {"rate", "increase"}) == grows, selector
 
 
@@ -131,6 +134,13 @@ def test_what_other_exporters_have_too_is_kept_to_tcptrace() -> None:
         if any(not name.startswith("tcptrace_") for name in names):
             assert "tcptrace_build_info" in names, target.where
             assert re.search(r"(and|\*) on \(job(, instance)?\)", target.expression), target.where
+
+
+def test_what_a_histogram_shows_is_asked_of_native_and_of_classic_ones() -> None:
+    for target in TARGETS:
+        names = {selector.name for selector in selectors(target.expression)}
+        classic = {name for name in NATIVE if names & {f"{name}_bucket", f"{name}_sum"}}
+        assert classic == names & NATIVE, target.where
 
 
 def test_a_legend_names_only_labels_that_the_query_keeps() -> None:

@@ -9,8 +9,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from tests.unit.dashboards.files import all_targets, selectors, without_selectors
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLES, STATES
-from tracer.outputs.metrics import METRICS, HistogramMetric, L
-from tracer.outputs.prometheus import PREFIX
+from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, L
 
 BY_PROMETHEUS = {"up"}
 TARGETS = all_targets()
@@ -27,7 +26,7 @@ VALUES = {
 def exported() -> dict[str, set[str]]:
     """Return every metric of /metrics with the names of its samples."""
     ours = {PREFIX + metric.name: metric for metric in METRICS}
-    parts = ("_bucket", "_sum", "_count")
+    parts = ("", "_bucket", "_sum", "_count")  # the first is a native histogram
     found = {name: {name + part for part in parts} if isinstance(ours[name], HistogramMetric) else {name} for name in ours}
     for family in ProcessCollector(registry=CollectorRegistry()).collect():
         found[family.name] = {sample.name for sample in family.samples}
@@ -50,7 +49,7 @@ def test_no_metric_is_named_without_braces() -> None:
 
 
 def test_the_dashboards_use_no_label_that_is_not_exported() -> None:
-    clauses = (found for target in TARGETS for found in re.findall(r"\b(?:by|on) \(([^)]*)\)", target.expression))
+    clauses = (found for target in TARGETS for found in re.findall(r"\b(?:by|on) \(([^)]+)\)", target.expression))
     used = {label for clause in clauses for label in clause.split(", ")} | {
         name for found in SELECTORS for name in found.matchers
     }

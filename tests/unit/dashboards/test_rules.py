@@ -14,8 +14,7 @@ import pytest
 import yaml
 
 from tests.needs import ROOT, tool
-from tracer.outputs.metrics import METRICS, HistogramMetric
-from tracer.outputs.prometheus import PREFIX
+from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric
 
 FILE = ROOT / "dashboards/rules.yml"
 TESTS = sorted((ROOT / "tests/unit/dashboards/rules").glob("*.yml"))
@@ -40,7 +39,7 @@ def cases(kind: str) -> list[dict[str, Any]]:
 
 def samples() -> set[str]:
     """Return the names of all samples that tcptrace exports."""
-    parts = ("_bucket", "_sum", "_count")
+    parts = ("", "_bucket", "_sum", "_count")  # the first is a native histogram
     return {PREFIX + m.name + part for m in METRICS for part in (parts if isinstance(m, HistogramMetric) else ("",))}
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 
-import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -11,7 +10,7 @@ from tracer.model.labels import SAMPLES_PER_SET
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.metrics import METRICS, L
-from tracer.outputs.prometheus import OPENMETRICS, TEXT, negotiate, render
+from tracer.outputs.prometheus import OPENMETRICS, render
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -137,25 +136,3 @@ def test_every_metric_has_a_name_of_its_own_and_a_help_text_that_is_a_sentence()
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     assert all(metric.help.endswith(".") for metric in METRICS)
     assert all(metric.labels.index(L) == 0 for metric in METRICS if L in metric.labels)
-
-
-@pytest.mark.parametrize(
-    ("accept", "content_type"),
-    [
-        ("", TEXT),
-        ("*/*", TEXT),
-        ("text/html,*/*;q=0.8", TEXT),
-        ("text/plain", TEXT),
-        ("application/openmetrics-text", OPENMETRICS),
-        ("application/openmetrics-text; version=1.0.0; q=0.5, text/plain; q=0.9", TEXT),
-        (
-            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5",
-            OPENMETRICS,
-        ),
-        ("application/openmetrics-text;q=0", TEXT),
-        ("application/openmetrics-text;q=nonsense", TEXT),
-        (";;,,;q=", TEXT),
-    ],
-)
-def test_the_accept_header_decides_on_the_format(accept: str, content_type: str) -> None:
-    assert negotiate(accept) == content_type

@@ -24,7 +24,7 @@ from typing import Any
 
 from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
-from tracer.outputs import prometheus
+from tracer.outputs.accept import negotiate
 from tracer.outputs.web import page
 from tracer.outputs.web.access import Access, say_goodbye
 from tracer.outputs.web.scrapes import Scrapes
@@ -252,7 +252,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse  # noqa: N815 - http.server's own names
 
     def _metrics(self) -> Answer:
-        content_type = prometheus.negotiate(self.headers.get("Accept", ""))
+        content_type = negotiate(",".join(self.headers.get_all("Accept", [])))
         packed = _accepts_gzip(self.headers.get("Accept-Encoding", ""))
         body = self.server.scrapes.body(content_type, packed=packed)
         extra = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if packed else {})

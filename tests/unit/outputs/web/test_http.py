@@ -12,8 +12,10 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
+from tests.unit.outputs.metricfamily import families
 from tracer.errors import TcptraceError
 from tracer.model.report import Report
+from tracer.outputs.prometheus import PROTOBUF
 from tracer.outputs.web.http import Server, bind, serve
 
 
@@ -62,6 +64,25 @@ def test_metrics_are_served_as_openmetrics_when_that_is_preferred(server: Server
     assert status == 200
     assert headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     assert body.endswith(b"# EOF\n")
+
+
+def test_metrics_are_served_as_protobuf_packed_when_a_scraper_wants_native_histograms(server: Server) -> None:
+    accept = f"{PROTOBUF};q=0.6,application/openmetrics-text;q=0.5,*/*;q=0.1"
+    status, body, headers = ask(server, "/metrics", Accept=accept, Accept_Encoding="gzip")
+    assert (status, headers["Content-Type"], headers["Content-Encoding"]) == (200, PROTOBUF, "gzip")
+    found = {family.name: family for family in families(gzip.decompress(body))}
+    assert found["tcptrace_handshake_duration_seconds"].metric[0].histogram.schema == 3
+
+
+def test_an_accept_header_may_come_in_several_lines(server: Server) -> None:
+    with closing(connect(server)) as connection:
+        connection.putrequest("GET", "/metrics")
+        for accept in ("text/plain;q=0.3", PROTOBUF):
+            connection.putheader("Accept", accept)
+        connection.endheaders()
+        answer = connection.getresponse()
+        answer.read()
+    assert answer.headers["Content-Type"] == PROTOBUF
 
 
 def test_metrics_are_packed_when_the_client_can_unpack_them(server: Server) -> None:
