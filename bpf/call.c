@@ -102,15 +102,15 @@ static __always_inline void called(struct bpf_raw_tracepoint_args *ctx, u8 call)
 	s32 result = ctx->args[1], flags = ctx->args[2];
 	u64 key = (u64)sk;
 	struct conn *conn;
-	bool ended;
+	bool is_over;
 	u8 kind;
 
 	if (flags & MSG_ERRQUEUE || says_later(result))
 		return;
 	conn = conns.lookup(&key);
-	ended = !conn && result <= 0;
-	if (ended)
-		conn = outlived.lookup(&key);
+	is_over = !conn && result <= 0;
+	if (is_over)
+		conn = ended.lookup(&key);
 	if (!conn)
 		return;
 	kind = news(sk, call, result);
@@ -118,8 +118,8 @@ static __always_inline void called(struct bpf_raw_tracepoint_args *ctx, u8 call)
 		return;
 	conn->told |= kind & ~TELL_ALWAYS;
 	emit_call(sk, conn, call, result);
-	if (ended)
-		outlived.delete(&key);
+	if (is_over)
+		ended.delete(&key);
 }
 
 RAW_TRACEPOINT_PROBE(sock_send_length)

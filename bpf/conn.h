@@ -91,10 +91,7 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 		return conn;
 	}
 	if (role)
-		forget_outlived(sk);
-	/* an abort whose reset never came, and now the socket is another's */
-	if (conn && conn->aborted_from)
-		count(COUNTER_EVENTS_LOST, 1);
+		forget_ended(sk);
 	netns = read_netns(sk);
 	role = role ? role : role_of(sk, t, netns);
 	if (!wanted(sk, t, role, netns, !flags)) {
@@ -111,8 +108,10 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 
 static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)
 {
-	if (from < 12)
-		conn->state_ns[from] += now_ns - conn->since_ns;
+	u32 left = from & 15; /* so that the verifier sees its limit */
+
+	if (left < 12)
+		conn->state_ns[left] += now_ns - conn->since_ns;
 	conn->since_ns = now_ns;
 	conn->visited |= 1 << (from & 15) | 1 << (to & 15);
 }

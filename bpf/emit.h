@@ -54,7 +54,8 @@ static __always_inline void submit(struct event *e)
 
 /* The end of a connection, or of an attempt at one. */
 static __always_inline void emit_end(const void *sk, const struct conn *conn,
-				     const struct tuple *t, u8 from, u64 now_ns)
+				     const struct tuple *t, u8 from, u16 ending,
+				     u64 now_ns)
 {
 	bool failed = from == STATE_SYN_SENT || from == STATE_SYN_RECV;
 	struct event *e;
@@ -66,7 +67,10 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 	fill_identity(e, conn);
 	e->from_state = from;
 	e->to_state = STATE_CLOSE;
-	e->error = READ(s32, sk, sock, sk_err);
+	e->flags |= ending & ~ENDING_ORDERLY;
+	/* an orderly end has no error: what stands there is an older one */
+	if (!(ending & ENDING_ORDERLY))
+		e->error = READ(s32, sk, sock, sk_err);
 	__builtin_memcpy(e->state_ns, conn->state_ns, sizeof(e->state_ns));
 	e->sent_segments = READ(u32, sk, tcp_sock, segs_out);
 	e->received_segments = READ(u32, sk, tcp_sock, segs_in);

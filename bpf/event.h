@@ -67,6 +67,8 @@ enum event_flag {
 	FLAG_RESET_REASON = 32,      /* reset_reason holds the kernel's value */
 	FLAG_HANDSHAKE_UNKNOWN = 64, /* no honest handshake time exists */
 	FLAG_FAILED = 128,           /* a retransmission that never left */
+	FLAG_TIME_WAIT = 1024,       /* the end has left a timewait object */
+	FLAG_UNEXPLAINED = 16384,    /* a reset of ours may explain the end */
 };
 
 struct event {
@@ -142,6 +144,8 @@ enum counter {
 	COUNTER_PASSIVE_OPENS = 273,
 	COUNTER_ESTAB_RESETS = 274,
 	COUNTER_RETRANS_SEGS = 275,
-	COUNTER_RESCUED = 276, /* runs that were skipped and made good */
-	COUNTER_CELLS = 320,
+	COUNTER_RESCUED = 276,        /* runs that were skipped and made good */
+	COUNTER_RESETS_SEEMING = 279, /* received, unless one of ours follows */
+	COUNTER_RESETS_NEVER = 352,   /* so many of those were not */
+	COUNTER_CELLS = 384,
 };

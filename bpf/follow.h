@@ -146,24 +146,21 @@ static __always_inline void note_connect(const void *sk, struct conn *conn,
  * but not its socket, is still the connection's: ECONNRESET, or the end of the
  * stream.
  */
-static __always_inline void outlive(const void *sk, const struct conn *conn)
+static __always_inline bool outlives(const void *sk)
 {
-	u64 key = (u64)sk;
-
-	if (!has_flag(sk, SOCK_DEAD))
-		outlived.update(&key, (struct conn *)conn);
+	return !has_flag(sk, SOCK_DEAD);
 }
 
 /* The socket is another's, or connects once more. */
-static __always_inline void forget_outlived(const void *sk)
+static __always_inline void forget_ended(const void *sk)
 {
 	u64 key = (u64)sk;
 
-	if (outlived.lookup(&key))
-		outlived.delete(&key);
+	if (ended.lookup(&key))
+		ended.delete(&key);
 }
 #else
 #define note_connect(sk, conn, to) ((void)0)
-#define outlive(sk, conn) ((void)0)
-#define forget_outlived(sk) ((void)0)
+#define outlives(sk) false
+#define forget_ended(sk) ((void)0)
 #endif

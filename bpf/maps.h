@@ -28,9 +28,11 @@ struct conn {
 	u16 flags;
 	u8 role;
 	u8 attempt;
-	u8 aborted_from; /* state of a local abort, its reset to follow */
-	u8 told;         /* of the application's calls, see call.c */
-	s32 descriptor;  /* of the socket in its process, -1: not known */
+	u8 ended_from; /* once ended: state of an end that a reset may explain */
+	u8 told;       /* of the application's calls, see call.c */
+	s32 descriptor; /* of the socket in its process, -1: not known */
+	u16 local_port; /* once ended, to know the socket by */
+	u16 remote_port;
 	char process[16];
 };
 
@@ -41,14 +43,6 @@ struct owner {
 	char process[16];
 };
 
-/* An end that a reset of ours may still explain, see reset.c. */
-struct ended {
-	u64 sk;
-	struct conn conn;
-	u8 from;
-	u8 reserved[7];
-};
-
 struct cells {
 	u64 cell[COUNTER_CELLS];
 };
@@ -57,11 +51,12 @@ BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
 BPF_F_TABLE("hash", u64, struct owner, listeners, MAX_LISTENERS, CONNS_FLAGS);
-BPF_PERCPU_ARRAY(last_ended, struct ended, 1);
-#if EMIT_FOLLOW
-/* of ended connections whose sockets are still open; the oldest give way */
-BPF_F_TABLE("lru_hash", u64, struct conn, outlived, 4096, 0);
-#endif
+/*
+ * Ended connections of which more is to be told: ends that a reset of ours may
+ * explain (end.h) and, for follow, sockets that are still open (call.c). The
+ * oldest give way.
+ */
+BPF_F_TABLE("lru_hash", u64, struct conn, ended, 4096, 0);
 
 /*
  * Atomic, although each CPU has its row: a softirq can interrupt a program

@@ -106,31 +106,39 @@ static __always_inline void stray_reset(const void *sk, const void *skb,
 }
 
 /*
- * Data came after close(): the connection's end was told as reset by the
- * peer, and this record, the only one of a reset with a state left for CLOSE,
- * lets the reader know better.
+ * The cause of an end that has been told: its record, the only one of a reset
+ * with a state left for CLOSE, lets the reader know better.
  */
 static __always_inline bool late_reset(const void *sk, u32 reason, u64 now_ns)
 {
-	u32 zero = 0;
-	struct ended *ended = last_ended.lookup(&zero);
 	struct tuple tuple = {};
+	u64 key = (u64)sk;
+	struct conn *conn = NULL;
 	struct event *e;
+	u8 from;
 
-	if (!ended || !sk || ended->sk != (u64)sk)
+	if (sk)
+		conn = ended.lookup(&key);
+	if (!conn || !conn->ended_from)
 		return false;
-	ended->sk = 0;
-	count(COUNTER_RESETS_SENT, 1);
-	count(COUNTER_RESETS_RECEIVED, -1);
 	read_tuple(sk, &tuple);
+	if (conn->local_port != tuple.local_port ||
+	    conn->remote_port != tuple.remote_port)
+		return false;
+	from = conn->ended_from;
+	conn->ended_from = 0;
+	count(COUNTER_RESETS_SENT, 1);
+	if (conn->flags & FLAG_RESET_RECEIVED)
+		count(COUNTER_RESETS_NEVER, 1);
 	e = reserve(EVENT_RESET, now_ns, &tuple);
 	if (!e)
 		return true;
-	fill_identity(e, &ended->conn);
+	fill_identity(e, conn);
 	e->flags &= ~FLAG_RESET_RECEIVED;
-	e->from_state = ended->from;
+	e->from_state = from;
 	e->to_state = STATE_CLOSE;
 	fill_reason(e, reason);
+	fill_position(e, sk, conn);
 	submit(e);
 	return true;
 }
@@ -167,12 +175,6 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 		fill_position(e, sk, conn);
 		submit(e);
 	}
-
-	/* the end of a connection that waited for its cause */
-	if (conn->aborted_from) {
-		emit_end(sk, conn, &tuple, conn->aborted_from, now_ns);
-		conns.delete(&key);
-	}
 	return 0;
 }
 
@@ -185,8 +187,13 @@ RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 	struct conn *conn;
 	struct event *e;
 
+	/* of a socket that has ended the kernel takes no notice */
+	if (state == STATE_CLOSE)
+		return 0;
 	read_tuple(sk, &tuple);
-	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns, COUNTER_RESETS_RECEIVED);
+	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns,
+		    may_be_own_reset(sk, state) ? COUNTER_RESETS_SEEMING :
+						  COUNTER_RESETS_RECEIVED);
 	if (!conn)
 		return 0;
 	conn->flags |= FLAG_RESET_RECEIVED;

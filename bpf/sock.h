@@ -132,6 +132,22 @@ static __always_inline bool has_flag(const void *sk, int flag)
 	return READ(u64, sk, sock_common, skc_flags) >> flag & 1;
 }
 
+/* include/net/sock.h */
+#define RCV_SHUTDOWN 1
+
+/*
+ * Data that come when nobody will read them any more make the kernel reset its
+ * own socket as if a reset had been received, and only then send one.
+ */
+static __always_inline bool may_be_own_reset(const void *sk, u8 state)
+{
+	if (state == STATE_ESTABLISHED || state == STATE_SYN_SENT ||
+	    state == STATE_SYN_RECV)
+		return false;
+	return !HAVE(sock, sk_shutdown) ||
+	       (READ(u8, sk, sock, sk_shutdown) & RCV_SHUTDOWN);
+}
+
 /* What a connection has carried, of which SYN and FIN take no byte. */
 struct traffic {
 	u64 sent;

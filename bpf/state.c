@@ -48,55 +48,15 @@ static __always_inline void emit_state(const void *sk, const struct conn *conn,
 	submit(e);
 }
 
-/*
- * The application aborts: unread data, linger 0, disconnect. The kernel sends
- * its reset, with the cause, right after this change of state, so that the
- * end of the connection is told there. An orphan in FIN_WAIT2, or one whose
- * peer has sent its FIN, goes to TIME_WAIT instead and ends here.
- */
-static __always_inline bool aborts(const void *sk, const struct conn *conn,
-				   u8 from)
-{
-	if (!HAVE_tcp_send_reset || READ(s32, sk, sock, sk_err) ||
-	    (conn->flags & (FLAG_RESET_SENT | FLAG_RESET_RECEIVED)))
-		return false;
-	if (from == STATE_ESTABLISHED || from == STATE_CLOSE_WAIT)
-		return true;
-	return (from == STATE_FIN_WAIT1 || from == STATE_FIN_WAIT2) &&
-	       !has_flag(sk, SOCK_DEAD) && !has_flag(sk, SOCK_DONE);
-}
-
-/*
- * Data that arrive after close() are answered with a reset, for which the
- * kernel first resets its own socket as if one had been received. The reset
- * follows on this CPU at once: tcp_send_reset finds here whose it is.
- */
-static __always_inline void remember_end(const void *sk,
-					 const struct conn *conn, u8 from)
-{
-	u32 zero = 0;
-	struct ended *ended = last_ended.lookup(&zero);
-
-	if (!ended || (from != STATE_FIN_WAIT1 && from != STATE_FIN_WAIT2))
-		return;
-	ended->sk = (u64)sk;
-	ended->from = from;
-	__builtin_memcpy(&ended->conn, conn, sizeof(ended->conn));
-}
-
+/* The end is told at once; a reset that follows corrects it, see reset.c. */
 static __always_inline void closed(const void *sk, struct conn *conn,
 				   const struct tuple *t, u8 from, u64 now_ns)
 {
+	u16 ending = ending_of(sk, from, conn->flags);
 	u64 key = (u64)sk;
 
-	if (aborts(sk, conn, from)) {
-		conn->aborted_from = from;
-		return;
-	}
-	emit_end(sk, conn, t, from, now_ns);
-	if (conn->flags & FLAG_RESET_RECEIVED)
-		remember_end(sk, conn, from);
-	outlive(sk, conn);
+	emit_end(sk, conn, t, from, ending, now_ns);
+	remember_end(sk, conn, t, from, ending);
 	conns.delete(&key);
 }
 
@@ -121,6 +81,9 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 
 	/* MPTCP's and SCTP's own sockets come through here too */
 	if (READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
+		return;
+	/* a listener that is destroyed from outside (tcp_abort) closes twice */
+	if (from == STATE_CLOSE && to == STATE_CLOSE)
 		return;
 	audit_transition(sk, from, to);
 

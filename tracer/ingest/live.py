@@ -9,6 +9,7 @@ from tracer.errors import TcptraceError
 from tracer.ingest.books import Books, KernelBooks
 from tracer.ingest.counters import Counters, Programs, without_rescued
 from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.late import Explained
 from tracer.ingest.ring import Ring
 from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.watch import Namespaces, Watch
@@ -25,6 +26,7 @@ class LiveSource:
 
     def __init__(self, loaded: Loaded, look_every_ns: int = 1_000_000_000, watch: Watch | None = None) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
+        self._records = Explained(self._ring)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._programs = Programs(loaded.programs, loaded.held)
         for fd in (loaded.ring, loaded.counters):
@@ -50,7 +52,7 @@ class LiveSource:
 
         Raises TcptraceError for records of another layout: then kernel and user side are of different versions.
         """
-        events = self._ring.read()
+        events = self._records.read()
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns = time.monotonic_ns()

@@ -26,6 +26,7 @@ class KernelField:
         return f"{self.type}__{self.path.replace('.', '__')}"
 
 
+TIME_WAITS = "whether a close found room for a timewait object"
 POSITIONS = "some of follow's sequence numbers and windows"
 DESCRIPTORS = "follow's descriptor numbers"
 
@@ -40,10 +41,19 @@ FIELDS = (
     KernelField("sock_common", "skc_v6_rcv_saddr", "IPv6"),
     KernelField("sock_common", "skc_net", "network namespaces"),
     KernelField("sock_common", "skc_flags"),
+    KernelField("sock_common", "skc_hash", TIME_WAITS),
+    KernelField("sock_common", "skc_nulls_node", TIME_WAITS),
+    KernelField("inet_hashinfo", "ehash", TIME_WAITS),
+    KernelField("inet_hashinfo", "ehash_mask", TIME_WAITS),
+    # one of the two: each namespace's own table since Linux 6.1, the protocol's only one before
+    KernelField("net", "ipv4.tcp_death_row.hashinfo", ""),
+    KernelField("sock_common", "skc_prot", ""),
+    KernelField("proto", "h.hashinfo", ""),
     KernelField("net", "ns.inum", "network namespaces"),
     KernelField("net_device", "nd_net", "the network namespace of resets for closed ports"),
     KernelField("sock", "sk_protocol"),
     KernelField("sock", "sk_err"),
+    KernelField("sock", "sk_shutdown", ""),
     KernelField("sock", "sk_max_ack_backlog"),
     KernelField("sock", "sk_socket", DESCRIPTORS),
     KernelField("sock", "sk_cgrp_data.cgroup", "cgroups"),
@@ -55,9 +65,10 @@ FIELDS = (
     KernelField("inet_sock", "inet_sport"),
     KernelField("inet_connection_sock", "icsk_ca_state"),
     KernelField("tcp_sock", "snd_una"),
-    KernelField("tcp_sock", "snd_nxt", POSITIONS),
+    KernelField("tcp_sock", "snd_nxt"),
     KernelField("tcp_sock", "write_seq"),
     KernelField("tcp_sock", "rcv_nxt"),
+    KernelField("tcp_sock", "copied_seq"),
     KernelField("tcp_sock", "snd_wnd", POSITIONS),
     KernelField("tcp_sock", "rcv_wnd", POSITIONS),
     KernelField("tcp_sock", "snd_cwnd", POSITIONS),

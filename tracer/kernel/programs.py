@@ -15,7 +15,19 @@ from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.sources import read_source
 
-HEADERS = ("event.h", "maps.h", "sock.h", "follow.h", "filter.h", "conn.h", "listen.h", "emit.h", "handshake.h", "twice.h")
+HEADERS = (
+    "event.h",
+    "maps.h",
+    "sock.h",
+    "follow.h",
+    "filter.h",
+    "conn.h",
+    "listen.h",
+    "end.h",
+    "emit.h",
+    "handshake.h",
+    "twice.h",
+)
 PAGE_BYTES = 4096
 THREAD_BYTES = 16_384
 """A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""

@@ -39,7 +39,6 @@ from tracer.model.tcp import (
     close_reasons,
     closed_first,
     failure_reasons,
-    leaves_time_wait,
 )
 from tracer.model.track import Track, name_of
 
@@ -251,7 +250,7 @@ def close(track: Track, record: Any) -> list[Step]:
         "unacknowledged": record.unacknowledged_bytes,
         "retransmitted": record.retransmitted_segments,
         "closed_first": closed_first(record.visited),
-        "time_wait": bool(leaves_time_wait(columns[0], codes)[0]),
+        "time_wait": bool(record.flags & FLAG["time_wait"]),
     }
     return [track.step("closed", record.time_ns, facts=facts, **fields)]
 

@@ -1,18 +1,22 @@
 """TCP's words and the meaning of its edges: names by number, and why a connection failed or was closed, as two tables.
 
 Theory of operation. The kernel says how a connection ended with three things: the state it left for CLOSE, the socket's error
-(sk_err) at that moment, and whether a reset was seen before. None of them is enough alone:
+(sk_err) at that moment, and whether a reset was seen before or right after (model/aborts.py). None of them is enough alone:
 
 * sk_err 0 in SYN_SENT is the application giving up (what Go and asyncio do at their own deadline), unless no SYN was ever
   sent: then no ephemeral port was free, or it gave up even sooner, and the first is what happens in practice.
 * sk_err 104 is a reset by the peer, 32 the same one in CLOSE_WAIT, where the kernel reports a broken pipe. But 104 is also what
   disconnecting sets on its own socket, so it counts as ours when only a reset sent was seen.
 * sk_err 0 when leaving ESTABLISHED or CLOSE_WAIT is an abort by this side: close() with unread data, or linger 0. An orderly
-  close would have passed through FIN_WAIT1 or LAST_ACK. The same holds for FIN_WAIT1, which an orderly close leaves only for
-  FIN_WAIT2 or CLOSING. The reset itself leaves just *after* the transition.
+  close would have passed through FIN_WAIT1 or LAST_ACK. The reset itself leaves just *after* the transition.
 * FIN_WAIT2 -> CLOSE and CLOSING -> CLOSE are the way into TIME_WAIT, a smaller object of the kernel's that never shows up as a
-  transition: normal. It may come before the peer's FIN, when an orphan waits for it as such an object.
-* sk_err 103 is an abort from outside (`ss -K`), which sends a reset. sk_err 110 is the kernel's own patience, in any state.
+  transition: normal, whether or not there was room for such an object. It may come before the peer's FIN, when an orphan waits
+  for it as such an object.
+* sk_err 0 when leaving FIN_WAIT1, CLOSING or LAST_ACK is orderly once all is acknowledged: both FINs are through. If not, and
+  no reset was sent, the kernel has dropped the socket (too many orphans, a namespace that goes away) or the application has,
+  with linger 0: `other`.
+* sk_err 103 is an abort from outside (`ss -K`), which sends a reset unless the peer has our FIN already. sk_err 110 is the
+  kernel's own patience, in any state.
 * An ICMP error that outlived every retransmission (113, 101) ends an open connection as `other`: neither side reset it.
 
 Each table is read from the top; the first row that fits is the reason. Rows match arrays, so a batch costs a few comparisons
@@ -90,12 +94,14 @@ FAILURES = (
 CLOSES = (
     Rule("timed_out", errno.ETIMEDOUT),
     Rule("reset_received", flags=FLAG["reset_received"]),
-    Rule("reset_sent", errno.ECONNABORTED),
+    Rule("reset_sent", errno.ECONNABORTED, flags=FLAG["reset_sent"]),
     Rule("reset_sent", errno.ECONNRESET, flags=FLAG["reset_sent"]),
+    Rule("reset_sent", errno.EPIPE, flags=FLAG["reset_sent"]),
     Rule("reset_received", errno.ECONNRESET),
     Rule("reset_received", errno.EPIPE),
     Rule("reset_sent", 0, flags=FLAG["reset_sent"]),
-    Rule("reset_sent", 0, states=("established", "close_wait", "fin_wait1")),
+    Rule("reset_sent", 0, states=("established", "close_wait")),
+    Rule("other", 0, flags=FLAG["unexplained"], states=("fin_wait1", "closing", "last_ack")),
     Rule("normal", 0),
 )
 
@@ -127,13 +133,12 @@ def closed_first(visited: int) -> str | None:
     return "remote" if been & {"close_wait", "last_ack"} else None
 
 
-def leaves_time_wait(from_state: NDArray[np.uint8], reasons: Codes) -> NDArray[np.bool_]:
-    """Return which closes leave a timewait object behind, shape (n,): the orderly ones of the side that closed first.
+def leaves_time_wait(flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Return which closes have left a timewait object behind, shape (n,), from the flags of EVENT_CLOSE records.
 
-    reasons: from close_reasons(). The object of a socket without a process may wait for the peer's FIN at first.
+    The object of a socket without a process may wait for the peer's FIN at first.
     """
-    last = _is_one_of(from_state, [STATE["fin_wait2"], STATE["closing"]])
-    leaves: NDArray[np.bool_] = last & (reasons == CLOSE_REASONS.index("normal"))
+    leaves: NDArray[np.bool_] = flags & FLAG["time_wait"] != 0
     return leaves
 
 

@@ -170,7 +170,7 @@ class Model:
         flags = part["flags"]
         reasons = close_reasons(part["from_state"], part["error"], flags)
         self._closes.add(rows, reasons)
-        self._time_waits.add(rows[leaves_time_wait(part["from_state"], reasons)], 0)
+        self._time_waits.add(rows[leaves_time_wait(flags)], 0)
         self._bytes.add(rows, 0, part["sent_bytes"])
         self._bytes.add(rows, 1, part["received_bytes"])
         srtt = part["srtt_us"].astype(np.uint64) * np.uint64(1000)

@@ -149,6 +149,10 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "The kernel gave up: what was not acknowledged may or may not have arrived, and the next call fails with ETIMEDOUT.",
         "RFC 9293 §3.8.3",
     ),
+    "closed.other": (
+        "Neither side has reset it, and not all was acknowledged: an error of the network, or a socket that was dropped.",
+        "RFC 9293 §3.9.1",
+    ),
     "closed": ("The connection is over.", "RFC 9293 §3.6"),
     "fin_awaited": (
         "The process has closed its socket, so that a small object of the kernel's waits for the peer's FIN in its place.",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
+import pytest
 
 from tests.unit.model.builder import events, report_of
 from tracer.ingest.decode import Events
@@ -21,6 +24,16 @@ def data_after_close(connection: int) -> Events:
             events(
                 "reset", flags=("reset_sent", "reset_reason"), from_state="fin_wait1", connection=connection, reset_reason=15
             ),
+        ]
+    )
+
+
+def abort(connection: int, state: str, **columns: object) -> Events:
+    """What the programs send at an abort: the end, then the reset."""
+    return np.concatenate(
+        [
+            events("close", flags=("unexplained",), from_state=state, connection=connection, **columns),  # type: ignore[arg-type]
+            events("reset", flags=("reset_sent", "reset_reason"), from_state=state, connection=connection, reset_reason=9),
         ]
     )
 
@@ -49,6 +62,19 @@ def test_the_end_takes_the_kernels_reason_from_its_own_reset() -> None:
     assert ends["connection"].tolist() == [9, 3]
     assert ends["reset_reason"].tolist() == [15, 15]
     assert not (ends["flags"] & FLAG["reset_received"]).any()
+
+
+@pytest.mark.parametrize("state", ["established", "close_wait", "fin_wait1", "fin_wait2", "closing", "last_ack"])
+def test_an_end_is_reset_by_this_side_when_its_reset_follows_in_any_state(state: str) -> None:
+    report = report_of(settle(abort(7, state)))
+    assert dict(zip(CLOSE_REASONS, report.series.closes.sum(axis=0).tolist(), strict=True))["reset_sent"] == 1
+    assert report.series.time_waits.sum() == 0
+
+
+def test_an_error_that_is_older_than_the_abort_is_not_its_own() -> None:
+    settled = settle(abort(7, "fin_wait1", error=errno.EHOSTUNREACH))
+    assert settled["error"].tolist() == [0, 0]
+    assert not (settled["flags"] & FLAG["unexplained"]).any()
 
 
 def test_a_batch_without_such_an_end_is_given_back_itself() -> None:

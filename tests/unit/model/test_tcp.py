@@ -31,7 +31,7 @@ def reason_of_close(state: str, error: int, *flags: str) -> str:
 
 def columns(error: int, flags: tuple[str, ...], state: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 - three columns
     bits = sum(FLAG[flag] for flag in flags)
-    return np.array([STATE[state]], np.uint8), np.array([error], np.int32), np.array([bits], np.uint8)
+    return np.array([STATE[state]], np.uint8), np.array([error], np.int32), np.array([bits], np.uint16)
 
 
 def test_names_are_those_of_the_header_in_lower_case() -> None:
@@ -77,9 +77,18 @@ def test_an_orderly_close_is_normal(state: str) -> None:
     assert reason_of_close(state, 0) == "normal"
 
 
-@pytest.mark.parametrize("state", ["established", "close_wait", "fin_wait1"])
+@pytest.mark.parametrize("state", ["established", "close_wait"])
 def test_leaving_an_open_state_without_error_is_an_abort_by_this_side(state: str) -> None:
-    assert reason_of_close(state, 0) == "reset_sent"
+    assert reason_of_close(state, 0, "unexplained") == "reset_sent"
+
+
+@pytest.mark.parametrize("state", ["fin_wait1", "closing", "last_ack"])
+def test_a_socket_that_is_dropped_before_all_is_acknowledged_was_neither_closed_nor_reset(state: str) -> None:
+    assert reason_of_close(state, 0, "unexplained") == "other"
+
+
+def test_an_orphan_for_which_there_was_no_room_as_a_timewait_object_is_a_normal_end() -> None:
+    assert reason_of_close("fin_wait2", 0, "unexplained") == "normal"
 
 
 def test_a_reset_sent_from_a_closing_state_is_an_abort_too() -> None:
@@ -99,7 +108,15 @@ def test_disconnecting_sets_the_peers_error_but_only_sent_a_reset() -> None:
 
 
 def test_an_abort_from_outside_sends_a_reset() -> None:
-    assert reason_of_close("established", errno.ECONNABORTED) == "reset_sent"
+    assert reason_of_close("established", errno.ECONNABORTED, "reset_sent") == "reset_sent"
+
+
+def test_an_abort_from_outside_after_both_fins_sends_none() -> None:
+    assert reason_of_close("last_ack", errno.ECONNABORTED) == "other"
+
+
+def test_data_that_overlap_the_peers_fin_are_answered_with_our_reset() -> None:
+    assert reason_of_close("close_wait", errno.EPIPE, "reset_sent") == "reset_sent"
 
 
 @pytest.mark.parametrize("state", ["established", "close_wait", "fin_wait1", "last_ack"])
@@ -114,9 +131,9 @@ def test_an_icmp_error_that_outlived_the_retransmissions_is_other() -> None:
 def test_a_batch_is_named_row_by_row() -> None:
     states = np.array([STATE["fin_wait2"], STATE["established"], STATE["established"]], np.uint8)
     errors = np.array([0, 0, errno.ETIMEDOUT], np.int32)
-    codes = close_reasons(states, errors, np.zeros(3, np.uint8))
+    codes = close_reasons(states, errors, np.zeros(3, np.uint16))
     assert [CLOSE_REASONS[code] for code in codes] == ["normal", "reset_sent", "timed_out"]
 
 
 def test_an_empty_batch_has_no_reasons() -> None:
-    assert len(failure_reasons(np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.uint8))) == 0
+    assert len(failure_reasons(np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.uint16))) == 0
