@@ -128,8 +128,7 @@ def test_the_fleets_percentile_is_that_of_the_summed_buckets_and_of_no_host(scen
     of_fleet = scene.panel("How slow is the p99?")[""]
     assert of_fleet == pytest.approx(quantile(0.99, summed_buckets(scene)))
     fast, quick, slow = (of_hosts[host.instance] for host in scene.fleet.hosts)
-    assert max(fast, quick) < 0.5
-    assert slow > 1
+    assert max(fast, quick) < 1 < slow
     assert all(not math.isclose(of_fleet, other, rel_tol=0.01) for other in (slow, sum(of_hosts.values()) / 3))
 
 

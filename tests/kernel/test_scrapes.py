@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,11 @@ CONNECTIONS = 20_000
 WORKERS = 2
 SERVICES = 13
 SCRAPERS = 4
+AMID = 4
+"""Scrapes that must have been taken while connections came and went."""
+
+ROUNDS = 50
+"""Of churn, at most, until there were so many: a fast machine is done with one before it has been scraped often."""
 
 
 @pytest.fixture(name="tracer")
@@ -50,25 +54,26 @@ def get(connection: HTTPConnection) -> bytes:
 
 
 @contextmanager
-def scraping(side: Namespace, tracer: Tracing, scrapers: int, see: Callable[[bytes], object]) -> Iterator[None]:
-    """Have so many clients scrape meanwhile, each over one connection, and show what they get."""
+def scraping(side: Namespace, tracer: Tracing, scrapers: int, see: Callable[[bytes], object]) -> Iterator[list[int]]:
+    """Have so many clients scrape meanwhile, each over one connection, and show what they get; yield how often each did."""
     stop = threading.Event()
+    times = [0] * scrapers
 
-    def work() -> int:
-        times = 0
+    def work(number: int) -> None:
         with side.inside(), closing(HTTPConnection(tracer.address, timeout=60)) as connection:
             while not stop.is_set():
                 see(get(connection))
-                times += 1
-        return times
+                times[number] += 1
 
     with ThreadPoolExecutor(scrapers) as pool:
-        working = [pool.submit(work) for _ in range(scrapers)]
+        working = [pool.submit(work, number) for number in range(scrapers)]
         try:
-            yield
+            until(lambda: all(times) or any(each.done() for each in working), "each of them has scraped once")
+            yield times
         finally:
             stop.set()
-        assert all(each.result() > 1 for each in working)
+        for each in working:
+            each.result()
 
 
 def parsed(body: bytes) -> Scrape:
@@ -76,34 +81,44 @@ def parsed(body: bytes) -> Scrape:
     return Scrape({(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples})
 
 
+def churn_until(side: Namespace, churn: Path, enough: Callable[[], bool]) -> int:
+    """Make connections, and again until it is enough; return how many."""
+    for rounds in range(1, ROUNDS + 1):
+        side.run(str(churn), str(WORKERS), str(CONNECTIONS))
+        if enough():
+            return rounds * CONNECTIONS
+    raise AssertionError(f"not enough after {ROUNDS} rounds of {CONNECTIONS} connections")
+
+
 def test_scrapers_that_never_rest_cost_no_event(side: Namespace, tracer: Tracing, churn: Path) -> None:
     before = tracer.scrape().value("handshakes_total", role="client") or 0
-    with scraping(side, tracer, SCRAPERS, len):
-        side.run(str(churn), str(WORKERS), str(CONNECTIONS))
+    with scraping(side, tracer, SCRAPERS, len) as times:
+        made = churn_until(side, churn, lambda: min(times) > 2)
     until(lambda: side.open_sockets() == 0, "every connection has ended, the scrapers' too")
     summary = tracer.stop()
     assert summary.document["events_lost"] == summary.document["connections_untracked"] == 0
-    assert summary.count("handshakes", role="client") - before == CONNECTIONS + SCRAPERS
+    assert summary.count("handshakes", role="client") - before == made + SCRAPERS
     assert summary.count("closes", role="server") == summary.count("handshakes", role="server")
 
 
 def test_every_scrape_is_of_one_moment(side: Namespace, tracer: Tracing, churn: Path) -> None:
     bodies: list[bytes] = []
-    numbers = count()
+    amid: dict[float, Scrape] = {}
 
-    def keep_some(body: bytes) -> None:
-        if next(numbers) % 10 == 0:
-            bodies.append(body)
+    def take() -> bool:
+        """Sort out what was scraped in a round, some forty of it; say whether enough of all that was amid its connections."""
+        seen, bodies[:] = [parsed(body) for body in bodies[:: len(bodies) // 40 + 1]], []
+        counts = {scrape.value("handshakes_total", role="client") or 0: scrape for scrape in seen}
+        amid.update(
+            {count: scrape for count, scrape in counts.items() if 100 < (count - at_rest) % CONNECTIONS < CONNECTIONS - 100}
+        )
+        return len(amid) >= AMID
 
-    with scraping(side, tracer, 8, keep_some):
-        side.run(str(churn), str(WORKERS), str(CONNECTIONS))
-    during = [scrape for scrape in map(parsed, bodies[:: len(bodies) // 40 + 1]) if is_amid(scrape)]
-    assert len(during) > 3
-    assert [disagreement for scrape in during for disagreement in disagreements(scrape)] == []
-
-
-def is_amid(scrape: Scrape) -> bool:
-    return 100 < (scrape.value("handshakes_total", role="client") or 0) < CONNECTIONS
+    with scraping(side, tracer, 8, bodies.append):
+        at_rest = tracer.scrape().value("handshakes_total", role="client") or 0
+        bodies.clear()
+        churn_until(side, churn, take)
+    assert [disagreement for scrape in amid.values() for disagreement in disagreements(scrape)] == []
 
 
 def disagreements(scrape: Scrape) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -112,9 +111,9 @@ def test_closing_twice_does_no_harm_and_closes_the_source(tmp_path: Path) -> Non
 
 def test_a_source_that_nobody_reads_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = pipeline_of(recorded())
-    monkeypatch.setattr(module, "STALE_SECONDS", 0.02)
-    time.sleep(0.05)
+    monkeypatch.setattr(module, "STALE_SECONDS", 0)
     assert not pipeline.healthy()
+    monkeypatch.setattr(module, "STALE_SECONDS", 60)
     pipeline.pump()
     assert pipeline.healthy()
 
@@ -164,31 +163,38 @@ def test_reports_from_several_threads_never_show_half_a_reading() -> None:
     assert handshakes(pipeline.report()) == 1000
 
 
-def test_ticks_stop_when_the_duration_is_over() -> None:
-    began = time.monotonic()
-    elapsed = list(ticks(threading.Event(), 0.2, 0.03))
-    took = time.monotonic() - began
-    assert 0.2 <= took < 2
-    assert 2 <= len(elapsed) <= 8
-    assert elapsed == sorted(elapsed)
-    assert elapsed[0] < 0.1
-    assert elapsed[-1] < 0.2
+class Clocked:
+    """A Stop whose waiting moves the clock that the pipeline looks at, and nothing else; stopped once it shows `at`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: float = float("inf")) -> None:
+        self.now = 1000.0
+        self._end = self.now + at
+        monkeypatch.setattr("tracer.pipeline.time.monotonic", lambda: self.now)
+
+    def is_set(self) -> bool:
+        return self.now >= self._end
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now = min(self.now + (timeout or 0), self._end)
+        return self.is_set()
 
 
-def test_a_last_tick_is_no_longer_than_what_is_left() -> None:
-    began = time.monotonic()
-    assert len(list(ticks(threading.Event(), 0.05, 30))) == 1
-    assert time.monotonic() - began < 5
+def test_ticks_stop_when_the_duration_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clocked(monkeypatch)
+    assert list(ticks(clock, 0.25, 0.125)) == [0, 0.125]
+    assert clock.now == 1000.25
 
 
-def test_ticks_end_at_once_when_asked_to_stop() -> None:
-    stop = threading.Event()
-    timer = threading.Timer(0.05, stop.set)
-    timer.start()
-    began = time.monotonic()
-    assert len(list(ticks(stop, None, 30))) == 1
-    assert time.monotonic() - began < 5
-    timer.join()
+def test_a_last_tick_is_no_longer_than_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clocked(monkeypatch)
+    assert list(ticks(clock, 0.5, 30)) == [0]
+    assert clock.now == 1000.5
+
+
+def test_ticks_end_at_once_when_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clocked(monkeypatch, at=0.25)
+    assert list(ticks(clock, None, 30)) == [0]
+    assert clock.now == 1000.25
 
 
 def test_there_is_no_tick_after_a_stop_or_without_time() -> None:

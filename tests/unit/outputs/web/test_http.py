@@ -166,23 +166,25 @@ def test_a_silent_client_is_let_go_and_does_not_hold_up_others(report: Report) -
 
 def test_a_client_that_sends_a_byte_now_and_then_is_let_go_too(report: Report) -> None:
     with serving(report, patience=0.5) as server, plain(server) as slow:
-        assert seconds_until_refused(slow) < 5
+        assert is_refused(slow)
 
 
-def seconds_until_refused(sock: socket.socket) -> float:
-    start = time.monotonic()
+def is_refused(sock: socket.socket) -> bool:
+    """Say whether the server ends the connection while it gets a byte now and then."""
     with suppress(OSError):
-        while time.monotonic() - start < 10:
+        for _ in range(500):
             sock.sendall(b"G")
             time.sleep(0.05)
-    return time.monotonic() - start
+        return False
+    return True
 
 
 def test_a_connection_that_is_used_is_kept_longer_than_one_that_is_not(report: Report) -> None:
-    with serving(report, patience=0.6) as server, closing(connect(server)) as connection:
+    with serving(report, patience=3) as server, closing(connect(server)) as connection:
         connection.connect()
         local = connection.sock.getsockname()
-        for _ in range(6):
+        began = time.monotonic()
+        while time.monotonic() - began < 4:
             time.sleep(0.2)
             connection.request("GET", "/healthz")
             assert connection.getresponse().read() == b"ok\n"
@@ -205,7 +207,7 @@ def test_closing_ends_connections_and_threads_and_frees_the_port(report: Report)
         server.close()
         assert silent.recv(1) == b""
         server.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
