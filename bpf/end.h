@@ -68,7 +68,7 @@ static __always_inline bool is_timewait_of(const void *other, const void *sk)
  * A timewait object takes the socket's place in the table of established
  * sockets before the state changes (tcp_time_wait() in tcp_minisocks.c). When
  * there are tcp_max_tw_buckets of them, or no memory, none does; nothing in
- * the socket tells.
+ * the socket tells. Behind MAX_CHAIN others it is taken to be there.
  */
 static __always_inline bool finds_timewait(const void *sk)
 {
@@ -90,7 +90,7 @@ static __always_inline bool finds_timewait(const void *sk)
 		if (bpf_probe_read_kernel(&node, sizeof(node), (void *)node))
 			return false;
 	}
-	return false;
+	return true;
 }
 
 /* Where the table cannot be read, every end that should have one has one. */

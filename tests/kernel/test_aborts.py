@@ -1,0 +1,126 @@
+"""Every abort in every state: what is told of it beside what the kernel counted.
+
+The client's socket is brought into a state, and then ended there. A reset of ours leaves *after* the change of state, or it
+leaves before, or never: what the kernel sent is in its OutRsts, and the reason has to say just that.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.kernel.ends import CLIENT_IN, Pair, abort, bring_client_to, connected, disconnect, reach, unread
+from tests.kernel.path import SERVER
+from tests.kernel.until import until
+from tests.kernel.watching import Watching
+from tests.needs import tool
+
+pytestmark = pytest.mark.needs("nft", "ss")
+
+OPEN = ("established", "close_wait")
+NEED_RESET = (*OPEN, "fin_wait1", "fin_wait2")
+"""In these the kernel's abort sends a reset (tcp_need_reset); in the others both FINs have been sent."""
+
+COUNTERS = ("TCPAbortOnData", "TCPAbortOnClose", "TCPAbortOnLinger", "TCPAbortOnMemory", "TCPAbortOnTimeout")
+
+
+@dataclass(frozen=True)
+class Abort:
+    """A way to end a socket: what to do, and what must be told of it, with a reset or without.
+
+    before: what to do while the connection is open. always: whether it sends a reset in every state.
+    """
+
+    end: Callable[[Pair], None]
+    why: str
+    counter: str = ""
+    number: int | None = None
+    before: Callable[[Pair], None] = lambda _: None
+    always: bool = False
+
+
+def leave_unread(pair: Pair) -> None:
+    pair.server.sendall(bytes(23))
+    until(lambda: unread(pair.client) == 23, "the data are there")
+
+
+def destroy(pair: Pair) -> None:
+    pair.way.client.run(tool("ss"), "-K", "dst", SERVER[4], "dport", "=", str(pair.port))
+
+
+ABORTS = {
+    "linger 0": Abort(lambda pair: abort(pair.client), "tcp_state", "TCPAbortOnData"),
+    "unread data": Abort(
+        lambda pair: pair.client.close(), "tcp_abort_on_close", "TCPAbortOnClose", before=leave_unread, always=True
+    ),
+    "disconnect": Abort(lambda pair: disconnect(pair.client), "tcp_state"),
+    "ss -K": Abort(destroy, "tcp_state", number=errno.ECONNABORTED),
+}
+
+
+@pytest.mark.parametrize("state", CLIENT_IN)
+@pytest.mark.parametrize("how", ABORTS)
+def test_an_abort_is_told_as_what_the_kernel_did_in_every_state(watch: Watching, service: int, how: str, state: str) -> None:
+    way = ABORTS[how]
+    with connected(service) as pair:
+        port = pair.client.getsockname()[1]
+        way.before(pair)
+        bring_client_to(pair, state)
+        sent = pair.way.client.counters()["OutRsts"]
+        way.end(pair)
+        end = watch.one(port, "close", "client")
+        kernel = pair.way.client.counters()
+        abort(pair.server)
+    resets = kernel["OutRsts"] - sent
+    assert resets == (way.always or state in NEED_RESET)
+    assert (end["from"], end["reason"]) == (state, "reset_sent" if resets else "other")
+    assert end["reset_reason"] == (way.why if resets else None)
+    assert end["errno"] == way.number
+    assert len(watch.of(port, "reset", "client", direction="sent")) == resets
+    assert {name: kernel[name] for name in COUNTERS if kernel[name]} == ({way.counter: 1} if way.counter else {})
+    assert kernel["EstabResets"] == (state in OPEN)
+
+
+@pytest.mark.parametrize("state", CLIENT_IN)
+def test_a_reset_by_the_peer_is_one_that_was_received_in_every_state(watch: Watching, service: int, state: str) -> None:
+    with connected(service) as pair:
+        port = pair.client.getsockname()[1]
+        bring_client_to(pair, state)
+        abort(pair.server)
+        end = watch.one(port, "close", "client")
+        kernel = pair.way.client.counters()
+    assert (end["from"], end["reason"]) == (state, "reset_received")
+    assert end["errno"] == (errno.EPIPE if state == "close_wait" else errno.ECONNRESET)
+    assert len(watch.of(port, "reset", "client", direction="received")) == 1
+    assert watch.of(port, "reset", "client", direction="sent") == []
+    assert kernel["OutRsts"] == 0
+    assert kernel["EstabResets"] == (state in OPEN)
+
+
+def test_a_listener_that_is_destroyed_from_outside_is_no_connection(watch: Watching, service: int) -> None:
+    with connected(service) as pair:
+        port = pair.client.getsockname()[1]
+        pair.way.server.run(tool("ss"), "-K", "state", "listening", "sport", "=", str(service))
+        pair.client.close()
+        assert pair.server.recv(1) == b""
+        pair.server.close()
+        watch.one(port, "close", "server")
+    assert [end for end in watch.events if end["kind"] == "close" and end["from"] in {"close", "listen"}] == []
+
+
+def test_children_that_nobody_accepted_are_reset_when_their_listener_closes(watch: Watching, service: int) -> None:
+    with connected(service) as pair:
+        waiting = [reach(pair.way, service) for _ in range(3)]
+        ports = [client.getsockname()[1] for client in waiting]
+        pair.way.server.run(tool("ss"), "-K", "state", "listening", "sport", "=", str(service))
+        ends = [watch.one(port, "close", "server") for port in ports]
+        others = [watch.one(port, "close", "client") for port in ports]
+        kernel = pair.way.server.counters()
+        for client in waiting:
+            client.close()
+    assert [(end["reason"], end["reset_reason"]) for end in ends] == [("reset_sent", "tcp_state")] * 3
+    assert [end["reason"] for end in others] == ["reset_received"] * 3
+    assert kernel["OutRsts"] == 3
