@@ -55,6 +55,7 @@ enum retransmit_kind {
 	RETRANSMIT_TIMEOUT = 4,
 	RETRANSMIT_TAIL_LOSS_PROBE = 5,
 	RETRANSMIT_FIN = 6,
+	RETRANSMIT_MTU = 7, /* in smaller segments, for the path's sake */
 };
 
 /* Bits of event.flags. */

@@ -45,7 +45,29 @@ static __always_inline void read_segment(const void *skb, struct segment *s)
 }
 
 /*
- * In neither recovery nor loss, what is sent again probes the tail. A SYN-ACK
+ * A timer notes where the loss began (tcp_enter_loss). Without a timer the
+ * kernel enters CA_Loss with no such mark: for segments that are too large for
+ * the path (tcp_simple_retransmit), or for the data of a Fast Open SYN.
+ */
+static __always_inline bool timer_ran_out(const void *sk)
+{
+	return !HAVE(tcp_sock, undo_marker) ||
+	       READ(u32, sk, tcp_sock, undo_marker);
+}
+
+/*
+ * Whether the server took the SYN and left its data. Some kernels retransmit
+ * these in CA_Loss, others in CA_Open (tcp_rcv_fastopen_synack).
+ */
+static __always_inline bool fast_open_refused(const void *sk)
+{
+	return READ_BITS(sk, tcp_sock, syn_data) &&
+	       !READ_BITS(sk, tcp_sock, syn_data_acked) &&
+	       READ(u64, sk, tcp_sock, bytes_acked) <= 1 && !timer_ran_out(sk);
+}
+
+/*
+ * In neither recovery nor loss, a retransmission probes the tail. A SYN-ACK
  * comes this way only after both sides opened at once.
  */
 static __always_inline u8 retransmit_kind(const void *sk,
@@ -58,10 +80,10 @@ static __always_inline u8 retransmit_kind(const void *sk,
 					       RETRANSMIT_SYN;
 	if ((s->flags & TCPHDR_FIN) && s->end_sequence - s->sequence == 1)
 		return RETRANSMIT_FIN;
-	if (ca_state == CA_LOSS)
-		return RETRANSMIT_TIMEOUT;
-	if (ca_state == CA_RECOVERY)
+	if (ca_state == CA_RECOVERY || fast_open_refused(sk))
 		return RETRANSMIT_FAST;
+	if (ca_state == CA_LOSS)
+		return timer_ran_out(sk) ? RETRANSMIT_TIMEOUT : RETRANSMIT_MTU;
 	return RETRANSMIT_TAIL_LOSS_PROBE;
 }
 

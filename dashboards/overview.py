@@ -16,7 +16,7 @@ SLOW_STEPS = ((None, "green"), (0.5, "orange"), (1, "red"))
 TIMES = "handshake_duration_seconds"
 SYN = 'kind="syn"'
 SYN_ACK = 'kind="syn_ack"'
-DATA = 'kind=~"fast|timeout|tail_loss_probe"'
+DATA = 'kind=~"fast|timeout|tail_loss_probe|mtu"'
 
 
 def dashboard() -> Dashboard:
@@ -176,7 +176,8 @@ def _retransmissions() -> list[Panel]:
         lines(
             "What is sent again, and why?",
             "Segments sent again by kind. fast: the peer told of a gap, the cheap way. timeout: the timer ran out, which "
-            "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open.",
+            "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open. mtu: segments were too "
+            "large for the path, as in a tunnel; no loss.",
             Query(happening(again, "kind"), "{{kind}}"),
             unit="cps",
             width=8,
@@ -196,8 +197,8 @@ def _retransmissions() -> list[Panel]:
         ),
         lines(
             "How many segments are sent again for each MB of payload?",
-            "Data segments sent again (fast, timeout, tail-loss probe) for each megabyte that connections had sent when they "
-            "ended. About 700 full segments make one megabyte. Long connections count their bytes only at their end.",
+            "Data segments sent again (fast, timeout, tail-loss probe, mtu) for each megabyte that connections had sent when "
+            "they ended. About 700 full segments make one megabyte. Long connections count their bytes only at their end.",
             Query(per_megabyte, SERVICE_LEGEND),
             unit="short",
             width=8,

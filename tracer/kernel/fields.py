@@ -87,6 +87,8 @@ FIELDS = (
     KernelField("tcp_sock", "bytes_acked"),
     KernelField("tcp_sock", "bytes_received"),
     KernelField("tcp_sock", "rtt_min.s.v", "the minimum round-trip time"),
+    KernelField("tcp_sock", "undo_marker", "retransmissions for the path MTU (they show as timeouts)"),
+    KernelField("tcp_sock", "syn_data", ""),
     KernelField("tcp_sock", "syn_data_acked", "Fast Open servers' handshake times"),
     # Linux 6.17 knows a Fast Open child that came without data too
     KernelField("tcp_sock", "syn_fastopen_child", ""),

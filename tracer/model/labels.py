@@ -1,7 +1,7 @@
 """Label sets: which series each record of a batch belongs to, and the bound on how many there can be.
 
 How --max-series relates to label sets: a label set (one role and port, say) shows as at most SAMPLES_PER_SET samples, so that
-many are set aside for each, and max_series // SAMPLES_PER_SET sets are told apart (41 with the default of 5,000). A bound that
+many are set aside for each, and max_series // SAMPLES_PER_SET sets are told apart (40 with the default of 5,000). A bound that
 counted samples as they appear would admit thousands of quiet sets, a port scan for instance, that can all grow later.
 Past the bound a new set's records go to the one set whose every label is `other`. Nothing ever leaves: counters must not fall.
 """

@@ -18,7 +18,7 @@ SENT_REMEMBERED = 16
 """Numbers of which the time of the last sending is kept, for the interval until they are sent again."""
 
 NOT_FROM_START = ("older", "stray")
-CARRY_DATA = ("fast", "timeout", "tail_loss_probe")
+CARRY_DATA = ("fast", "timeout", "tail_loss_probe", "mtu")
 
 
 def name_of(names: tuple[str, ...], number: int) -> str:

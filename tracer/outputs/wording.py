@@ -15,6 +15,7 @@ TIMERS = {
     "timeout": "RTO",
     "tail_loss_probe": "tail-loss-probe timer",
     "fin": "RTO or tail-loss-probe timer",
+    "mtu": "too large for the path, no timer",
 }
 """What led to a retransmission, by its kind."""
 

@@ -39,7 +39,7 @@ def test_names_are_those_of_the_header_in_lower_case() -> None:
     assert STATES[6] == "time_wait"
     assert ROLES == ("unknown", "client", "server")
     assert KINDS[1:] == ("handshake", "failure", "close", "retransmit", "reset", "state", "call", "segment")
-    assert RETRANSMIT_KINDS[1:] == ("syn", "syn_ack", "fast", "timeout", "tail_loss_probe", "fin")
+    assert RETRANSMIT_KINDS[1:] == ("syn", "syn_ack", "fast", "timeout", "tail_loss_probe", "fin", "mtu")
 
 
 @pytest.mark.parametrize(
