@@ -176,8 +176,8 @@ def _retransmissions() -> list[Panel]:
         lines(
             "What is sent again, and why?",
             "Segments sent again by kind. fast: the peer told of a gap, the cheap way. timeout: the timer ran out, which "
-            "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open. mtu: segments were too "
-            "large for the path, as in a tunnel; no loss.",
+            "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open. mtu: segments were "
+            "too large for the path, as in a tunnel; no loss.",
             Query(happening(again, "kind"), "{{kind}}"),
             unit="cps",
             width=8,
