@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tracer.ingest.names import name_text
+
 MOUNTS = Path("/proc/self/mounts")
 LIMIT = 65_536
 """Ids that are remembered; the oldest go first."""
@@ -105,7 +107,7 @@ def cgroup_name(path: str) -> str:
     A container is the first 12 digits of its id, as docker, containerd, cri-o, podman and Kubernetes put all 64 into the path,
     or LXC's name; otherwise the systemd unit. Of several, one in another, the innermost.
     """
-    parts = os.fsencode(path).decode(errors="replace").strip("/").split("/")
+    parts = name_text(os.fsencode(path)).strip("/").split("/")
     for found in (_last(_CONTAINER, parts), _last(_LXC, parts)):
         if found:
             return found[1]

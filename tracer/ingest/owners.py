@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracer.ingest.names import name_text
+
 PROC = Path("/proc")
 _PREFIX = "socket:["
 
@@ -57,6 +59,6 @@ def _targets(pid: int) -> Iterator[str]:
 def process_name(pid: int) -> str:
     """Return a process's name, `` when it has ended."""
     try:
-        return (PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").rstrip("\n")
+        return name_text((PROC / str(pid) / "comm").read_bytes())
     except OSError:
         return ""

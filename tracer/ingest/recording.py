@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.names import cleaned_json
 from tracer.ingest.snapshot import Snapshot, parse_snapshot, snapshot_document
 from tracer.ingest.source import Context, Program, Reading
 
@@ -122,7 +123,7 @@ class RecordedSource:
                 f"{self._name} has recording format {version}, this tcptrace reads {VERSION}", "use the version that made it"
             )
         try:
-            header = json.loads(self._file.read(min(length, MAX_FRAME)))
+            header = cleaned_json(self._file.read(min(length, MAX_FRAME)))
             layout, context = header["layout"], header["context"]
             context["reset_reasons"] = {int(k): str(v) for k, v in context["reset_reasons"].items()}
             context["missing"] = tuple(context["missing"])
@@ -170,7 +171,7 @@ class RecordedSource:
 
     def _take_note(self, payload: bytes) -> None:
         try:
-            note = json.loads(payload)
+            note = cleaned_json(payload)
             self._programs = tuple(Program(**p) for p in note["programs"])
             self._snapshot = parse_snapshot(found) if (found := note.get("snapshot")) else None
             self._books = Books(**note["books"]) if note["books"] else None

@@ -22,7 +22,7 @@ class Listener:
     port: int
     sockets: int
     pid: int
-    process: str
+    process: bytes
 
 
 def find_listeners(preferred_pid: int | None = None) -> list[Listener]:
@@ -132,9 +132,9 @@ def _listening_rows(path: str) -> list[tuple[int, str]]:
         return [(int(row[1].rsplit(":", 1)[1], 16), row[9]) for row in rows]
 
 
-def _process_name(pid: int) -> str:
+def _process_name(pid: int) -> bytes:
     try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().rstrip("\n")
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().rstrip(b"\n")
     except OSError:
-        return ""
+        return b""

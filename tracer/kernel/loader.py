@@ -173,7 +173,7 @@ def seed_listeners(bpf: Any, preferred_pid: int | None) -> None:
     for listener in find_listeners(preferred_pid)[:MAX_LISTENERS]:
         key = table.Key(listener.netns << 16 | listener.port)
         if key not in table:
-            table[key] = table.Leaf(listener.pid, listener.sockets, listener.process.encode()[:15])
+            table[key] = table.Leaf(listener.pid, listener.sockets, listener.process[:15])
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tracer.errors import UsageError
 from tracer.ingest.decode import Events
+from tracer.ingest.names import name_text
 from tracer.model.histogram import CLASSIC_BOUNDS
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE, ROLES
 
@@ -127,7 +128,7 @@ class LabelSets:
             "role": ROLES[event["role"]] if event["role"] < len(ROLES) else ROLES[0],
             "port": str(port),
             "peer": address_text(event["remote_address"].tobytes()),
-            "process": process_text(event["process"]),
+            "process": name_text(event["process"]),
             "container": self._container(int(event["cgroup"])) if "container" in self.names else "",
             "netns": str(event["netns"]),
         }
@@ -157,11 +158,6 @@ def address_text(address: bytes) -> str:
     """Return 16 bytes of an address as text, IPv4 in dotted form."""
     parsed = IPv6Address(address)
     return str(parsed.ipv4_mapped or parsed)
-
-
-def process_text(process: bytes) -> str:
-    """Return a process name without what may follow its NUL; bytes that are no UTF-8 become question marks."""
-    return process.split(b"\0")[0].decode(errors="replace")
 
 
 def _columns(name: str, events: Events) -> list[NDArray[np.uint64]]:

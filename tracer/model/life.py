@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.model.labels import process_text
+from tracer.ingest.names import name_text
 from tracer.model.position import NUMBERS
 from tracer.model.samples import measures
 from tracer.model.steps import IN, OUT, Step
@@ -204,7 +204,7 @@ def reset(track: Track, record: Any, reset_reasons: Mapping[int, str]) -> list[S
 def call(track: Track, record: Any) -> list[Step]:
     """Return what an application got from the kernel."""
     facts = {"call": name_of(CALLS, record.call), "result": record.error}
-    caller = replace(track.who, pid=record.pid, process=process_text(record.process), descriptor=record.descriptor)
+    caller = replace(track.who, pid=record.pid, process=name_text(record.process), descriptor=record.descriptor)
     return [replace(track.step("call", record.time_ns, facts=facts), who=caller)]
 
 

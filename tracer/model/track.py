@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tracer.model.labels import address_text, process_text
+from tracer.ingest.names import name_text
+from tracer.model.labels import address_text
 from tracer.model.position import START, Position, position
 from tracer.model.steps import IN, OUT, Step, Who
 from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
@@ -38,7 +39,7 @@ def who_of(number: int, record: Any) -> Who:
         remote_address=address_text(bytes(record.remote_address)),
         remote_port=record.remote_port,
         pid=record.pid,
-        process=process_text(record.process),
+        process=name_text(record.process),
         descriptor=record.descriptor,
     )
 

@@ -1,6 +1,7 @@
 """Events as CSV: one line an event, all kinds in the same columns, so that any program reads it as one table.
 
-A field that a kind does not have is empty, as is one that is not known. `states` is one cell, `syn_sent=0.000042;…`.
+A field that a kind does not have is empty, as is one that is not known. A name that a spreadsheet would take for a formula
+has an apostrophe before it. `states` is one cell, `syn_sent=0.000042;…`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 
 from tracer.outputs.fields import FIELDS
 from tracer.outputs.jsonl import BY_KIND, EVENT_KINDS, Event
-from tracer.outputs.units import printable
 
 COLUMNS = tuple(name for name in FIELDS if any(name in BY_KIND[kind] for kind in EVENT_KINDS))
 
@@ -20,11 +20,16 @@ HEAD = ",".join(COLUMNS)
 
 
 def csv_lines(events: Sequence[Event]) -> list[str]:
-    """Return a line for each event, without line ends; control characters in names are escaped, so that a line is a line."""
+    """Return a line for each event, without line ends."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([_cell(value) for value in map(event.get, COLUMNS)] for event in events)
     return text.getvalue().split("\n")[:-1]
+
+
+def _text(text: str) -> str:
+    """Return a cell that a spreadsheet takes for text, and not for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _cell(value: Any) -> Any:
@@ -33,7 +38,7 @@ def _cell(value: Any) -> Any:
 
 
 _CONVERT: Mapping[type, Callable[[Any], str]] = {
-    str: printable,
+    str: _text,
     bool: lambda value: "true" if value else "false",
     dict: lambda value: ";".join(f"{state}={seconds}" for state, seconds in value.items()),
 }

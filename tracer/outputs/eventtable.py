@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from tracer.outputs.jsonl import Event
-from tracer.outputs.units import bytes_text, printable, time_text
+from tracer.outputs.units import bytes_text, time_text
 
 WIDTH = 79
 CONNECTION = 31
@@ -159,4 +159,4 @@ def _lost(event: Event) -> str:
 
 
 def _owner(event: Event) -> str:
-    return f"{printable(event['process'])}/{event['pid']}" if event["process"] else ""
+    return f"{event['process']}/{event['pid']}" if event["process"] else ""

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
+from tracer.ingest.names import name_text
 from tracer.ingest.source import Context
-from tracer.model.labels import address_text, process_text
+from tracer.model.labels import address_text
 from tracer.model.samples import NO_THRESHOLD
 from tracer.model.tcp import (
     CALLS,
@@ -118,7 +119,7 @@ def _address_of(packed: bytes, family: int) -> str:
 
 @lru_cache(maxsize=4_096)
 def _process(name: bytes) -> str | None:
-    return process_text(name) or None
+    return name_text(name) or None
 
 
 def _container(batch: Batch) -> list[str | None]:

@@ -41,7 +41,7 @@ def describe(
 
 
 def json_lines(events: Sequence[Event]) -> list[str]:
-    """Return one JSON object an event, in ASCII: whatever is in a process's name arrives as it was, and harms no terminal."""
+    """Return one JSON object an event, in ASCII."""
     return [_encode(event) for event in events]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.survey import HALF_CLOSED, Backlog, HalfClosed, Survey
-from tracer.outputs.units import UNKNOWN, printable, time_text
+from tracer.outputs.units import UNKNOWN, time_text
 
 STATE_COLUMNS = 3
 LISTENERS_SHOWN = 20
@@ -67,7 +67,7 @@ def _half_closed(state: str, rows: Sequence[HalfClosed]) -> list[str]:
 
 
 def _process(row: HalfClosed) -> str:
-    name = _cut(printable(row.process), 31)
+    name = _cut(row.process, 31)
     return f"  {name:<32}{row.pid or UNKNOWN:>10}{row.count:>12,}{time_text(row.oldest_seconds):>12}"
 
 

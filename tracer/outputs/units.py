@@ -45,10 +45,3 @@ def bytes_text(count: int) -> str:
 def _three_digits(value: float) -> str:
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:.{decimals}f}"
-
-
-def printable(text: str) -> str:
-    r"""Return text with everything that is not visible (control characters, line ends) and `\` as an escape such as `\x1b`."""
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(char if char.isprintable() and char != "\\" else ascii(char)[1:-1] for char in text)

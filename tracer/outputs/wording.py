@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Mapping
 
 from tracer.model.steps import Step, Who
-from tracer.outputs.units import bytes_text, printable, time_text
+from tracer.outputs.units import bytes_text, time_text
 
 TIMERS = {
     "syn": "RTO",
@@ -34,7 +34,7 @@ def error_name(number: int) -> str:
 
 def owner(who: Who) -> str:
     """Return `process/pid`, or that it is not known."""
-    return f"{printable(who.process)}/{who.pid}" if who.pid else "an unknown process"
+    return f"{who.process}/{who.pid}" if who.pid else "an unknown process"
 
 
 def ends(who: Who) -> str:

@@ -53,7 +53,9 @@ def make(root: Path, path: str) -> int:
         ("/", ""),
         ("", ""),
         ("/.service", ""),
-        ("/a\udcffb.service", "a\N{REPLACEMENT CHARACTER}b.service"),
+        ("/a\udcffb.service", r"a\xffb.service"),
+        ("/a\n\x1b[2J.service", r"a\n\x1b[2J.service"),
+        (r"/dev-disk\x2dby.mount", r"dev-disk\x2dby.mount"),
     ],
 )
 def test_a_path_has_the_name_of_its_innermost_container_or_else_unit(path: str, name: str) -> None:

@@ -77,7 +77,7 @@ def test_the_ipv4_listeners_of_another_process_are_found_with_their_owner() -> N
     with child(CHILD, "1") as (pid, ports):
         assert len(ports) == 2
         for port in ports:
-            assert at(port) == [Listener(OWN_NETNS, port, 1, pid, "a listener")]
+            assert at(port) == [Listener(OWN_NETNS, port, 1, pid, b"a listener")]
 
 
 def test_a_socket_that_only_has_an_address_listens_nowhere() -> None:

@@ -73,7 +73,7 @@ def test_what_follows_the_end_of_a_process_name_is_not_part_of_it() -> None:
 def test_a_process_name_that_is_no_text_still_makes_a_label() -> None:
     sets = LabelSets(("process",))
     sets.rows(events("handshake", process=b"\xff\xfe"))
-    assert sets.sets[1][2] == "��"
+    assert sets.sets[1][2] == r"\xff\xfe"
 
 
 def test_past_the_limit_new_label_sets_are_counted_under_other_the_busiest_being_kept() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 
 import numpy as np
+import pytest
 
 from tests.unit.model.builder import events
 from tests.unit.outputs.test_jsonl import CONTEXT, LIFE, sample
@@ -57,4 +58,15 @@ def test_a_name_with_separators_is_quoted() -> None:
 def test_a_name_with_a_line_end_or_an_escape_stays_one_visible_line() -> None:
     lines = csv_lines(describe(sample("reset", process=b"a\nb\x1b\\n"), CONTEXT))
     assert len(lines) == 1
-    assert r"a\nb\x1b\\n" in lines[0]
+    assert r"a\nb\x1b\n" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
+def test_a_name_is_no_formula(name: str) -> None:
+    (row,) = read_back(sample("reset", process=name.encode()))
+    assert row["process"] == f"'{name}"
+
+
+def test_a_name_in_the_middle_of_which_is_a_sign_stays_as_it_is() -> None:
+    (row,) = read_back(sample("reset", process=b"a=b+c-d@e"))
+    assert row["process"] == "a=b+c-d@e"

@@ -100,9 +100,9 @@ def test_a_retransmission_that_never_left_says_why() -> None:
 
 
 def test_no_name_can_break_a_line() -> None:
-    text = line("handshake", role="server", port=80, handshake_ns=1000, process=b"\x1b[2J\n")
+    text = line("handshake", role="server", port=80, handshake_ns=1000, process=b"\x1b[2J\nb")
     assert text.isprintable()
-    assert r"\x1b[2J\n/4711" in text
+    assert r"\x1b[2J\nb/4711" in text
 
 
 addresses = st.ip_addresses(v=6).map(str)

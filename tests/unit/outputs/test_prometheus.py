@@ -103,8 +103,8 @@ def test_other_is_exported_only_when_something_was_counted_there() -> None:
 
 
 def test_labels_that_were_asked_for_are_on_every_metric_of_a_series() -> None:
-    report = report_of(events("handshake", 2, process=b'we"ird\\\n'), labels=("process",))
-    assert value(report, "handshakes_total", role="client", port="443", process='we"ird\\\n') == 2
+    report = report_of(events("handshake", 2, process=b'we"ird\\\n\x1b'), labels=("process",))
+    assert value(report, "handshakes_total", role="client", port="443", process=r'we"ird\\n\x1b') == 2
 
 
 def test_both_formats_say_the_same(report: Report) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.model.builder import CONTEXT, SECOND, reading
 from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, dump, sockets
+from tracer.ingest.names import name_text
 from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import PortUse, Snapshot, parse_snapshot, snapshot_document
 from tracer.model.report import Report, document
@@ -32,7 +33,7 @@ def surveyed(hidden: int = 0) -> Survey:
         sockets("last_ack", inode=0),
         ports={OWN: PORTS, OTHER_NETNS: PORTS},
     )
-    owner = Owner(4242, "leaky\x1bserver")
+    owner = Owner(4242, name_text(b"leaky\x1bserver"))
     return survey(found, ports=(), owners={5: owner}, heard={5: 93.5}, hidden=hidden, wanted=10)
 
 
@@ -91,7 +92,7 @@ def test_the_document_has_all_of_it() -> None:
     assert (found["sockets"]["time_wait"], found["orphans"], found["unaccepted"], found["processes_hidden"]) == (29, 1, 0, 1)
     assert found["time_wait"]["by_service"] == [{"service": "10.0.0.1:80", "count": 1}]
     assert found["time_wait"]["objects"] == 30
-    assert found["close_wait"] == [{"process": "leaky\x1bserver", "pid": 4242, "count": 2, "oldest_seconds": 93.5}]
+    assert found["close_wait"] == [{"process": r"leaky\x1bserver", "pid": 4242, "count": 2, "oldest_seconds": 93.5}]
     assert found["fin_wait2"] == [{"process": "(orphan, timed)", "pid": None, "count": 1, "oldest_seconds": None}]
     assert found["listeners"] == [{"netns": OWN, "service": "0.0.0.0:80", "backlog": 3, "backlog_limit": 128}]
     assert found["ephemeral_ports"]["destinations"][0] == {

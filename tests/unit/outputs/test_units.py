@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracer.outputs.units import UNKNOWN, bytes_text, count_text, printable, rate_text, time_text
+from tracer.outputs.units import UNKNOWN, bytes_text, count_text, rate_text, time_text
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,3 @@ def test_rates_have_three_significant_digits_below_a_thousand(rate: float | None
 )
 def test_bytes_have_three_significant_digits_and_the_unit_that_fits(count: int, text: str) -> None:
     assert bytes_text(count) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("curl", "curl"), ("café", "café"), ("a\nb", r"a\nb"), ("\x1b[2J", r"\x1b[2J"), ("a\\n", r"a\\n"), ("\u202e", r"\u202e")],
-)
-def test_what_is_not_visible_is_shown_as_an_escape(text: str, shown: str) -> None:
-    assert printable(text) == shown
