@@ -44,11 +44,37 @@ static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
 	};
 
 	name_process(&fresh, t->local_port);
-	if (conns.update(&key, &fresh)) {
-		count(COUNTER_UNTRACKED, 1);
+	if (conns.update(&key, &fresh))
 		return NULL;
-	}
 	return conns.lookup(&key);
+}
+
+/*
+ * The table is full. A connection is counted when it finds no room for the
+ * first time, and not again at each of its later steps.
+ */
+static __always_inline void note_untracked(const void *sk, bool begins, u8 role,
+					   u8 what, u64 n)
+{
+	u64 key = (u64)sk;
+	u8 one = 1;
+
+	if (begins || !untracked.lookup(&key))
+		count(COUNTER_UNTRACKED, 1);
+	if (what == UNRECORDED_CLOSE || what == UNRECORDED_FAILURE)
+		untracked.delete(&key);
+	else
+		untracked.update(&key, &one);
+	count_unrecorded(what, role, n);
+}
+
+/* One that found no room at first, and was counted as such, is not older. */
+static __always_inline void note_partial(const void *sk)
+{
+	u64 key = (u64)sk;
+
+	if (untracked.delete(&key))
+		count(COUNTER_PARTIAL, 1);
 }
 
 /* Where there is no socket: who has a listener on the port is the server. */
@@ -76,10 +102,11 @@ static __always_inline u8 role_of(const void *sk, const struct tuple *t,
  * The entry of a socket, NULL for one that nobody asked for or that finds no
  * room. role is given when the connection begins here, else ROLE_UNKNOWN: a
  * socket met half-way gets a partial entry. What was asked for is counted in
- * cell, whether there is room or not.
+ * cell, whether there is room or not; without room also, n times, as what.
  */
 static __always_inline struct conn *find(const void *sk, const struct tuple *t,
-					 u8 role, u64 now_ns, u32 cell)
+					 u8 role, u64 now_ns, u32 cell, u8 what,
+					 u64 n)
 {
 	u64 key = (u64)sk;
 	struct conn *conn = conns.lookup(&key);
@@ -101,9 +128,12 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 		return NULL;
 	}
 	count(cell, 1);
-	if (flags)
-		count(COUNTER_PARTIAL, 1);
-	return begin(sk, t, role, flags, netns, now_ns);
+	conn = begin(sk, t, role, flags, netns, now_ns);
+	if (!conn)
+		note_untracked(sk, !flags, role, what, n);
+	else if (flags)
+		note_partial(sk);
+	return conn;
 }
 
 static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)

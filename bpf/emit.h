@@ -62,8 +62,11 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 	struct traffic traffic;
 
 	e = reserve(failed ? EVENT_FAILURE : EVENT_CLOSE, now_ns, t);
-	if (!e)
+	if (!e) {
+		count_unrecorded(failed ? UNRECORDED_FAILURE : UNRECORDED_CLOSE,
+				 conn->role, 1);
 		return;
+	}
 	fill_identity(e, conn);
 	e->from_state = from;
 	e->to_state = STATE_CLOSE;

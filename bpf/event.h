@@ -147,6 +147,24 @@ enum counter {
 	COUNTER_RETRANS_SEGS = 275,
 	COUNTER_RESCUED = 276,        /* runs that were skipped and made good */
 	COUNTER_RESETS_SEEMING = 279, /* received, unless one of ours follows */
+	COUNTER_UNRECORDED = 288,     /* + enum unrecorded * 3 + enum role */
+	COUNTER_SYN_LEFT = 330,       /* left SYN_SENT after a SYN; own netns */
 	COUNTER_RESETS_NEVER = 352,   /* so many of those were not */
 	COUNTER_CELLS = 384,
+};
+
+/*
+ * What happened to a connection that is traced and is in no record, because
+ * the ring or the connection table was full. The sums over all records and
+ * these cells are exact.
+ */
+enum unrecorded {
+	UNRECORDED_HANDSHAKE = 0,
+	UNRECORDED_FAILURE = 1,
+	UNRECORDED_CLOSE = 2,
+	UNRECORDED_RESET_SENT = 3,
+	UNRECORDED_RESET_RECEIVED = 4,
+	UNRECORDED_RETRANSMITTED = 4, /* + enum retransmit_kind: segments */
+	UNRECORDED_RETRANSMIT_FAILED = 12,
+	UNRECORDED_NOTHING = 13, /* what only follow asks for; not counted */
 };

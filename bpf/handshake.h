@@ -87,8 +87,10 @@ static __always_inline void established(const void *sk, struct conn *conn,
 	time_handshake(sk, conn, now_ns);
 	read_sequences(sk, conn);
 	e = reserve(EVENT_HANDSHAKE, now_ns, t);
-	if (!e)
+	if (!e) {
+		count_unrecorded(UNRECORDED_HANDSHAKE, conn->role, 1);
 		return;
+	}
 	fill_identity(e, conn);
 	e->from_state = from;
 	e->to_state = STATE_ESTABLISHED;

@@ -50,6 +50,8 @@ struct cells {
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
+/* sockets that found conns full, so that each is counted once */
+BPF_F_TABLE("hash", u64, u8, untracked, 16384, CONNS_FLAGS);
 BPF_F_TABLE("hash", u64, struct owner, listeners, MAX_LISTENERS, CONNS_FLAGS);
 /*
  * Ended connections of which more is to be told: ends that a reset of ours may
@@ -69,6 +71,13 @@ static __always_inline void count(u32 cell, u64 n)
 
 	if (row && cell < COUNTER_CELLS)
 		__sync_fetch_and_add(&row->cell[cell], n);
+}
+
+/* The ring or the connection table was full: what has no record is counted. */
+static __always_inline void count_unrecorded(u8 what, u8 role, u64 n)
+{
+	if (what < UNRECORDED_NOTHING && role <= ROLE_SERVER)
+		count(COUNTER_UNRECORDED + what * 3 + role, n);
 }
 
 static __always_inline u32 transition_cell(u8 from, u8 to)

@@ -97,8 +97,10 @@ static __always_inline void stray_reset(const void *sk, const void *skb,
 		return;
 	count(COUNTER_RESETS_SENT, 1);
 	e = reserve(EVENT_RESET, now_ns, &tuple);
-	if (!e)
+	if (!e) {
+		count_unrecorded(UNRECORDED_RESET_SENT, role, 1);
 		return;
+	}
 	e->netns = netns;
 	e->role = role;
 	fill_reason(e, reason);
@@ -131,8 +133,10 @@ static __always_inline bool late_reset(const void *sk, u32 reason, u64 now_ns)
 	if (conn->flags & FLAG_RESET_RECEIVED)
 		count(COUNTER_RESETS_NEVER, 1);
 	e = reserve(EVENT_RESET, now_ns, &tuple);
-	if (!e)
+	if (!e) {
+		count_unrecorded(UNRECORDED_RESET_SENT, conn->role, 1);
 		return true;
+	}
 	fill_identity(e, conn);
 	e->flags &= ~FLAG_RESET_RECEIVED;
 	e->from_state = from;
@@ -174,6 +178,8 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 		e->flags &= ~FLAG_RESET_RECEIVED;
 		fill_position(e, sk, conn);
 		submit(e);
+	} else {
+		count_unrecorded(UNRECORDED_RESET_SENT, conn->role, 1);
 	}
 	return 0;
 }
@@ -193,13 +199,16 @@ RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 	read_tuple(sk, &tuple);
 	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns,
 		    may_be_own_reset(sk, state) ? COUNTER_RESETS_SEEMING :
-						  COUNTER_RESETS_RECEIVED);
+						  COUNTER_RESETS_RECEIVED,
+		    UNRECORDED_RESET_RECEIVED, 1);
 	if (!conn)
 		return 0;
 	conn->flags |= FLAG_RESET_RECEIVED;
 	e = reserve(EVENT_RESET, now_ns, &tuple);
-	if (!e)
+	if (!e) {
+		count_unrecorded(UNRECORDED_RESET_RECEIVED, conn->role, 1);
 		return 0;
+	}
 	fill_identity(e, conn);
 	e->flags &= ~FLAG_RESET_SENT;
 	e->from_state = state;

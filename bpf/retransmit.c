@@ -119,7 +119,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 	struct segment segment;
 	struct conn *conn;
 	struct event *e;
-	u8 kind;
+	u8 kind, what;
 
 	/* what was sent again */
 	read_segment(skb, &segment);
@@ -129,9 +129,12 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 
 	/* who by */
 	read_tuple(sk, &tuple);
+	what = err < 0 ? UNRECORDED_RETRANSMIT_FAILED :
+			 UNRECORDED_RETRANSMITTED + kind;
 	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns,
 		    err < 0 ? COUNTER_RETRANSMIT_FAILED :
-			      COUNTER_RETRANSMITTED + kind);
+			      COUNTER_RETRANSMITTED + kind,
+		    what, segment.segments);
 	if (!conn)
 		return 0;
 	if (err >= 0) {
@@ -141,8 +144,10 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 
 	/* it leaves */
 	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
-	if (!e)
+	if (!e) {
+		count_unrecorded(what, conn->role, segment.segments);
 		return 0;
+	}
 	fill_identity(e, conn);
 	e->from_state = state;
 	e->to_state = state;
@@ -175,8 +180,11 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
 		return 0;
 	count(COUNTER_RETRANSMITTED + RETRANSMIT_SYN_ACK, 1);
 	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
-	if (!e)
+	if (!e) {
+		count_unrecorded(UNRECORDED_RETRANSMITTED + RETRANSMIT_SYN_ACK,
+				 ROLE_SERVER, 1);
 		return 0;
+	}
 	e->role = ROLE_SERVER;
 	e->netns = netns;
 	e->cgroup = read_cgroup(sk);

@@ -28,6 +28,8 @@ static __always_inline void audit_transition(const void *sk, u8 from, u8 to)
 	else if (to == STATE_CLOSE && from == STATE_SYN_SENT &&
 		 !READ(u32, sk, tcp_sock, segs_out))
 		cell = COUNTER_NO_SYN;
+	if (from == STATE_SYN_SENT && cell != COUNTER_NO_SYN)
+		cell = COUNTER_SYN_LEFT;
 	if (cell && read_netns(sk) == OWN_NETNS)
 		count(cell, 1);
 }
@@ -70,6 +72,18 @@ static __always_inline u8 opening_role(u8 from, u8 to)
 	return ROLE_UNKNOWN;
 }
 
+/* What a change of state says when it has a record, or else is counted as. */
+static __always_inline u8 milestone(u8 from, u8 to)
+{
+	if (to == STATE_ESTABLISHED)
+		return UNRECORDED_HANDSHAKE;
+	if (to != STATE_CLOSE)
+		return UNRECORDED_NOTHING;
+	return from == STATE_SYN_SENT || from == STATE_SYN_RECV ?
+		       UNRECORDED_FAILURE :
+		       UNRECORDED_CLOSE;
+}
+
 static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -95,7 +109,7 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 		return;
 	}
 	conn = find(sk, &tuple, opening_role(from, to), now_ns,
-		    transition_cell(from, to));
+		    transition_cell(from, to), milestone(from, to), 1);
 	if (!conn)
 		return;
 

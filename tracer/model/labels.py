@@ -82,6 +82,15 @@ class LabelSets:
         """Return the number of the label set that says only this; a new one is taken in while there is room."""
         return self._row_of((role, str(port), *("" for _ in self.names[len(BASE) :])))
 
+    def role_row(self, role: str) -> int:
+        """Return the number of the label set that says only the role, with `other` for all else; always taken in."""
+        values = (role, *(OTHER for _ in self.names[1:]))
+        if values not in self._rows:
+            self._rows[values] = len(self.sets)
+            self.sets.append(values)
+            self._limit += 1  # it is nobody's place
+        return self._rows[values]
+
     def _look_up(self, keys: Keys) -> NDArray[np.intp]:
         """Return the row of each key, OTHER_ROW for those refused before, -1 for those never seen."""
         if not len(self._keys):

@@ -31,11 +31,13 @@ from tracer.model.tcp import (
     KIND,
     KINDS,
     RETRANSMIT_KINDS,
+    ROLES,
     STATES,
     close_reasons,
     failure_reasons,
     leaves_time_wait,
 )
+from tracer.model.unrecorded import WHAT, Unrecorded
 
 Rows = NDArray[np.intp]
 
@@ -93,6 +95,7 @@ class Model:
         self._last: Reading | None = None
         self._snapshot: Snapshot | None = None
         self._audit = Audit()
+        self._unrecorded = Unrecorded()
         self._events = np.zeros(256, np.uint64)
         self._states = Durations()
         self._states.reserve(len(STATES))
@@ -122,6 +125,8 @@ class Model:
             self._snapshot = reading.snapshot
         if reading.books:
             self._audit.add(reading.books, reading.cells)
+        for what, role, count in self._unrecorded.add(reading.cells):
+            self._add_unrecorded(what, self._sets.role_row(ROLES[role]), count)
         if len(reading.events):
             self._add_events(settle(reading.events))
 
@@ -181,6 +186,24 @@ class Model:
         self._remember(part, -1)
         self._open.older_closed(part.where(~whole).records())
         self._add_lives(part.where(whole), rows[whole])
+
+    def _add_unrecorded(self, what: int, row: int, count: int) -> None:
+        """Add what the kernel counted without a record; see unrecorded.py."""
+        self._reserve(len(self._sets))
+        kind = what - WHAT["retransmitted"]
+        if what == WHAT["retransmit_failed"]:
+            grid, column = self._failed_retransmits, 0
+        elif kind > 0:
+            grid, column = self._retransmitted, min(kind, len(RETRANSMIT_KINDS) - 1)
+        else:
+            grid, column = {
+                WHAT["handshake"]: (self._handshakes, 0),
+                WHAT["failure"]: (self._failures, FAILURE_REASONS.index("other")),
+                WHAT["close"]: (self._closes, CLOSE_REASONS.index("other")),
+                WHAT["reset_sent"]: (self._resets_sent, 0),
+                WHAT["reset_received"]: (self._resets_received, 0),
+            }[what]
+        grid.add(np.array([row]), column, count)
 
     def _add_lives(self, part: Part, rows: Rows) -> None:
         """Add what only connections seen from their start can tell."""
