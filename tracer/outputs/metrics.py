@@ -24,6 +24,7 @@ from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KINDS, RETRANSMIT_K
 
 ENDED = ", of connections that ended."
 STATS = " (0 unless the sysctl kernel.bpf_stats_enabled is set)."
+NO_RECORD = "; what they were is counted under the port other."
 OVERFLOW = ", because there were too many label sets."
 
 Labels = tuple[str, ...]
@@ -269,11 +270,21 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     ),
     Metric("program_misses_total", "counter", "Runs that the kernel skipped.", ("program",), _by_program(lambda p: p.misses)),
     Metric("events_total", "counter", "Records read from the kernel.", ("kind",), _events),
-    Metric("events_lost_total", "counter", "Records lost because the ring was full.", (), _known(lambda r: r.events_lost)),
+    Metric("events_lost_total", "counter", "Records lost, the ring was full" + NO_RECORD, (), _known(lambda r: r.events_lost)),
     Metric(
-        "connections_untracked_total", "counter", "Connections that found the table full.", (), _known(lambda r: r.untracked)
+        "connections_untracked_total",
+        "counter",
+        "Connections that found the table full, each once" + NO_RECORD,
+        (),
+        _known(lambda r: r.untracked),
     ),
-    Metric("connections_partial_total", "counter", "Connections older than the tracing.", (), _known(lambda r: r.partial)),
+    Metric(
+        "connections_partial_total",
+        "counter",
+        "Connections older than the tracing, each once.",
+        (),
+        _known(lambda r: r.partial),
+    ),
     Metric(
         "audit_kernel_total",
         "counter",
