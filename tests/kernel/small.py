@@ -1,7 +1,7 @@
 """The command `tcptrace` with a small ring or a small connection table.
 
-python -m tests.kernel.small RING_BYTES CONNECTIONS ARGUMENT...; 0 stands for the usual size. Both are settings of the kernel side
-without an option of their own.
+python -m tests.kernel.small RING_BYTES CONNECTIONS ARGUMENT...; 0 stands for the usual size. Both are settings of the
+kernel side without an option of their own.
 """
 
 from __future__ import annotations
