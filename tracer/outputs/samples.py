@@ -1,0 +1,152 @@
+"""How each metric is taken out of a Report: label values and a number for each of its samples, for the table in metrics.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from tracer import __version__
+from tracer.ingest.snapshot import Snapshot
+from tracer.ingest.source import Program
+from tracer.model.audit import AuditLine
+from tracer.model.histogram import Histogram
+from tracer.model.labels import OTHER
+from tracer.model.report import Counts, Report, Series
+from tracer.model.tcp import KINDS, STATES
+
+Labels = tuple[str, ...]
+Values = Iterable[tuple[Labels, float]]
+Rows = tuple[Histogram, list[tuple[int, Labels]]]
+"""Histograms side by side, and the rows of them that have observations, with label values."""
+
+
+def rows_of(report: Report) -> Iterator[tuple[int, Labels]]:
+    """Yield the number and labels of every series; `other` only when something was counted there."""
+    first = 0 if report.label_overflow else 1
+    yield from enumerate(report.series.labels[first:], first)
+
+
+def by_series(column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
+    """Return how a column of the series is taken."""
+
+    def take(report: Report) -> Values:
+        values = column(report.series)
+        return [(labels, float(values[row])) for row, labels in rows_of(report)]
+
+    return take
+
+
+def by_series_and(names: tuple[str, ...], column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
+    """Return how a table of the series is taken, whose columns have these names as the last label."""
+
+    def take(report: Report) -> Values:
+        values = column(report.series)
+        wanted = [(i, name) for i, name in enumerate(names) if name != "unknown"]
+        return [((*labels, name), float(values[row, i])) for row, labels in rows_of(report) for i, name in wanted]
+
+    return take
+
+
+def histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Report], Rows]:
+    """Return how a histogram of the series is taken."""
+
+    def take(report: Report) -> Rows:
+        return _used(column(report.series), rows_of(report))
+
+    return take
+
+
+def _used(histogram: Histogram, rows: Iterable[tuple[int, Labels]]) -> Rows:
+    totals = histogram.totals
+    return histogram, [(row, labels) for row, labels in rows if totals[row]]
+
+
+def state_times(report: Report) -> Rows:
+    """Take the times in each state."""
+    return _used(report.state_times, [(number, (state,)) for number, state in enumerate(STATES)])
+
+
+def resets_sent(report: Report) -> Values:
+    """Take the resets sent by service and reason."""
+    counts: dict[Labels, float] = {}
+    for row, number in np.argwhere(report.series.resets_sent):
+        labels = (*report.series.labels[row][:2], reset_reason(report, int(number)))
+        counts[labels] = counts.get(labels, 0) + float(report.series.resets_sent[row, number])
+    return counts.items()
+
+
+def reset_reason(report: Report, number: int) -> str:
+    """Return the kernel's name of a reset reason; `unspecified` where the kernel gives none."""
+    return report.context.reset_reasons.get(number, f"reason_{number}" if number else "unspecified")
+
+
+def resets_received(report: Report) -> Values:
+    """Take the resets received by service."""
+    counts: dict[Labels, float] = {}
+    for row in np.flatnonzero(report.series.resets_received):
+        labels = report.series.labels[row][:2]
+        counts[labels] = counts.get(labels, 0) + float(report.series.resets_received[row])
+    return counts.items()
+
+
+def transitions(report: Report) -> Values:
+    """Take the changes of state that happened."""
+    if report.transitions is None:
+        return []
+    return [((STATES[a], STATES[b]), float(report.transitions[a, b])) for a, b in np.argwhere(report.transitions)]
+
+
+def sockets(report: Report) -> Values:
+    """Take the sockets by state."""
+    return [((state,), float(count)) for state, count in (report.sockets or {}).items()]
+
+
+def time_wait(report: Report) -> Values:
+    """Take the sockets in TIME_WAIT by destination."""
+    return [((name,), float(count)) for name, count in report.snapshot.time_wait] if report.snapshot else []
+
+
+def ports_used(report: Report) -> Values:
+    """Take the ephemeral ports in use by destination."""
+    if report.snapshot is None:
+        return []
+    used: dict[Labels, float] = {}
+    for use in report.snapshot.ports:  # a destination can occur once in each namespace
+        used[use.destination,] = max(used.get((use.destination,), 0), float(use.used))
+    return [*used.items(), *([] if report.snapshot.ports_other is None else [((OTHER,), float(report.snapshot.ports_other))])]
+
+
+def events(report: Report) -> Values:
+    """Take the records by kind."""
+    return [((kind,), float(report.events[number])) for number, kind in enumerate(KINDS) if kind != "unknown"]
+
+
+def known(number: Callable[[Report], float | None]) -> Callable[[Report], Values]:
+    """Return how a single number is taken, which may not be known."""
+
+    def take(report: Report) -> Values:
+        value = number(report)
+        return [] if value is None else [((), float(value))]
+
+    return take
+
+
+def of_snapshot(number: Callable[[Snapshot], float | None]) -> Callable[[Report], Values]:
+    """Return how a number of the snapshot is taken."""
+    return known(lambda report: number(report.snapshot) if report.snapshot else None)
+
+
+def build(report: Report) -> Values:
+    """Take what is running."""
+    return [((__version__, report.context.kernel, report.context.bcc), 1.0)]
+
+
+def audit(number: Callable[[AuditLine], int]) -> Callable[[Report], Values]:
+    """Return how one side of the audit is taken."""
+    return lambda report: [((line.counter,), float(number(line))) for line in report.audit]
+
+
+def by_program(number: Callable[[Program], float]) -> Callable[[Report], Values]:
+    """Return how a program's figure is taken."""
+    return lambda report: [((program.name,), float(number(program))) for program in report.programs]
