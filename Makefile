@@ -9,11 +9,11 @@ C_FILES = $(shell find bpf -name '*.[ch]')
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench check format install uninstall clean
+.PHONY: help setup run demo test test-distributions bench check format install uninstall clean
 
 help: ## list the targets (this)
 	@echo 'usage: make TARGET [ARGS="…"]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## install what `run` needs and is missing: python3-bpfcc, and .venv
 	@deploy/setup.sh run
@@ -27,6 +27,10 @@ demo: setup ## replay a recording that comes along, without root, with /metrics 
 test: ## set up for tests, then run them all; skips are listed at the end: make test ARGS="-k ring"
 	@deploy/setup.sh test
 	@exec deploy/as-root.sh $(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
+
+test-distributions: ## try it in fresh roots of Debian and Ubuntu (root): ARGS="trixie noble -k start"
+	@deploy/setup.sh distributions
+	@exec deploy/as-root.sh /usr/bin/python3 -m tests.distributions $(ARGS)
 
 bench: ## measure the tracer beside its peers (root): make bench ARGS="cost truth"
 	@deploy/setup.sh bench

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|bench|check|install`.
+# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|distributions|bench|check|install`.
 # It says what it installs before it does, never asks a question, and goes on without a package that it may not install,
 # naming what will not work. The distribution gives what pip cannot: bcc (PyPI's `bcc` is an unrelated package), and tools.
 
@@ -28,6 +28,7 @@ packages_of() {
 	case $1 in
 	run | install) echo python3 python3-venv python3-bpfcc ;;
 	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tcpdump tshark bpftool systemd docker-compose ;;
+	distributions) echo python3 mmdebstrap ;;
 	bench) packages_of test && echo libbpf-tools bpfcc-tools ;;
 	check) echo python3 python3-venv clang-format ;;
 	esac
@@ -39,6 +40,7 @@ loss_of() {
 	python3 | python3-venv) echo "nothing works" ;;
 	python3-bpfcc) echo "tcptrace cannot trace; replay, demo and the tests without the kernel do work" ;;
 	clang-format) echo "the C code is not checked" ;;
+	mmdebstrap) echo "no other distribution can be tried" ;;
 	libbpf-tools | bpfcc-tools) echo "the bench leaves its rows out" ;;
 	*) echo "the tests that use it are skipped" ;;
 	esac
@@ -192,11 +194,14 @@ has_prometheus() {
 }
 
 # Unpacked instead of installed: Debian's package would start a server, on port 9090 of the user's machine.
+# Since Debian 13 promtool is a package of its own.
 fetch_prometheus() {
-	local place=$PROMETHEUS.new
+	local place=$PROMETHEUS.new packages=(prometheus) deb
+	! apt_knows promtool || packages+=(promtool)
 	rm -rf "$place"
 	mkdir -p "$place"
-	(cd "$place" && apt-get -qq -o APT::Sandbox::User=root download prometheus >&2 && dpkg -x ./*.deb . && rm ./*.deb) || return
+	(cd "$place" && apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}" >&2) || return
+	for deb in "$place"/*.deb; do dpkg -x "$deb" "$place" && rm "$deb" || return; done
 	"$place/usr/bin/prometheus" --version >/dev/null && "$place/usr/bin/promtool" --version >/dev/null || return
 	rm -rf "$PROMETHEUS"
 	mv "$place" "$PROMETHEUS"
@@ -214,8 +219,8 @@ ensure_prometheus() {
 main() {
 	cd "$(dirname "$0")/.."
 	case ${1:-} in
-	run | test | bench | check | install) ;;
-	*) die "usage: deploy/setup.sh run|test|bench|check|install" "see 'make help'" ;;
+	run | test | distributions | bench | check | install) ;;
+	*) die "usage: deploy/setup.sh run|test|distributions|bench|check|install" "see 'make help'" ;;
 	esac
 	# shellcheck disable=SC2046 # one word a package is what is wanted
 	ensure_packages $(packages_of "$1")
@@ -224,7 +229,7 @@ main() {
 	test) ensure_venv test && ensure_prometheus ;;
 	bench) ensure_venv test ;;
 	check) ensure_venv check ;;
-	install) require_python ;;
+	install | distributions) require_python ;;
 	esac
 }
 

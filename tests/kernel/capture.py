@@ -76,11 +76,13 @@ class Capture:
     def __init__(self, side: Namespace, device: str, port: int, file: Path, marker_to: str) -> None:
         self._side, self._file, self._marker_to = side, file, marker_to
         wanted = f"tcp port {port} or udp port {MARKER_PORT}"
-        options = ["-i", device, "-w", str(file), "-U", "-Z", "root", "--immediate-mode", "--time-stamp-precision=nano"]
+        options = ["-i", device, "-w", "-", "-U", "--immediate-mode", "--time-stamp-precision=nano"]
         options += ["-s", "256", "-B", "8192"]  # slots of 256 bytes: room for many
-        self.process = subprocess.Popen(
-            side.command(tool("tcpdump"), *options, wanted), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-        )
+        # it becomes a user of its own, who could not open the file; with -Z root Ubuntu 24.04's ends with a fault
+        with file.open("wb") as output:
+            self.process = subprocess.Popen(
+                side.command(tool("tcpdump"), *options, wanted), stdout=output, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+            )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
         assert b"listening on" in line, line
