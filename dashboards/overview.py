@@ -212,7 +212,8 @@ def _closes() -> list[Panel]:
         lines(
             "How do connections end?",
             "Ends a second by reason. normal: both sides closed in order. reset_sent and reset_received: cut off. timed_out: "
-            "the peer was gone. Some resets are a habit of clients in a hurry; a change of the mix is what matters.",
+            "the peer was gone. other: an error of the network, or a socket that the kernel dropped (too many orphans, say). "
+            "Some resets are a habit of clients in a hurry; a change of the mix is what matters.",
             Query(happening("connections_closed_total", "reason"), "{{reason}}"),
             unit="cps",
             width=8,
