@@ -7,22 +7,29 @@ leaves before, or never: what the kernel sent is in its OutRsts, and the reason 
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from tests.kernel.ends import CLIENT_IN, Pair, abort, bring_client_to, connected, disconnect, reach, unread
+from tests.kernel.net import Namespace
 from tests.kernel.path import SERVER
+from tests.kernel.tracing import tracing
+from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.kernel.watching import Watching
 from tests.needs import tool
+from tracer.model.tcp import STATE
 
 pytestmark = pytest.mark.needs("nft", "ss")
 
 OPEN = ("established", "close_wait")
 NEED_RESET = (*OPEN, "fin_wait1", "fin_wait2")
 """In these the kernel's abort sends a reset (tcp_need_reset); in the others both FINs have been sent."""
+
+TIMES = 7
 
 COUNTERS = ("TCPAbortOnData", "TCPAbortOnClose", "TCPAbortOnLinger", "TCPAbortOnMemory", "TCPAbortOnTimeout")
 
@@ -124,3 +131,43 @@ def test_children_that_nobody_accepted_are_reset_when_their_listener_closes(watc
     assert [(end["reason"], end["reset_reason"]) for end in ends] == [("reset_sent", "tcp_state")] * 3
     assert [end["reason"] for end in others] == ["reset_received"] * 3
     assert kernel["OutRsts"] == 3
+
+
+def cut_off(client: socket.socket, server: socket.socket, how: str) -> None:
+    """End a connection over loopback by a reset of the client's; wait until the server has it."""
+    if how == "unread data":
+        server.sendall(bytes(23))
+        until(lambda: unread(client) == 23, "the data are there")
+        client.close()
+    elif how == "data after shutdown":
+        client.shutdown(socket.SHUT_RDWR)
+        assert server.recv(1) == b""
+        server.sendall(bytes(23))
+    else:
+        abort(client)
+    until(lambda: server.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == STATE["close"], "the server has been reset")
+
+
+def test_over_loopback_every_abort_is_counted_once_while_no_counter_ever_falls(side: Namespace, port: int) -> None:
+    hows = ("unread data", "data after shutdown", "linger 0")
+    fallen: list[object] = []
+    with tracing("--port", str(port)) as tracer, listening(side, "127.0.0.1", port) as listener:
+        before = tracer.scrape()
+        for how in hows * TIMES:
+            client, server = connect(side, "127.0.0.1", port), listener.accept()[0]
+            with client, server:
+                cut_off(client, server, how)
+            now = tracer.scrape()
+            fallen += [key for key, value in before.samples.items() if "_total" in key[0] and now.samples.get(key, 0) < value]
+            before = now
+        until(lambda: tracer.scrape().value("connections_closed_total") == 6 * TIMES, "all ends are counted")
+        scrape = tracer.scrape()
+        kernel = side.counters()
+    assert fallen == []
+    assert kernel["OutRsts"] == 3 * TIMES
+    assert scrape.value("connections_closed_total", role="client", reason="reset_sent") == 3 * TIMES
+    assert scrape.value("connections_closed_total", role="server", reason="reset_received") == 3 * TIMES
+    assert scrape.value("resets_sent_total") == scrape.value("resets_sent_total", role="client") == 3 * TIMES
+    assert scrape.value("resets_received_total") == scrape.value("resets_received_total", role="server") == 3 * TIMES
+    assert scrape.value("time_wait_entries_total") in {0, None}
+    assert scrape.value("connections") == 0
