@@ -85,8 +85,7 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 		e->sent_bytes = traffic.sent;
 		e->received_bytes = traffic.received;
 		e->unacknowledged_bytes = traffic.unacknowledged;
-		e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
-		e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+		fill_round_trips(e, sk, conn);
 	}
 	fill_position(e, sk, conn);
 	submit(e);

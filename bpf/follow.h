@@ -90,7 +90,7 @@ static __always_inline void fill_position(struct event *e, const void *sk,
 	e->slow_start_threshold = READ(u32, sk, tcp_sock, snd_ssthresh);
 	e->sent_data_segments = READ(u32, sk, tcp_sock, data_segs_out);
 	e->received_data_segments = READ(u32, sk, tcp_sock, data_segs_in);
-	e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
+	e->srtt_us = read_srtt(sk, conn);
 	fill_initial(e, sk);
 	read_traffic(sk, conn, fin_queued(conn, from, to), &traffic);
 	e->sent_bytes = traffic.sent;

@@ -27,11 +27,34 @@ static __always_inline bool is_cookie(const void *sk, u32 srtt_us)
 }
 
 /*
+ * What is to be known when a connection begins. A listener with
+ * TCP_DEFER_ACCEPT drops the handshake's last ACK and waits for data: no sample
+ * of the kernel's says when that ACK came. (An option that is taken back while
+ * a request waits leaves no trace.) A socket that connects once more keeps the
+ * minimum round trip of its last connection (tcp_disconnect).
+ */
+static __always_inline void note_beginning(const void *sk, struct conn *conn,
+					   u8 from, u8 to)
+{
+	u32 min_rtt_us;
+
+	if (from == STATE_LISTEN && to == STATE_SYN_RECV) {
+		if (may_have_deferred(sk))
+			conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
+	} else if (to == STATE_SYN_SENT) {
+		min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+		conn->foreign_rtt_us = min_rtt_us == NO_RTT ? 0 : min_rtt_us;
+	}
+}
+
+/*
  * A server's two transitions come within microseconds whatever the network
  * does; its handshake time is the kernel's first round-trip sample, SYN-ACK
  * sent to ACK received. A Fast Open child began at the SYN, so that for it the
  * interval is the truth. No honest sample (SYN cookies, or no timestamps after
- * a retransmission) is no time, not zero.
+ * a retransmission, TCP_DEFER_ACCEPT) is no time, not zero; and where there is a
+ * dishonest one, the smoothed round-trip time has it in it until the end, and
+ * the minimum until there is a lower one.
  */
 static __always_inline void time_handshake(const void *sk, struct conn *conn,
 					   u64 now_ns)
@@ -40,12 +63,16 @@ static __always_inline void time_handshake(const void *sk, struct conn *conn,
 
 	if (conn->flags & FLAG_PARTIAL)
 		return;
-	if (conn->role == ROLE_CLIENT || (conn->flags & FLAG_FAST_OPEN))
+	if (conn->role == ROLE_CLIENT || (conn->flags & FLAG_FAST_OPEN)) {
+		conn->flags &= ~FLAG_HANDSHAKE_UNKNOWN;
 		conn->handshake_ns = now_ns - conn->start_ns;
-	else if (srtt_us && !is_cookie(sk, srtt_us))
-		conn->handshake_ns = srtt_us * 1000ULL;
-	else
+	} else if (conn->flags & FLAG_HANDSHAKE_UNKNOWN || !srtt_us ||
+		   is_cookie(sk, srtt_us)) {
 		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
+		conn->foreign_rtt_us = srtt_us;
+	} else {
+		conn->handshake_ns = srtt_us * 1000ULL;
+	}
 }
 
 /*
@@ -94,8 +121,7 @@ static __always_inline void established(const void *sk, struct conn *conn,
 	fill_identity(e, conn);
 	e->from_state = from;
 	e->to_state = STATE_ESTABLISHED;
-	e->srtt_us = READ(u32, sk, tcp_sock, srtt_us) >> 3;
-	e->min_rtt_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+	fill_round_trips(e, sk, conn);
 	fill_position(e, sk, conn);
 	submit(e);
 }

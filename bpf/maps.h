@@ -34,6 +34,7 @@ struct conn {
 	u16 local_port; /* once ended, to know the socket by */
 	u16 remote_port;
 	char process[16];
+	u32 foreign_rtt_us; /* a round trip not its own, see handshake.h */
 };
 
 /* Who listens on a port: for the owner and the role of what is accepted. */

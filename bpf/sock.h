@@ -148,12 +148,77 @@ static __always_inline bool may_be_own_reset(const void *sk, u8 state)
 	       (READ(u8, sk, sock, sk_shutdown) & RCV_SHUTDOWN);
 }
 
+/*
+ * The listener of a socket that is being made. At LISTEN -> SYN_RECV
+ * skc_bind_node is still a copy of the listener's, which is in a list, so that
+ * its pprev points to what points to the listener's own. NULL when that does
+ * not lead to a listener on the same port.
+ */
+static __always_inline const void *read_listener(const void *sk)
+{
+	const void *pprev = (void *)READ(u64, sk, sock_common,
+					 skc_bind_node__pprev);
+	const void *node = NULL, *listener;
+
+	if (!pprev || bpf_probe_read_kernel(&node, sizeof(node), pprev))
+		return NULL;
+	listener = node - OFFSET(sock_common, skc_bind_node);
+	if (READ(u8, listener, sock_common, skc_state) != STATE_LISTEN ||
+	    READ(u16, listener, inet_sock, inet_sport) !=
+		    READ(u16, sk, inet_sock, inet_sport))
+		return NULL;
+	return listener;
+}
+
+/*
+ * Whether a socket that is being made waited for data (TCP_DEFER_ACCEPT), as
+ * far as it can be told: the option is its listener's. Before Linux 6.15 the
+ * new socket still has its listener's queue at this moment, as it still has no
+ * peer; later it is cleared before, and the listener has to be asked itself.
+ */
+static __always_inline bool may_have_deferred(const void *sk)
+{
+	const void *from = sk;
+
+	if (READ(u16, sk, sock_common, skc_dport))
+		from = read_listener(sk);
+	return !from ||
+	       !HAVE(inet_connection_sock,
+		     icsk_accept_queue__rskq_defer_accept) ||
+	       READ(u8, from, inet_connection_sock,
+		    icsk_accept_queue__rskq_defer_accept);
+}
+
 /* What a connection has carried, of which SYN and FIN take no byte. */
 struct traffic {
 	u64 sent;
 	u64 received;
 	u32 unacknowledged;
 };
+
+#define NO_RTT 0xffffffff /* the kernel's minimum before the first sample */
+
+/*
+ * 0 where the first sample is none of the network's: it stays in the average.
+ * A client's foreign round trip is in the minimum only.
+ */
+static __always_inline u32 read_srtt(const void *sk, const struct conn *conn)
+{
+	if (conn->role == ROLE_SERVER && conn->foreign_rtt_us)
+		return 0;
+	return READ(u32, sk, tcp_sock, srtt_us) >> 3;
+}
+
+/* The least of the last five minutes or so (tcp_min_rtt_wlen); 0: unknown. */
+static __always_inline void fill_round_trips(struct event *e, const void *sk,
+					     const struct conn *conn)
+{
+	u32 min_us = READ(u32, sk, tcp_sock, rtt_min__s__v);
+
+	e->srtt_us = read_srtt(sk, conn);
+	if (!conn->foreign_rtt_us || min_us < conn->foreign_rtt_us)
+		e->min_rtt_us = min_us;
+}
 
 static __always_inline bool has_sent_fin(const struct conn *conn)
 {

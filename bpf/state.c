@@ -115,6 +115,7 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 
 	/* one step on */
 	step(conn, from, to, now_ns);
+	note_beginning(sk, conn, from, to);
 	note_connect(sk, conn, to);
 	if (EMIT_STATES)
 		emit_state(sk, conn, &tuple, from, to, now_ns);

@@ -28,6 +28,7 @@ class KernelField:
 
 TIME_WAITS = "whether a close found room for a timewait object"
 POSITIONS = "some of follow's sequence numbers and windows"
+SERVER_TIMES = "servers' handshake times"
 DESCRIPTORS = "follow's descriptor numbers"
 
 FIELDS = (
@@ -41,6 +42,8 @@ FIELDS = (
     KernelField("sock_common", "skc_v6_rcv_saddr", "IPv6"),
     KernelField("sock_common", "skc_net", "network namespaces"),
     KernelField("sock_common", "skc_flags"),
+    KernelField("sock_common", "skc_bind_node", SERVER_TIMES),
+    KernelField("sock_common", "skc_bind_node.pprev", SERVER_TIMES),
     KernelField("sock_common", "skc_hash", TIME_WAITS),
     KernelField("sock_common", "skc_nulls_node", TIME_WAITS),
     KernelField("inet_hashinfo", "ehash", TIME_WAITS),
@@ -64,6 +67,7 @@ FIELDS = (
     KernelField("kernfs_node", "id", "cgroups"),
     KernelField("inet_sock", "inet_sport"),
     KernelField("inet_connection_sock", "icsk_ca_state"),
+    KernelField("inet_connection_sock", "icsk_accept_queue.rskq_defer_accept", SERVER_TIMES),
     KernelField("tcp_sock", "snd_una"),
     KernelField("tcp_sock", "snd_nxt"),
     KernelField("tcp_sock", "write_seq"),
