@@ -11,6 +11,9 @@ LOSSES_OF_RUN = ("events_lost_total", "connections_untracked_total", "program_mi
 DRIFT = f"abs({series('audit_kernel_total')} - {series('audit_traced_total')})"
 
 
+UNTRACED = 'counter!~"ActiveOpens|PassiveOpens|EstabResets|RetransSegs"'
+
+
 def trust() -> list[Panel]:
     """Return the panels that tell whether the others can be believed."""
     return [
@@ -21,7 +24,16 @@ def trust() -> list[Panel]:
             "design.",
             Query(total(DRIFT, "counter"), "{{counter}}"),
             unit="short",
-            width=8,
+            width=6,
+        ),
+        lines(
+            "What does only the kernel count?",
+            "A second, by counter, of what no tracepoint shows: half-open probes (AttemptFails, EmbryonicRsts), full queues of "
+            "listeners (ListenOverflows, ListenDrops, TCPReqQFullDrop) and TIME_WAIT entries that found no room. For a service "
+            "that drops, raise its backlog and net.core.somaxconn, or look for a SYN flood.",
+            Query(total(rate("audit_kernel_total", UNTRACED), "counter"), "{{counter}}"),
+            unit="cps",
+            width=6,
         ),
         lines(
             "What was missed?",
@@ -32,7 +44,7 @@ def trust() -> list[Panel]:
             Query(total(rate("program_misses_total"), "program"), "runs skipped: {{program}}"),
             Query(total(rate("label_overflow_total")), "records counted as other: too many labels"),
             unit="cps",
-            width=8,
+            width=6,
         ),
         lines(
             "How many connections are older than the tracing?",
@@ -40,7 +52,7 @@ def trust() -> list[Panel]:
             "rises after a start and then stays; a rise much later would be connections whose beginning was missed.",
             Query(total(series("connections_partial_total"), "instance"), "{{instance}}"),
             unit="short",
-            width=8,
+            width=6,
         ),
     ]
 

@@ -30,9 +30,9 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     user: options.UserName = None,
 ) -> None:
-    """Compare our counts with the kernel's own (/proc/net/snmp) for a while; exit 1 if they drift apart.
+    """Compare our counts with the kernel's own (/proc/net/snmp, netstat) for a while; exit 1 if they drift apart.
 
-    Of this network namespace only, since the kernel keeps its books by namespace.
+    Of this network namespace only, since the kernel counts by namespace. What no tracepoint shows has the kernel's count alone.
     """
     source = open_kernel(Settings(Filters()), user, LOOK_EVERY_NS)
     pipeline = Pipeline(source, Model(source.context, start_ns=time.monotonic_ns()))

@@ -1,4 +1,4 @@
-"""The kernel's own books: the TCP counters of this network namespace, from /proc/net/snmp."""
+"""The kernel's counters of this network namespace: TCP's in /proc/net/snmp, and some of TcpExt's in /proc/net/netstat."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from tracer.errors import TcptraceError
 
 SNMP = "/proc/net/snmp"
+NETSTAT = "/proc/net/netstat"
+
+EXTENDED = (
+    "EmbryonicRsts",
+    "ListenOverflows",
+    "ListenDrops",
+    "TCPReqQFullDrop",
+    "TCPTimeWaitOverflow",
+    "TCPRetransFail",
+)
+"""Those of TcpExt that are read; each reading is kept in recordings, and there are 130 of them."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +44,27 @@ def parse_snmp(text: bytes, protocol: str = "Tcp") -> dict[str, int]:
 
 
 class KernelBooks:
-    """The open file of this network namespace's counters; read anew at every call."""
+    """The open files of this network namespace's counters; read anew at every call."""
 
     def __init__(self) -> None:
-        try:
-            self._fd = os.open(SNMP, os.O_RDONLY)
-        except OSError as error:
-            raise TcptraceError(f"cannot read {SNMP}: {error.strerror}", "mount /proc") from error
+        self._fds: dict[str, int] = {}
+        for path in (SNMP, NETSTAT):
+            try:
+                self._fds[path] = os.open(path, os.O_RDONLY)
+            except OSError as error:
+                self.close()
+                raise TcptraceError(f"cannot read {path}: {error.strerror}", "mount /proc") from error
 
     def read(self) -> dict[str, int]:
-        """Return the present TCP counters by name."""
-        return parse_snmp(os.pread(self._fd, 1 << 16, 0))
+        """Return the present counters by name: all of Tcp, and of TcpExt those in EXTENDED that this kernel has."""
+        tcp, extended = parse_snmp(self._text(SNMP)), parse_snmp(self._text(NETSTAT), "TcpExt")
+        return tcp | {name: extended[name] for name in EXTENDED if name in extended}
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+        """Close the files."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds = {}
+
+    def _text(self, path: str) -> bytes:
+        return os.pread(self._fds[path], 1 << 16, 0)

@@ -8,6 +8,9 @@ Theory of operation. Four of the kernel's counters (RFC 4022's) follow from stat
 * RetransSegs: segments of retransmissions that the kernel tried to send, SYN-ACKs among them; it counts first, and a firewall
   of this host's may still refuse them.
 
+What no tracepoint shows is in UNSEEN: the kernel's count alone, which has no drift. A half-open connection has no socket yet,
+so that it ends without a change of state; so does a connection that a listener's queue has no room for.
+
 Both sides count on, while we look: ours are read between two looks at the kernel's, and drift is the distance to what lies
 between. A connect() under way has been counted by one and not yet by the other for some microseconds; such a drift goes away
 by itself, a real one stays.
@@ -42,18 +45,22 @@ AUDITED: dict[str, Callable[[Cells], int]] = {
 }
 
 
+UNSEEN = ("AttemptFails", "EmbryonicRsts", "ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPTimeWaitOverflow")
+"""Counters of what no tracepoint shows, or not all of it."""
+
+
 @dataclass(frozen=True)
 class AuditLine:
-    """One counter since the start of the tracing: the kernel's count, ours, and ours minus the kernel's."""
+    """One counter since the start of the tracing: the kernel's count, and ours, None where only the kernel counts."""
 
     counter: str
     kernel: int
-    traced: int
+    traced: int | None
 
     @property
-    def drift(self) -> int:
-        """How many more we counted than the kernel did; negative where we missed some."""
-        return self.traced - self.kernel
+    def drift(self) -> int | None:
+        """How many more we counted than the kernel did; negative where we missed some, None where only the kernel counts."""
+        return None if self.traced is None else self.traced - self.kernel
 
 
 class Audit:
@@ -69,7 +76,9 @@ class Audit:
         if self._start is None:
             self._start = books, traced
         start, ours = self._start
-        self.lines = tuple(_compare(name, start, books, traced[name] - ours[name]) for name in AUDITED)
+        audited = [_compare(name, start, books, traced[name] - ours[name]) for name in AUDITED]
+        unseen = [AuditLine(name, books.after[name] - start.after[name], None) for name in UNSEEN if name in books.after]
+        self.lines = (*audited, *unseen)
 
 
 def _compare(name: str, start: Books, now: Books, traced: int) -> AuditLine:

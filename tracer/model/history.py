@@ -57,6 +57,6 @@ def _moment(now: Service, before: Service | None, seconds: float) -> Moments:
 
 
 def _lasting_drifts(now: Report, before: Report | None) -> dict[str, int]:
-    then = {line.counter: line.drift for line in before.audit} if before else {}
-    both = {line.counter: (line.drift, then.get(line.counter, 0)) for line in now.audit}
+    then = {line.counter: line.drift or 0 for line in before.audit} if before else {}
+    both = {line.counter: (line.drift or 0, then.get(line.counter, 0)) for line in now.audit}
     return {name: min(drifts, key=abs) for name, drifts in both.items() if drifts[0] * drifts[1] > 0}

@@ -116,11 +116,15 @@ def _unseen(report: Report) -> str:
 
 
 def audit(report: Report) -> list[str]:
-    """Return the table of the audit: each of the kernel's counters beside ours, and the drift."""
+    """Return the table of the audit: each of the kernel's counters beside ours, and the drift; - where it counts alone."""
     rows = [("counter", "kernel", "traced", "drift")]
     rows += [
-        (line.counter, f"{line.kernel:,}", f"{line.traced:,}", f"{line.drift:+,}" if line.drift else "0")
+        (line.counter, f"{line.kernel:,}", _known(line.traced), f"{line.drift:+,}" if line.drift else _known(line.drift))
         for line in report.audit
     ]
     head = f"network namespace {report.context.netns} (only tcptrace's own), {report.duration_seconds:.1f} s"
-    return [head, *(f"{name:<14}{kernel:>14}{traced:>14}{drift:>10}" for name, kernel, traced, drift in rows)]
+    return [head, *(f"{name:<20}{kernel:>14}{traced:>14}{drift:>10}" for name, kernel, traced, drift in rows)]
+
+
+def _known(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"

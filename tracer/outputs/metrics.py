@@ -185,14 +185,15 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric(
         "audit_kernel_total",
         "counter",
-        "The kernel's own counters (/proc/net/snmp) since the start, of tcptrace's network namespace.",
+        "The kernel's counters (/proc/net/snmp, netstat) since the start, of tcptrace's network namespace; some of what no "
+        "tracepoint shows.",
         ("counter",),
         audit(lambda line: line.kernel),
     ),
     Metric(
         "audit_traced_total",
         "counter",
-        "The same, as tcptrace counted it; where the two differ for long, events were missed.",
+        "The same, as tcptrace counted it, where it can; where the two differ for long, events were missed.",
         ("counter",),
         audit(lambda line: line.traced),
     ),

@@ -142,9 +142,9 @@ def build(report: Report) -> Values:
     return [((__version__, report.context.kernel, report.context.bcc), 1.0)]
 
 
-def audit(number: Callable[[AuditLine], int]) -> Callable[[Report], Values]:
-    """Return how one side of the audit is taken."""
-    return lambda report: [((line.counter,), float(number(line))) for line in report.audit]
+def audit(number: Callable[[AuditLine], int | None]) -> Callable[[Report], Values]:
+    """Return what gives a figure of each of the kernel's counters that has it."""
+    return lambda report: [((line.counter,), float(value)) for line in report.audit if (value := number(line)) is not None]
 
 
 def by_program(number: Callable[[Program], float]) -> Callable[[Report], Values]:

@@ -166,7 +166,7 @@ def _lost(report: Report) -> Note:
 def _audit(history: History) -> Note:
     if not history.report.audit:
         return Note("audit", (UNKNOWN,), "dim")
-    counts = {line.counter: line.kernel for line in history.report.audit}
+    counts = {line.counter: line.kernel for line in history.report.audit if line.traced is not None}
     drifts = [f"{name} {drift:+,} of {counts[name]:,}" for name, drift in history.drifts.items()]
     if drifts:
         return Note("audit", (f"drift from the kernel's own counts: {', '.join(drifts)}", ", ".join(drifts)), "alarm")

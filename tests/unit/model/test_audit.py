@@ -1,0 +1,43 @@
+"""The audit: drift where both sides count, and the kernel's count alone of what no tracepoint shows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracer.ingest.books import Books
+from tracer.model.audit import AUDITED, UNSEEN, Audit, AuditLine
+from tracer.model.tcp import CELL
+
+CELLS = np.zeros(CELL["cells"], np.uint64)
+
+
+def at(**counts: int) -> Books:
+    """Return both looks of one moment in which these counters were not 0."""
+    every = {name: counts.get(name, 0) for name in (*AUDITED, *UNSEEN)}
+    return Books(every, every)
+
+
+def test_what_only_the_kernel_counts_has_no_drift() -> None:
+    audit = Audit()
+    audit.add(at(ListenDrops=100, AttemptFails=7), CELLS)
+    audit.add(at(ListenDrops=123, AttemptFails=7), CELLS)
+    lines = {line.counter: line for line in audit.lines}
+    assert lines["ListenDrops"] == AuditLine("ListenDrops", 23, None)
+    assert lines["AttemptFails"] == AuditLine("AttemptFails", 0, None)
+    assert {line.drift for name, line in lines.items() if name in UNSEEN} == {None}
+    assert {line.drift for name, line in lines.items() if name in AUDITED} == {0}
+
+
+def test_a_counter_that_this_kernel_lacks_has_no_line() -> None:
+    audit = Audit()
+    few = dict.fromkeys(AUDITED, 0)
+    audit.add(Books(few, few), CELLS)
+    assert [line.counter for line in audit.lines] == list(AUDITED)
+
+
+def test_drift_is_what_we_counted_beyond_the_kernel() -> None:
+    audit, cells = Audit(), CELLS.copy()
+    audit.add(at(), cells)
+    cells[CELL["passive_opens"]] = 20
+    audit.add(at(PassiveOpens=23), cells)
+    assert {line.counter: line.drift for line in audit.lines if line.drift} == {"PassiveOpens": -3}
