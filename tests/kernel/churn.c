@@ -1,11 +1,12 @@
 /*
  * Makes connections on loopback as fast as one thread a worker can, a known
- * number of them: churn WORKERS CONNECTIONS. Each worker is client and server
- * in turn, so that nothing waits and no queue overflows; sources are spread
- * over 127.0.0.x, so that ports do not run out. Of every four connections one
- * is closed by the client first, one by the server, one is aborted by the
- * client, and one is aborted by the server when it knows that the client has
- * closed. Prints the seconds it took.
+ * number of them: churn WORKERS CONNECTIONS [PORT]. Each worker is client and
+ * server in turn, so that nothing waits and no queue overflows; sources are
+ * spread over 127.0.0.x, so that ports do not run out. Workers listen on PORT
+ * and those that follow, or on any. Of every four connections one is closed by
+ * the client first, one by the server, one is aborted by the client, and one
+ * is aborted by the server when it knows that the client has closed. Prints
+ * the seconds it took.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -77,9 +78,10 @@ static void end(int way, int client, int server)
 	}
 }
 
-static void work(int connections)
+static void work(int connections, int port)
 {
 	struct sockaddr_in service = { .sin_family = AF_INET,
+				       .sin_port = htons(port),
 				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_in source = { .sin_family = AF_INET };
 	socklen_t length = sizeof(service);
@@ -104,15 +106,16 @@ static void work(int connections)
 
 int main(int argc, char **argv)
 {
-	int workers = argc == 3 ? atoi(argv[1]) : 0, status = 0;
-	int connections = argc == 3 ? atoi(argv[2]) : 0;
+	int workers = argc >= 3 ? atoi(argv[1]) : 0, status = 0;
+	int connections = argc >= 3 ? atoi(argv[2]) : 0;
+	int port = argc == 4 ? atoi(argv[3]) : 0;
 	struct timespec start, stop;
 
-	must(workers > 0, "usage: churn WORKERS CONNECTIONS");
+	must(workers > 0, "usage: churn WORKERS CONNECTIONS [PORT]");
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (int i = 0; i < workers; i++)
 		if (!fork())
-			work(connections / workers);
+			work(connections / workers, port ? port + i : 0);
 	while (wait(&status) > 0)
 		must(status == 0, "a worker");
 	clock_gettime(CLOCK_MONOTONIC, &stop);

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from tests.kernel import net
+from tests.kernel.unreached import Unreached, unreached
 from tests.kernel.watching import Watching, watching
 from tests.needs import tool
 
@@ -18,6 +20,12 @@ from tests.needs import tool
 _first = os.getpid() % 200 * 100
 _ports = itertools.count(3000 + _first)
 _high_ports = itertools.count(61_000 + _first // 5)
+
+TRIES = 5
+"""How often a test is run at most, while hits reach no program and it fails."""
+
+UNREACHED = pytest.StashKey[Unreached | None]()
+REPEATED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(name="link")
@@ -68,3 +76,45 @@ def fixture_watch(service: int) -> Iterator[Watching]:
     """Return a `tcptrace events` that prints all of the file's two services, in every namespace."""
     with watching("--port", str(service), "--port", str(service + 1)) as watch:
         yield watch
+
+
+@pytest.fixture(name="unreached", scope="session", autouse=True)
+def fixture_unreached(request: pytest.FixtureRequest) -> Iterator[Unreached]:
+    """Return what knows of hits that reached no program since the test began."""
+    with unreached() as hits:
+        request.config.stash[UNREACHED] = hits
+        yield hits
+    request.config.stash[UNREACHED] = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a kernel test; once more if it failed and, meanwhile, hits of tracepoints reached no program at all.
+
+    A test that fails without such hits has failed.
+    """
+    if Path(__file__).parent not in item.path.parents:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports: list[pytest.TestReport] = []
+    for _ in range(TRIES):
+        if hits := item.config.stash.get(UNREACHED, None):
+            hits.forget()
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        hits = item.config.stash.get(UNREACHED, None)
+        missed = hits.hits().every if hits and any(report.failed for report in reports) else ()
+        if not missed:
+            break
+        item.config.stash.setdefault(REPEATED, []).append(f"{item.nodeid}: {len(missed)} hits")
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which tests were repeated."""
+    if repeated := config.stash.get(REPEATED, []):
+        terminalreporter.section("repeated, since hits of tracepoints reached no program")
+        for line in repeated:
+            terminalreporter.line(line)

@@ -21,8 +21,8 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "RFC 9293 §3.5",
     ),
     "half_open": (
-        "A SYN came and was answered, but the last ACK is missing: there is a small request and no socket yet. Whether it is "
-        "reset, dropped by a full queue or given up, no tracepoint shows; 'tcptrace audit' has the kernel's counts.",
+        "A SYN came and was answered, but the last ACK is missing: there is a small request and no socket yet, and if it is "
+        "reset, given up, or dropped at a full queue, no tracepoint shows it ('tcptrace audit' has the kernel's counts).",
         "RFC 9293 §3.5",
     ),
     "older": ("The connection was open before the trace began: what came before, no one has seen.", ""),
