@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dashboards import port_rows
 from dashboards.overview import SERVICE, SERVICE_LEGEND
-from dashboards.panels import Dashboard, Panel, Query, heat, lines, number
-from dashboards.queries import happening, mean, quantile, rate, ratio, series, spread, total
+from dashboards.panels import Column, Dashboard, Panel, Query, heat, lines, number, rows
+from dashboards.queries import HOST, happening, mean, quantile, rate, ratio, series, spread, total
 
 
 def dashboard() -> Dashboard:
@@ -20,6 +20,7 @@ def dashboard() -> Dashboard:
         rows=[
             ("At a glance", [*_sockets(), *port_rows.glance()]),
             ("Connections", _connections()),
+            ("Containers", _containers()),
             ("Payload and distance", _payload()),
             ("States", [*_states(), *_changes()]),
             ("Ephemeral ports", port_rows.ports()),
@@ -91,6 +92,32 @@ def _connections() -> list[Panel]:
             logarithmic=True,
             nothing="no connection ended",
         ),
+    ]
+
+
+def _containers() -> list[Panel]:
+    by = (*HOST, "container")
+    known = f"on ({', '.join(by)}) group_left (container_id, pod_uid, unit) {series('container_info')}"
+
+    def of_known(expression: str) -> str:
+        return f"{expression} * {known}"
+
+    return [
+        rows(
+            "Which containers have connections?",
+            "Open connections and handshakes a second of each container or systemd unit, with the whole id, by which the "
+            "runtime and kube-state-metrics know it, and its pod's uid. Empty unless tcptrace runs with --label container.",
+            Column("open", of_known(total(series("connections"), *by))),
+            Column("handshakes", of_known(total(rate("handshakes_total"), *by)), "cps"),
+            labels={
+                "instance": "host",
+                "container": "container",
+                "container_id": "id",
+                "pod_uid": "pod",
+                "unit": "unit",
+            },
+            height=8,
+        )
     ]
 
 

@@ -54,7 +54,7 @@ def run(
         source.context,
         labels=names,
         max_series=max_series,
-        container=CgroupNames(),
+        container=CgroupNames().workload,
         start_ns=time.monotonic_ns(),
     )
     pipeline = Pipeline(source, model)

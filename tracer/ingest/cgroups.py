@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tracer.ingest.names import name_text
+from tracer.ingest.workloads import Workload, workload
 
 MOUNTS = Path("/proc/self/mounts")
 LIMIT = 65_536
@@ -22,14 +22,13 @@ LIMIT = 65_536
 SHARE = 0.05
 """Of the time, what walks may take at most: a storm of new cgroups must not become one of walks."""
 
-_CONTAINER = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
-_LXC = re.compile(r"lxc\.payload\.(.+)")
-_UNIT = re.compile(r".+\.(service|scope|socket|mount)")
+NOBODYS = Workload()
+
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class CgroupNames:
-    """Names by id, found when they are first asked for; call it with an id.
+    """Names and workloads by id, found when they are first asked for; call it with an id for the name.
 
     An id that is in no directory at the time of a walk never will be, as ids are not used twice and a socket's cgroup is older
     than the socket: so each id costs one walk at most. root: the mount point; None for wherever cgroup2 is mounted.
@@ -38,26 +37,30 @@ class CgroupNames:
     def __init__(self, root: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._root = root
         self._clock = clock
-        self._names: dict[int, str] = {}
+        self._workloads: dict[int, Workload] = {}
         self._next_walk = float("-inf")
 
     def __call__(self, cgroup: int) -> str:
         """Return the name, "" for a cgroup that is no container or unit, or cannot be seen from here (any more)."""
-        name = self._names.get(cgroup)
-        if name is not None:
-            return name
+        return self.workload(cgroup).name
+
+    def workload(self, cgroup: int) -> Workload:
+        """Return whose the cgroup is, nobody's under the same conditions."""
+        found = self._workloads.get(cgroup)
+        if found is not None:
+            return found
         if self._clock() < self._next_walk:
-            return ""
+            return NOBODYS
         self._walk()
-        return self._names.setdefault(cgroup, "")
+        return self._workloads.setdefault(cgroup, NOBODYS)
 
     def _walk(self) -> None:
         start = self._clock()
         root = self._root or _mounted()
         if root is not None:
-            self._names.update(cgroup_names(root))
-        for oldest in list(self._names)[: max(len(self._names) - LIMIT, 0)]:
-            del self._names[oldest]
+            self._workloads.update(cgroup_workloads(root))
+        for oldest in list(self._workloads)[: max(len(self._workloads) - LIMIT, 0)]:
+            del self._workloads[oldest]
         now = self._clock()
         self._next_walk = now + (now - start) / SHARE
 
@@ -78,10 +81,10 @@ def cgroup2_mount(mounts: str) -> Path | None:
     return None
 
 
-def cgroup_names(root: Path) -> Iterator[tuple[int, str]]:
-    """Yield (id, name) of every cgroup below root, and of root itself; what cannot be read is left out."""
+def cgroup_workloads(root: Path) -> Iterator[tuple[int, Workload]]:
+    """Yield id and Workload of every cgroup below root, and of root itself; what cannot be read is left out."""
     try:
-        yield root.stat().st_ino, ""
+        yield root.stat().st_ino, NOBODYS
     except OSError:
         return
     waiting = [(str(root), "")]
@@ -89,7 +92,7 @@ def cgroup_names(root: Path) -> Iterator[tuple[int, str]]:
         directory, path = waiting.pop()
         for identity, name in _children(directory):
             below = f"{path}/{name}"
-            yield identity, cgroup_name(below)
+            yield identity, workload(below)
             waiting.append((f"{directory}/{name}", below))
 
 
@@ -99,23 +102,3 @@ def _children(directory: str) -> list[tuple[int, str]]:
             return [(entry.inode(), entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-
-
-def cgroup_name(path: str) -> str:
-    """Return the name of a cgroup by its path below the mount point, "" when it is neither in a container nor in a unit.
-
-    A container is the first 12 digits of its id, as docker, containerd, cri-o, podman and Kubernetes put all 64 into the path,
-    or LXC's name; otherwise the systemd unit. Of several, one in another, the innermost.
-    """
-    parts = name_text(os.fsencode(path)).strip("/").split("/")
-    for found in (_last(_CONTAINER, parts), _last(_LXC, parts)):
-        if found:
-            return found[1]
-    unit = _last(_UNIT, parts)
-    return unit[0] if unit else ""
-
-
-def _last(pattern: re.Pattern[str], parts: list[str]) -> re.Match[str] | None:
-    """Return the match in the innermost part that has one; a container's id may stand anywhere in it."""
-    find = pattern.search if pattern is _CONTAINER else pattern.fullmatch
-    return next((match for part in reversed(parts) if (match := find(part))), None)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tracer.errors import UsageError
 from tracer.ingest.decode import Events
 from tracer.ingest.names import name_text
+from tracer.ingest.workloads import Workload
 from tracer.model.histogram import CLASSIC_BOUNDS
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE, ROLES
 
@@ -47,18 +48,27 @@ def optional_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in OPTIONAL if name in names)
 
 
+def numbered(cgroup: int) -> Workload:
+    """Return what is known of a cgroup without its path."""
+    return Workload(str(cgroup))
+
+
 class LabelSets:
     """Label sets in use, numbered from 1; number 0 is `other`.
 
-    names: labels that --label added, of OPTIONAL. container: turns a cgroup's id into the value of the label `container`.
+    names: labels that --label added, of OPTIONAL. container: tells whose a cgroup is, by its id; the name
+    is the value of the label `container`.
     """
 
-    def __init__(self, names: Sequence[str] = (), max_series: int = 5000, container: Callable[[int], str] = str) -> None:
+    def __init__(
+        self, names: Sequence[str] = (), max_series: int = 5000, container: Callable[[int], Workload] = numbered
+    ) -> None:
         self.names = BASE + optional_names(names)
         self.sets: list[tuple[str, ...]] = [(OTHER,) * len(self.names)]
         self.overflowed = 0
         self._limit = max(1, max_series // SAMPLES_PER_SET)
         self._container = container
+        self._workloads: dict[str, Workload] = {}
         self._rows = {self.sets[0]: OTHER_ROW}
         # Sorted, so that a batch is looked up with one searchsorted; more than one key can lead to the same row.
         self._keys = np.empty(0, np.uint64)
@@ -90,6 +100,14 @@ class LabelSets:
             self.sets.append(values)
             self._limit += 1  # it is nobody's place
         return self._rows[values]
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """Return whose the label sets are, each once; none without the label `container`."""
+        if "container" not in self.names:
+            return ()
+        at = self.names.index("container")
+        names = dict.fromkeys(values[at] for values in self.sets)
+        return tuple(self._workloads[name] for name in names if name and name in self._workloads)
 
     def _look_up(self, keys: Keys) -> NDArray[np.intp]:
         """Return the row of each key, OTHER_ROW for those refused before, -1 for those never seen."""
@@ -132,13 +150,18 @@ class LabelSets:
                 keys = _mix(keys, column)
         return keys
 
+    def _container_of(self, cgroup: int) -> str:
+        found = self._container(cgroup)
+        self._workloads[found.name] = found
+        return found.name
+
     def _values(self, event: np.void, port: int) -> tuple[str, ...]:
         values = {
             "role": ROLES[event["role"]] if event["role"] < len(ROLES) else ROLES[0],
             "port": str(port),
             "peer": address_text(event["remote_address"].tobytes()),
             "process": name_text(event["process"]),
-            "container": self._container(int(event["cgroup"])) if "container" in self.names else "",
+            "container": self._container_of(int(event["cgroup"])) if "container" in self.names else "",
             "netns": str(event["netns"]),
         }
         return tuple(values[name] for name in self.names)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program
+from tracer.ingest.workloads import Workload
 from tracer.model.audit import AuditLine
 from tracer.model.histogram import Histogram, quantile
 from tracer.model.labels import OTHER
@@ -64,7 +65,7 @@ class Report:
     transitions: exact, [from, to] by number in STATES. snapshot: the sums over all sockets.
     What the source has not said yet is None: transitions, events_lost, untracked and partial before the first reading, the
     snapshot before the first one. label_overflow: records that were counted under `other`.
-    audit: empty before the kernel's books were seen.
+    audit: empty before the kernel's books were seen. workloads: whose the label sets are, with the label `container` alone.
     """
 
     context: Context
@@ -81,6 +82,7 @@ class Report:
     untracked: int | None = None
     partial: int | None = None
     audit: tuple[AuditLine, ...] = ()
+    workloads: tuple[Workload, ...] = ()
 
     @property
     def sockets(self) -> Mapping[str, int] | None:

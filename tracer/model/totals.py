@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
+from tracer.ingest.workloads import Workload
 from tracer.model.aborts import settle
 from tracer.model.audit import Audit
 from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
-from tracer.model.labels import LabelSets
+from tracer.model.labels import LabelSets, numbered
 from tracer.model.report import Report, Series
 from tracer.model.tcp import (
     CELL,
@@ -86,7 +87,7 @@ class Model:
         *,
         labels: Sequence[str] = (),
         max_series: int = 5000,
-        container: Callable[[int], str] = str,
+        container: Callable[[int], Workload] = numbered,
         start_ns: int | None = None,
     ) -> None:
         self._context = context
@@ -248,6 +249,7 @@ class Model:
             untracked=self._cell("untracked"),
             partial=self._cell("partial"),
             audit=self._audit.lines,
+            workloads=self._sets.workloads(),
         )
 
     def _cell(self, name: str) -> int | None:

@@ -22,6 +22,7 @@ from tracer.outputs.samples import (
     by_program,
     by_series,
     by_series_and,
+    containers,
     events,
     histogram_by_series,
     known,
@@ -160,6 +161,13 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         "snapshot_age_seconds", "gauge", "Time since the sockets were counted.", (), known(lambda r: r.snapshot_age_seconds)
     ),
     Metric("build_info", "info", "What is running: tcptrace, the kernel and bcc.", ("version", "kernel", "bcc"), build),
+    Metric(
+        "container_info",
+        "info",
+        "What a value of the label container stands for (with --label container).",
+        ("container", "container_id", "pod_uid", "unit"),
+        containers,
+    ),
     Metric("program_attached", "gauge", "Whether a BPF program is attached.", ("program",), by_program(lambda p: p.attached)),
     Metric("program_runs_total", "counter", "Runs of a BPF program" + STATS, ("program",), by_program(lambda p: p.runs)),
     Metric(

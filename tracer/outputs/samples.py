@@ -137,6 +137,11 @@ def of_snapshot(number: Callable[[Snapshot], float | None]) -> Callable[[Report]
     return known(lambda report: number(report.snapshot) if report.snapshot else None)
 
 
+def containers(report: Report) -> Values:
+    """Take whose the label sets are."""
+    return [((found.name, found.container_id, found.pod_uid, found.unit), 1.0) for found in report.workloads]
+
+
 def build(report: Report) -> Values:
     """Take what is running."""
     return [((__version__, report.context.kernel, report.context.bcc), 1.0)]

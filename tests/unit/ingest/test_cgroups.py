@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from tracer.ingest import cgroups
-from tracer.ingest.cgroups import CgroupNames, cgroup2_mount, cgroup_name, cgroup_names
+from tracer.ingest.cgroups import CgroupNames, cgroup2_mount, cgroup_workloads
+from tracer.ingest.workloads import Workload, workload
 
 ID = "0123456789abcdef" * 4
-OTHER = "f" * 64
-POD = "pod7d3f2b1c_0000_1111_2222_333344445555"
 
 
 class Clock:
@@ -31,37 +30,6 @@ def make(root: Path, path: str) -> int:
     return directory.stat().st_ino
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        (f"/system.slice/docker-{ID}.scope", "0123456789ab"),
-        (f"/docker/{ID}", "0123456789ab"),
-        (f"/kubepods.slice/kubepods-burstable.slice/{POD}.slice/cri-containerd-{ID}.scope", "0123456789ab"),
-        (f"/kubepods/besteffort/{POD}/{ID}", "0123456789ab"),
-        (f"/kubepods.slice/{POD}.slice/crio-{ID}.scope/container", "0123456789ab"),
-        (f"/machine.slice/libpod-{ID}.scope/container", "0123456789ab"),
-        (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope", "0123456789ab"),
-        (f"/system.slice/docker-{OTHER}.scope/docker/{ID}", "0123456789ab"),
-        (f"/system.slice/docker-{ID}.scope/system.slice/nginx.service", "0123456789ab"),
-        ("/lxc.payload.web1/system.slice/nginx.service", "web1"),
-        ("/system.slice/nginx.service", "nginx.service"),
-        ("/system.slice/nginx.service/workers", "nginx.service"),
-        ("/user.slice/user-1000.slice/session-2.scope", "session-2.scope"),
-        ("/user.slice/user-1000.slice/user@1000.service/app.slice/app.scope", "app.scope"),
-        ("/system.slice", ""),
-        (f"/odd/{ID}0", ""),
-        ("/", ""),
-        ("", ""),
-        ("/.service", ""),
-        ("/a\udcffb.service", r"a\xffb.service"),
-        ("/a\n\x1b[2J.service", r"a\n\x1b[2J.service"),
-        (r"/dev-disk\x2dby.mount", r"dev-disk\x2dby.mount"),
-    ],
-)
-def test_a_path_has_the_name_of_its_innermost_container_or_else_unit(path: str, name: str) -> None:
-    assert cgroup_name(path) == name
-
-
 def test_ids_are_the_inodes_of_directories(tmp_path: Path) -> None:
     nginx = make(tmp_path, "system.slice/nginx.service")
     docker = make(tmp_path, f"system.slice/docker-{ID}.scope")
@@ -69,17 +37,20 @@ def test_ids_are_the_inodes_of_directories(tmp_path: Path) -> None:
     assert (names(nginx), names(docker)) == ("nginx.service", "0123456789ab")
 
 
-def test_the_root_and_slices_have_no_name(tmp_path: Path) -> None:
+def test_the_root_has_no_name_and_all_below_it_have_their_paths(tmp_path: Path) -> None:
     nginx = make(tmp_path, "system.slice/nginx.service")
-    found = dict(cgroup_names(tmp_path))
-    assert found == {tmp_path.stat().st_ino: "", (tmp_path / "system.slice").stat().st_ino: "", nginx: "nginx.service"}
+    assert dict(cgroup_workloads(tmp_path)) == {
+        tmp_path.stat().st_ino: Workload(),
+        (tmp_path / "system.slice").stat().st_ino: Workload("system.slice"),
+        nginx: Workload("nginx.service", unit="nginx.service"),
+    }
 
 
 def test_files_and_links_are_not_cgroups(tmp_path: Path) -> None:
     make(tmp_path, "a.service")
     (tmp_path / "cgroup.procs").touch()
     (tmp_path / "a.service" / "loop.service").symlink_to(tmp_path)
-    assert sorted(dict(cgroup_names(tmp_path)).values()) == ["", "a.service"]
+    assert sorted(found.name for _, found in cgroup_workloads(tmp_path)) == ["", "a.service"]
 
 
 def test_a_cgroup_that_came_later_is_found_when_it_is_asked_for(tmp_path: Path) -> None:
@@ -129,7 +100,7 @@ def test_no_more_than_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest
     names = CgroupNames(tmp_path, Clock())
     for number in range(23):
         names(2**60 + number)
-    assert len(names._names) <= 6
+    assert len(names._workloads) <= 6
 
 
 def test_a_directory_that_is_not_there_has_no_names(tmp_path: Path) -> None:
@@ -151,4 +122,4 @@ def test_the_name_of_our_own_cgroup_is_that_of_its_path() -> None:
     if root is None or path is None or not (root / path[1:]).is_dir():
         assert CgroupNames()(2**60) == ""
     else:
-        assert CgroupNames()((root / path[1:]).stat().st_ino) == cgroup_name(path)
+        assert CgroupNames()((root / path[1:]).stat().st_ino) == workload(path).name

@@ -6,11 +6,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.unit.model.builder import CONTEXT, events, report_of
+from tracer.ingest.workloads import Workload
 from tracer.model.labels import SAMPLES_PER_SET
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.metrics import METRICS, L
 from tracer.outputs.prometheus import OPENMETRICS, render
+
+ID = "0123456789abcdef" * 4
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -105,6 +108,26 @@ def test_other_is_exported_only_when_something_was_counted_there() -> None:
 def test_labels_that_were_asked_for_are_on_every_metric_of_a_series() -> None:
     report = report_of(events("handshake", 2, process=b'we"ird\\\n\x1b'), labels=("process",))
     assert value(report, "handshakes_total", role="client", port="443", process=r'we"ird\\n\x1b') == 2
+
+
+def test_containers_are_told_once_each_with_the_label_and_not_without() -> None:
+    found = {
+        7: Workload("0123456789ab", ID, "7d3f2b1c-0000-1111-2222-333344445555"),
+        8: Workload("a.service", unit="a.service"),
+    }
+    batches = [events("handshake", port=port, cgroup=cgroup) for port in (80, 81) for cgroup in (7, 8, 9)]
+    report = report_of(*batches, labels=("container",), container=lambda cgroup: found.get(cgroup, Workload()))
+    about = [dict(labels) for name, labels in samples(report) if name == "tcptrace_container_info"]
+    assert sorted(about, key=lambda labels: labels["container"]) == [
+        {
+            "container": "0123456789ab",
+            "container_id": ID,
+            "pod_uid": "7d3f2b1c-0000-1111-2222-333344445555",
+            "unit": "",
+        },
+        {"container": "a.service", "container_id": "", "pod_uid": "", "unit": "a.service"},
+    ]
+    assert b"container_info" not in render(report_of(*batches))
 
 
 def test_both_formats_say_the_same(report: Report) -> None:
