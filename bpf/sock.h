@@ -26,7 +26,11 @@
 		value_;                                                        \
 	})
 
-/* OFFSET is here that of the byte which holds the whole bit field. */
+/*
+ * OFFSET is here that of the byte which holds the whole bit field, SHIFT counts
+ * from its lowest bit: so BTF has it on little-endian machines, and others are
+ * refused (tracer/kernel/machine.py).
+ */
 #define READ_BITS(base, type, member)                                          \
 	({                                                                     \
 		u8 byte_ = 0;                                                  \

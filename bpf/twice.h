@@ -17,6 +17,15 @@
  * not interrupt each other, and tracepoints are not preempted: on either stack
  * one event follows the other.
  *
+ * A task's stack takes THREAD_BYTES from task->stack on, whether it is mapped
+ * (VMAP_STACK) or not: 16 KiB on x86-64 and arm64, or a page where pages are
+ * larger. KASAN doubles it: in such a kernel the upper half counts as an
+ * interrupt's stack. Softirqs have a stack of their own on x86-64, and on arm64
+ * but from Linux 5.16 (interrupts are counted before their stack is entered) to
+ * 6.0 (before do_softirq_own_stack): there they run on the task's. Where the
+ * two are not told apart, a softirq that comes just between the two programs
+ * takes away the note of what it interrupted, which is then handled twice.
+ *
  * A flag "the first is running" was one alternative: between the kernel's mark
  * and ours a whole burst of packets can come in. A tail call to the first
  * program was another: since Linux 6.13 a program's locals lie in memory of

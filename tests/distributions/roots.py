@@ -18,7 +18,7 @@ from tests.distributions.suites import Suite
 CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = CHECKOUT / ".cache/distributions"
 ENTER = Path(__file__).with_name("enter.sh")
-PACKAGES = "ca-certificates,git,make"
+PACKAGES = "apt,ca-certificates,git,make"
 """What the documentation takes for granted, beside what every Debian has."""
 
 # The way to the networks is the machine's, in the root as outside.
@@ -51,7 +51,9 @@ class Root:
         unfinished = self.place / "base.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         options = ["--mode=root", "--variant=minbase", f"--include={PACKAGES}", f"--components={self._suite.components}"]
-        options += ["--dpkgopt=force-unsafe-io", f"--keyring={keyring(self._suite.archive, CACHE / 'keys')}"]
+        # a mirror may lag behind, and sid's lists are said to be good for a week only
+        options += ["--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Check-Valid-Until "false"']
+        options += [f"--keyring={keyring(self._suite.archive, CACHE / 'keys')}"]
         command = ["mmdebstrap", "--quiet", *options, self._suite.name, str(unfinished), mirror(self._suite.archive)]
         subprocess.run(command, check=True)
         unfinished.rename(self.place / "base")

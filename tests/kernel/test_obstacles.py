@@ -13,6 +13,8 @@ from tests.kernel.mounts import with_mounts
 from tests.needs import ROOT, tool
 
 RUN = (sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0", "--duration", "1")
+SNAPSHOT = (sys.executable, "-m", "tracer", "snapshot")
+TRACING = (RUN, *((sys.executable, "-m", "tracer", word) for word in ("events", "follow", "audit")))
 DOCTOR = (sys.executable, "-m", "tracer", "doctor")
 BCC = Path("/usr/lib/python3/dist-packages/bcc")
 BTF = Path("/sys/kernel/btf")
@@ -53,3 +55,17 @@ def test_root_without_capabilities_is_told_which_ones_are_needed() -> None:
     assert done.returncode == 1
     assert "needs CAP_BPF and CAP_PERFMON, and root here has not got them" in done.stderr
     assert "tcptrace replay" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "commands"), [(Path("/proc"), (*TRACING, SNAPSHOT)), (Path("/sys"), TRACING)], ids=["no /proc", "no /sys"]
+)
+def test_a_chroot_without_proc_or_sys_is_told_which_one_is_missing(place: Path, commands: tuple[tuple[str, ...], ...]) -> None:
+    examined = without(DOCTOR, empty=[place])
+    assert f"{place} is not mounted here" in examined.stdout
+    assert examined.returncode == 1
+    for command in commands:
+        done = without(command, empty=[place])
+        assert done.returncode == 1, command
+        assert f"{place} is not mounted here" in done.stderr, command
+        assert "Traceback" not in done.stderr

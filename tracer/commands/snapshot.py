@@ -13,6 +13,7 @@ from tracer.commands import options
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.owners import find_owners
 from tracer.ingest.watch import Namespaces
+from tracer.kernel.machine import proc_obstacle
 from tracer.kernel.namespaces import open_doors
 from tracer.model.survey import HALF_CLOSED_BITS, Survey, survey, wanted_inodes
 from tracer.outputs.snapshot import survey_document, survey_lines
@@ -47,6 +48,8 @@ def snapshot(
 
 def look(ports: list[int], *, own_only: bool, rows: int) -> Survey:
     """Return the survey of this moment; raises TcptraceError when the kernel does not list its sockets."""
+    if obstacle := proc_obstacle():
+        raise obstacle
     doors = open_doors(own_only=own_only)
     if not doors:
         raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")

@@ -10,6 +10,7 @@ record, was the alternative: fifty times the time.
 from __future__ import annotations
 
 import mmap
+from _thread import allocate_lock
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ def take(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[
         header = int(_headers(data, consumer, 1, HEADER)[0])
         if header & BUSY:
             break
+        order_loads()  # before a record across the end is copied
         if header == dtype.itemsize:
             run = _run(data, consumer, producer, dtype.itemsize)
             runs.append(run)
@@ -48,8 +50,22 @@ def take(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[
         else:
             foreign += not header & DISCARDED
             consumer += _stride(header & LENGTH)
+    order_loads()
     # runs are of plain bytes until here: numpy copies structured arrays member by member, ten times as slow
     return Taken(np.concatenate(runs).view(dtype) if runs else np.empty(0, dtype), consumer, foreign)
+
+
+def order_loads() -> None:
+    """Let no load or store that follows overtake a load before it; needed on processors that reorder them, as arm64.
+
+    To give back a lock is a release, which nothing before it passes; to take one is an acquire, which nothing after it passes;
+    and an acquire does not pass a release before it. So the order of the two matters. (The C library's semaphore until Python
+    3.12, Python's own atomics since 3.13. Python has no fence, and numpy's loads are plain ones.)
+    """
+    lock = allocate_lock()
+    lock.acquire()
+    lock.release()
+    lock.acquire()
 
 
 def _stride(length: int) -> int:
@@ -80,8 +96,9 @@ class Ring:
     """A ring of the kernel, mapped from its descriptor.
 
     The position is stored with one aligned 64-bit store, after the records were copied: anything else would show the kernel
-    a torn position, and it would drop records. On processors that reorder loads, the copy may not overtake the reading of the
-    headers; the interpreter's own locking in between is such a barrier.
+    a torn position, and it would drop records. The kernel marks a record as busy, then moves the producer's position on, and
+    takes the mark away when the record is whole, each with a release. So three times nothing may be reordered: position before
+    headers, headers before records, records before our own position (order_loads).
     """
 
     def __init__(self, fd: int, size: int, dtype: np.dtype[np.void]) -> None:
@@ -96,7 +113,10 @@ class Ring:
 
     def read(self) -> NDArray[np.void]:
         """Return the records that are there, copied, and give their room back to the kernel; shape (n,)."""
-        taken = take(self._data, int(self._consumer[0]), int(self._producer[0]), self._dtype)
+        consumer, producer = int(self._consumer[0]), int(self._producer[0])
+        order_loads()
+        taken = take(self._data, consumer, producer, self._dtype)
+        order_loads()
         self._consumer[0] = taken.position
         self.foreign += taken.foreign
         return taken.records

@@ -17,6 +17,7 @@ from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, rights_hint
 from tracer.kernel.loader import lockdown
+from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_right, unprivileged_user
 from tracer.kernel.programs import TRACEPOINTS, Settings
 
@@ -38,6 +39,8 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return all findings, in the order in which a start would meet them."""
+    if obstacle := machine_obstacle():
+        return [*_kernel(), Finding("machine", "problem", obstacle.what, obstacle.hint)]
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (_kernel, _types, _bcc, _lockdown, _rights, _user, _command)
     findings = [finding for check in checks for finding in check()]
     if not any(finding.status == "problem" for finding in findings):
@@ -78,7 +81,7 @@ def _bcc() -> Iterator[Finding]:
     remedy = "apt-get install python3-bpfcc"
     command = [SYSTEM_PYTHON, "-I", "-c", "import bcc; bcc.BPF; print(bcc.__version__)"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         yield Finding("bcc", "problem", f"cannot run {SYSTEM_PYTHON}: {error.strerror}", f"apt-get install python3; {remedy}")
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tracer.errors import TcptraceError
 from tracer.kernel.handoff import Loaded, receive_loaded
+from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_right
 from tracer.kernel.programs import Settings
 from tracer.kernel.sources import PACKAGE
@@ -28,6 +29,8 @@ _LOADER = (
 
 def load_programs(settings: Settings) -> Loaded:
     """Run the loader to its end and return the descriptors it opened; raises TcptraceError with its reason if it failed."""
+    if obstacle := machine_obstacle():
+        raise obstacle
     if lacking := missing_right():
         raise TcptraceError(lacking.what, rights_hint())
     if not os.access(SYSTEM_PYTHON, os.X_OK):

@@ -29,6 +29,8 @@ HEADERS = (
     "twice.h",
 )
 PAGE_BYTES = 4096
+"""bpf/kernel/include/asm/page.h says the same; a real page may be larger, and the ring's size is a multiple of that too."""
+
 THREAD_BYTES = 16_384
 """A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""
 

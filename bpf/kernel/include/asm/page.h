@@ -1,3 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* For bcc's per-page perf buffers, which no program here uses. */
+/*
+ * The unit in which bcc counts a ring's size (PAGE_BYTES in
+ * tracer/kernel/programs.py), whatever the size of a page here.
+ */
 #define PAGE_SIZE 4096
