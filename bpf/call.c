@@ -122,14 +122,18 @@ static __always_inline void called(struct bpf_raw_tracepoint_args *ctx, u8 call)
 		ended.delete(&key);
 }
 
+#if HAVE_sock_send_length
 RAW_TRACEPOINT_PROBE(sock_send_length)
 {
 	called(ctx, CALL_SEND);
 	return 0;
 }
+#endif
 
+#if HAVE_sock_recv_length
 RAW_TRACEPOINT_PROBE(sock_recv_length)
 {
 	called(ctx, CALL_RECEIVE);
 	return 0;
 }
+#endif

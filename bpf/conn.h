@@ -102,7 +102,8 @@ static __always_inline u8 role_of(const void *sk, const struct tuple *t,
  * The entry of a socket, NULL for one that nobody asked for or that finds no
  * room. role is given when the connection begins here, else ROLE_UNKNOWN: a
  * socket met half-way gets a partial entry. What was asked for is counted in
- * cell, whether there is room or not; without room also, n times, as what.
+ * cell, whether there is room or not; without room also, n times, as what. A
+ * beginning without a peer (enum peer) is counted when the peer is known.
  */
 static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 					 u8 role, u64 now_ns, u32 cell, u8 what,
@@ -111,28 +112,42 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 	u64 key = (u64)sk;
 	struct conn *conn = conns.lookup(&key);
 	u16 flags = role ? 0 : FLAG_PARTIAL | FLAG_HANDSHAKE_UNKNOWN;
+	bool peerless = role == ROLE_SERVER && !t->remote_port;
+	bool learns = conn && !role && conn->peer == PEER_UNKNOWN;
 	u32 netns;
 
-	if (conn && !role) {
+	if (conn && !role && !learns) {
 		count(cell, 1);
 		return conn;
 	}
 	if (role)
 		forget_ended(sk);
 	netns = read_netns(sk);
-	role = role ? role : role_of(sk, t, netns);
-	if (!wanted(sk, t, role, netns, !flags)) {
+	if (!role)
+		role = learns ? ROLE_SERVER : role_of(sk, t, netns);
+	if (!peerless && !wanted(sk, t, role, netns, !flags)) {
 		/* what is left of one whose end was missed is not this one */
 		if (conn)
 			conns.delete(&key);
 		return NULL;
 	}
-	count(cell, 1);
+	if (!peerless)
+		count(cell, 1);
+	if (learns) {
+		count(transition_cell(STATE_LISTEN, STATE_SYN_RECV), 1);
+		conn->peer = PEER_LEARNT;
+		return conn;
+	}
 	conn = begin(sk, t, role, flags, netns, now_ns);
-	if (!conn)
+	if (!conn) {
+		if (peerless)
+			count(cell, 1);
 		note_untracked(sk, !flags, role, what, n);
-	else if (flags)
+	} else if (flags) {
 		note_partial(sk);
+	} else if (peerless) {
+		conn->peer = PEER_UNKNOWN;
+	}
 	return conn;
 }
 

@@ -10,6 +10,17 @@
 
 #define BPF_F_MMAPABLE 1024
 
+/*
+ * Before Linux 6.15 a server's socket has no peer yet at LISTEN->SYN_RECV
+ * (inet_csk_clone_lock fires the tracepoint first). Whether such a connection
+ * is wanted is decided at its next change of state.
+ */
+enum peer {
+	PEER_KNOWN = 0,
+	PEER_UNKNOWN = 1,
+	PEER_LEARNT = 2, /* the record of its beginning is due */
+};
+
 struct conn {
 	u64 id;
 	u64 start_ns;
@@ -35,6 +46,8 @@ struct conn {
 	u16 remote_port;
 	char process[16];
 	u32 foreign_rtt_us; /* a round trip not its own, see handshake.h */
+	u8 peer; /* enum peer */
+	u8 reserved[7];
 };
 
 /* Who listens on a port: for the owner and the role of what is accepted. */

@@ -147,6 +147,7 @@ static __always_inline bool late_reset(const void *sk, u32 reason, u64 now_ns)
 	return true;
 }
 
+#if HAVE_tcp_send_reset
 RAW_TRACEPOINT_PROBE(tcp_send_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -183,7 +184,9 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	}
 	return 0;
 }
+#endif
 
+#if HAVE_tcp_receive_reset
 RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -217,3 +220,4 @@ RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 	submit(e);
 	return 0;
 }
+#endif

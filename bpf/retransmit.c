@@ -108,6 +108,7 @@ static __always_inline void note_retransmission(struct conn *conn,
 	conn->retransmitted_segments += s->segments;
 }
 
+#if HAVE_tcp_retransmit_skb
 RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -162,8 +163,10 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 	submit(e);
 	return 0;
 }
+#endif
 
 /* A request's tuple is in its common part, like a socket's. */
+#if HAVE_tcp_retransmit_synack
 RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -197,3 +200,4 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
 	submit(e);
 	return 0;
 }
+#endif

@@ -37,6 +37,7 @@ static __always_inline void emit_arrival(const void *sk, const void *skb,
 	submit(e);
 }
 
+#if HAVE_tcp_probe
 RAW_TRACEPOINT_PROBE(tcp_probe)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -47,3 +48,4 @@ RAW_TRACEPOINT_PROBE(tcp_probe)
 		emit_arrival(sk, (const void *)ctx->args[1], conn);
 	return 0;
 }
+#endif

@@ -62,6 +62,16 @@ static __always_inline void closed(const void *sk, struct conn *conn,
 	conns.delete(&key);
 }
 
+/* The record of a beginning that waited for its peer. */
+static __always_inline void emit_beginning(const void *sk, struct conn *conn,
+					   const struct tuple *t)
+{
+	conn->peer = PEER_KNOWN;
+	if (EMIT_STATES)
+		emit_state(sk, conn, t, STATE_LISTEN, STATE_SYN_RECV,
+			   conn->start_ns);
+}
+
 /* The role of a connection that begins with this step, else ROLE_UNKNOWN. */
 static __always_inline u8 opening_role(u8 from, u8 to)
 {
@@ -113,11 +123,13 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 	if (!conn)
 		return;
 
-	/* one step on */
+	/* update the connection */
+	if (conn->peer == PEER_LEARNT)
+		emit_beginning(sk, conn, &tuple);
 	step(conn, from, to, now_ns);
 	note_beginning(sk, conn, from, to);
 	note_connect(sk, conn, to);
-	if (EMIT_STATES)
+	if (EMIT_STATES && conn->peer != PEER_UNKNOWN)
 		emit_state(sk, conn, &tuple, from, to, now_ns);
 
 	/* a milestone leaves */

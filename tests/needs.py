@@ -1,6 +1,7 @@
 """What a test may need from the machine, asked once and answered with a reason; a pytest plugin.
 
-`@pytest.mark.kernel` is for tests that load BPF programs, `@pytest.mark.needs("tshark")` for those that run another program.
+`@pytest.mark.kernel` is for tests that load BPF programs, `@pytest.mark.needs("tshark")` for those that run another program,
+`@pytest.mark.needs_kernel("calls")` for those that can only hold on a kernel with a feature.
 What is missing skips the test with the reason, and TCPTRACE_REQUIRE_KERNEL=1 turns every skip, of whatever origin, into a
 failure: where all of it is meant to be there, a test that did not run must not look like one that passed.
 """
@@ -19,11 +20,17 @@ from pathlib import Path
 
 import pytest
 
+from tracer.kernel.btf import Btf
+from tracer.kernel.features import feature, lacking
+
 ROOT = Path(__file__).resolve().parents[1]
 SWITCH = "TCPTRACE_REQUIRE_KERNEL"
 
 # Where set-up puts what it does not install; and the directories that an ordinary user's PATH lacks.
 PLACES = (ROOT / ".cache/prometheus/usr/bin", Path("/usr/sbin"), Path("/sbin"))
+
+LACKS = "this kernel lacks"
+"""How the reason of a skip begins where a test cannot hold on this kernel."""
 
 SYSCALL_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 BPF_PROG_LOAD = 5
@@ -100,8 +107,25 @@ def missing_tools(item: pytest.Item) -> list[str]:
     return [name for name in names if find_tool(name) is None]
 
 
+@cache
+def lacking_features() -> dict[str, str]:
+    """Return what this kernel lacks, by the features' names (tracer/kernel/features.py)."""
+    btf = Btf()
+    lost = {feature.name: feature.what for feature in lacking(btf)}
+    btf.close()
+    return lost
+
+
+def missing_feature(item: pytest.Item) -> str | None:
+    """Say which feature the item's needs_kernel markers name and this kernel lacks."""
+    names = [feature(name).name for marker in item.iter_markers("needs_kernel") for name in marker.args]
+    lost = [name for name in names if name in lacking_features()]
+    return f"{LACKS} {', '.join(lost)}" if lost else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
+    config.addinivalue_line("markers", "needs_kernel(*features): holds only on kernels with these (tracer/kernel/features.py)")
     config.addinivalue_line("markers", "kernel: loads BPF programs; needs root")
     config.addinivalue_line("markers", "needs(*programs): runs other programs, such as tshark, promtool, nft or gcc")
 
@@ -110,6 +134,8 @@ def obstacle_of(item: pytest.Item) -> str | None:
     """Say why an item cannot run here, or None where it can."""
     if item.get_closest_marker("kernel") and (obstacle := kernel_obstacle()):
         return obstacle
+    if item.get_closest_marker("needs_kernel") and (lack := missing_feature(item)):
+        return lack
     missing = missing_tools(item)
     return f"not installed: {', '.join(missing)}" if missing else None
 

@@ -16,7 +16,7 @@ COLORS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": t
 
 
 def doctor(context: typer.Context, as_json: options.Json = False) -> None:
-    """Say what this machine can and cannot do for tcptrace; exit 1 if 'run' would fail."""
+    """Say what this machine can and cannot do for tcptrace; exit 1 if a command would fail."""
     findings = examine()
     if as_json:
         print(json.dumps({"findings": [asdict(finding) for finding in findings]}))

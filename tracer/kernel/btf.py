@@ -145,6 +145,8 @@ def _libbpf() -> ctypes.CDLL:
         raise TcptraceError(f"cannot load libbpf: {error}", "install it: apt-get install libbpf1") from error
     for name in ("btf__load_vmlinux_btf", "btf__type_by_id", "btf__name_by_offset"):
         getattr(lib, name).restype = ctypes.c_void_p
+    # its complaints go to standard error; what they mean for us is said by who asks
+    lib.libbpf_set_print(None)
     lib.btf__free.argtypes = [ctypes.c_void_p]
     lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]

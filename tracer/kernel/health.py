@@ -19,7 +19,15 @@ from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, rights_hint
 from tracer.kernel.loader import lockdown
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_right, unprivileged_user
-from tracer.kernel.programs import TRACEPOINTS, Settings
+from tracer.kernel.programs import (
+    ENTRY_BYTES,
+    TRACEPOINTS,
+    Settings,
+    Tracepoint,
+    allocates_on_demand,
+    connection_entries,
+    losses,
+)
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What sudo searches on Debian and Ubuntu (secure_path)."""
@@ -27,9 +35,18 @@ ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INSTALLED = Path("/opt/tcptrace")
 
 
+LOADED = {
+    "run, record, report, audit": Settings(Filters()),
+    "events --kind state": Settings(Filters(), states=True),
+    "follow": Settings(Filters(), follow=True),
+    "follow --segments": Settings(Filters(), follow=True, segments=True),
+}
+"""What the commands load, by their names."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. status: ok, warning (something will be missing) or problem (`run` would fail)."""
+    """One thing looked at. status: ok, warning (something will be missing) or problem (a command would fail)."""
 
     name: str
     status: str
@@ -63,12 +80,25 @@ def _types() -> Iterator[Finding]:
     for what in missing:
         yield Finding("kernel types (BTF)", "warning", f"this kernel does not show {what}")
     for point in TRACEPOINTS:
-        if btf.tracepoint_arguments(point.name) is None:
-            status = "warning" if point.loses else "problem"
-            lost = f"{point.loses} cannot be seen" if point.loses else "nothing can be seen"
-            yield Finding("tracepoints", status, f"{point.name} does not exist: {lost}")
+        yield from _tracepoint(point, btf.tracepoint_arguments(point.name))
+    yield _connection_table(btf)
     yield _ring_buffers(btf)
     btf.close()
+
+
+def _tracepoint(point: Tracepoint, arguments: int | None) -> Iterator[Finding]:
+    if arguments is None and not point.loses:
+        yield Finding("tracepoints", "problem", f"{point.name} does not exist: nothing can be seen")
+    for what in losses(point, arguments):
+        lack = f"{point.name} does not exist" if arguments is None else f"{point.name} does not tell enough"
+        yield Finding("tracepoints", "warning", f"this kernel does not show {what} ({lack})")
+
+
+def _connection_table(btf: Btf) -> Finding:
+    on_demand = allocates_on_demand(btf)
+    entries = connection_entries(Settings(Filters()).max_connections, on_demand=on_demand)
+    when = "taken when connections come" if on_demand else "taken at the start (Linux 6.1 takes it when connections come)"
+    return Finding("connection table", "ok", f"{entries} entries, {entries * ENTRY_BYTES >> 20} MiB of kernel memory, {when}")
 
 
 def _ring_buffers(btf: Btf) -> Finding:
@@ -132,12 +162,15 @@ def _command() -> Iterator[Finding]:
 
 
 def _load() -> Iterator[Finding]:
-    try:
-        loaded = load_programs(Settings(Filters()))
-    except TcptraceError as error:
-        yield Finding("programs", "problem", error.what, error.hint)
-        return
-    descriptors = [loaded.ring, loaded.counters, *(fd for pair in loaded.programs.values() for fd in pair)]
-    for fd in descriptors:
-        os.close(fd)
-    yield Finding("programs", "ok", f"all {len(loaded.programs)} load and attach")
+    """Load what each command loads, one after the other, and let go of it again."""
+    for commands, settings in LOADED.items():
+        try:
+            loaded = load_programs(settings)
+        except TcptraceError as error:
+            yield Finding(commands, "problem", f"would fail: {error.what}", error.hint)
+            continue
+        for fd in (loaded.ring, loaded.counters, *loaded.held, *(fd for pair in loaded.programs.values() for fd in pair)):
+            os.close(fd)
+        for fd in (fd for door in loaded.doors for fd in door.descriptors):
+            os.close(fd)
+        yield Finding(commands, "ok", f"all {len(loaded.programs)} programs load and attach")

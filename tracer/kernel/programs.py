@@ -6,6 +6,7 @@ One string, because bcc does not rewrite map calls in included files; #line keep
 from __future__ import annotations
 
 import mmap
+import os
 from dataclasses import dataclass
 
 from tracer.errors import TcptraceError
@@ -34,31 +35,47 @@ PAGE_BYTES = 4096
 THREAD_BYTES = 16_384
 """A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""
 
+ENTRY_BYTES = 272
+"""An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
+
 MAX_LISTENERS = 16_384
 """Ports with listeners, over all namespaces, whose owners are known."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An optional argument: its macro behind HAVE_, and what is missing without it."""
+
+    macro: str
+    loses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Tracepoint:
     """A raw tracepoint with the file of its program; loses: what is missing where the kernel has none, None if all is.
 
-    optional_argument: one that newer kernels pass after the first two, and its macro's name. twice: whether a second program,
-    again__NAME, follows the first (bpf/twice.h). only_for: the setting without which it is not even compiled, None for always.
+    optional: an argument that newer kernels pass after the first two. twice: whether a second program, again__NAME, follows the
+    first (bpf/twice.h). only_for: the setting without which it is not even compiled, None for always.
     """
 
     name: str
     file: str
     loses: str | None = None
-    optional_argument: str | None = None
+    optional: Argument | None = None
     twice: bool = False
     only_for: str | None = None
 
 
+# Linux 6.17 fires the tracepoint when sending failed, too, and passes the error
+RETRANSMIT_ERROR = Argument("tcp_retransmit_skb_err", ("retransmissions that failed to leave",))
+# Linux 6.10 passes the reason, and in the same series fires the tracepoint when there is no socket
+RESET_REASON = Argument("tcp_send_reset_reason", ("why resets were sent", "resets for closed ports"))
+
 TRACEPOINTS = (
     Tracepoint("inet_sock_set_state", "state.c", twice=True),
-    Tracepoint("tcp_retransmit_skb", "retransmit.c", "retransmissions", "tcp_retransmit_skb_err"),
+    Tracepoint("tcp_retransmit_skb", "retransmit.c", "retransmissions", RETRANSMIT_ERROR),
     Tracepoint("tcp_retransmit_synack", "retransmit.c", "retransmitted SYN-ACKs"),
-    Tracepoint("tcp_send_reset", "reset.c", "resets sent", "tcp_send_reset_reason"),
+    Tracepoint("tcp_send_reset", "reset.c", "resets sent", RESET_REASON),
     Tracepoint("tcp_receive_reset", "reset.c", "resets received"),
     Tracepoint("sock_send_length", "call.c", "what send() and recv() returned", only_for="follow"),
     Tracepoint("sock_recv_length", "call.c", "what send() and recv() returned", only_for="follow"),
@@ -101,7 +118,7 @@ def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> Pro
     """
     macros, lost_fields = field_macros(btf)
     present = {point: btf.tracepoint_arguments(point.name) for point in wanted_tracepoints(settings)}
-    lost_points = [point.loses for point, count in present.items() if count is None and point.loses]
+    lost_points = [what for point, count in present.items() for what in losses(point, count)]
     if present[TRACEPOINTS[0]] is None:
         raise TcptraceError("this kernel has no tracepoint sock:inet_sock_set_state", "tcptrace needs Linux 5.8 or newer")
     parts = [
@@ -117,6 +134,18 @@ def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> Pro
     return ProgramText("".join(parts), attached, tuple(dict.fromkeys([*lost_points, *lost_fields])))
 
 
+def losses(point: Tracepoint, arguments: int | None) -> tuple[str, ...]:
+    """Return what is missing on a kernel that passes so many arguments to a tracepoint, None where it has no such one."""
+    if arguments is None:
+        return (point.loses,) if point.loses else ()
+    return point.optional.loses if point.optional and not has_optional_argument(point, arguments) else ()
+
+
+def has_optional_argument(point: Tracepoint, arguments: int | None) -> bool:
+    """Say whether the kernel passes a tracepoint's optional argument."""
+    return point.optional is not None and (arguments or 0) > 2
+
+
 def wanted_tracepoints(settings: Settings) -> tuple[Tracepoint, ...]:
     """Return those that a run with these settings looks at, whether the kernel has them or not."""
     return tuple(point for point in TRACEPOINTS if point.only_for is None or getattr(settings, point.only_for))
@@ -127,13 +156,27 @@ def ring_bytes(settings: Settings, cpus: int) -> int:
     return settings.ring_bytes or min(max(8 << 20, 1 << ((cpus << 22) - 1).bit_length()), 64 << 20)
 
 
+def allocates_on_demand(btf: Btf) -> bool:
+    """Say whether an entry of a table is allocated when it is needed, and not with all others at the start.
+
+    That is safe in tracing programs since the hash table has the BPF allocator (Linux 6.1).
+    """
+    return btf.has_function("bpf_mem_alloc_init")
+
+
+def connection_entries(most: int, *, on_demand: bool) -> int:
+    """Return how many connections the table has room for: where they are allocated at the start, of a 64th of the memory."""
+    if on_demand:
+        return most
+    memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+    return min(most, memory // 64 // ENTRY_BYTES)
+
+
 def _setting_macros(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> list[str]:
-    # Entries on demand are safe in tracing programs since the hash table has the BPF allocator (Linux 6.1); before, all of
-    # them are allocated at the start.
-    on_demand = btf.has_function("bpf_mem_alloc_init")
+    on_demand = allocates_on_demand(btf)
     values = {
         "RING_PAGES": ring_bytes(settings, cpus) // PAGE_BYTES,
-        "MAX_CONNECTIONS": settings.max_connections,
+        "MAX_CONNECTIONS": connection_entries(settings.max_connections, on_demand=on_demand),
         "CONNS_FLAGS": int(on_demand),
         "MAX_LISTENERS": MAX_LISTENERS,
         "CPUS": cpus,
@@ -149,8 +192,8 @@ def _tracepoint_macros(present: dict[Tracepoint, int | None]) -> list[str]:
     lines = []
     for point, count in present.items():
         lines.append(f"#define HAVE_{point.name} {int(count is not None)}\n")
-        if point.optional_argument:
-            lines.append(f"#define HAVE_{point.optional_argument} {int((count or 0) > 2)}\n")
+        if point.optional:
+            lines.append(f"#define HAVE_{point.optional.macro} {int(has_optional_argument(point, count))}\n")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.programs import HEADERS, TRACEPOINTS, Settings, program_text, ring_bytes
+from tracer.kernel.programs import ENTRY_BYTES, HEADERS, TRACEPOINTS, Settings, connection_entries, program_text, ring_bytes
 from tracer.kernel.sources import read_source
 
 SETTINGS = Settings(Filters())
@@ -106,6 +107,16 @@ def test_an_argument_that_only_newer_kernels_pass_is_switched_by_what_the_kernel
     assert macros["HAVE_tcp_send_reset"] == "1"
 
 
+def test_what_older_kernels_do_not_pass_is_named() -> None:
+    missing = program_text(SomeKernel(old=True), SETTINGS, NETNS, 4).missing
+    assert missing == ("retransmissions that failed to leave", "why resets were sent", "resets for closed ports")
+
+
+def test_a_program_is_compiled_only_where_its_tracepoint_exists() -> None:
+    for point in TRACEPOINTS[1:]:
+        assert f"#if HAVE_{point.name}\nRAW_TRACEPOINT_PROBE({point.name})" in read_source(point.file)
+
+
 def test_an_argument_of_a_missing_tracepoint_is_missing_too() -> None:
     assert definitions(program_text(SomeKernel("tcp_send_reset"), SETTINGS, NETNS, 4).text)["HAVE_tcp_send_reset_reason"] == "0"
 
@@ -113,6 +124,14 @@ def test_an_argument_of_a_missing_tracepoint_is_missing_too() -> None:
 @pytest.mark.parametrize(("old", "flags"), [(True, "0"), (False, "1")])
 def test_table_entries_are_allocated_on_demand_only_where_that_is_safe(old: bool, flags: str) -> None:
     assert definitions(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4).text)["CONNS_FLAGS"] == flags
+
+
+def test_a_table_that_is_allocated_at_the_start_takes_a_64th_of_the_memory_at_most() -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    entries = connection_entries(1 << 40, on_demand=False)
+    assert memory // 64 - ENTRY_BYTES < entries * ENTRY_BYTES <= memory // 64
+    assert connection_entries(23, on_demand=False) == 23
+    assert connection_entries(1 << 40, on_demand=True) == 1 << 40
 
 
 def test_settings_reach_the_program() -> None:

@@ -1,0 +1,95 @@
+"""What some kernels can show and others cannot, asked of the running kernel's BTF; never of its version.
+
+The versions are those in which mainline kernels got a feature. They are for readers of the README's table alone: a distribution
+may have taken a change earlier. Tests name what they need from here (`@pytest.mark.needs_kernel`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tracer.kernel.btf import Btf
+from tracer.kernel.programs import TRACEPOINTS, has_optional_argument
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that a kernel may lack.
+
+    without: what users miss then, as a sentence. since: the mainline version that brought it.
+    """
+
+    name: str
+    what: str
+    without: str
+    since: str
+    present: Callable[[Btf], bool]
+
+
+def _tracepoint(name: str) -> Callable[[Btf], bool]:
+    return lambda btf: btf.tracepoint_arguments(name) is not None
+
+
+def _argument(name: str) -> Callable[[Btf], bool]:
+    point = next(point for point in TRACEPOINTS if point.name == name)
+    return lambda btf: has_optional_argument(point, btf.tracepoint_arguments(name))
+
+
+def _function(name: str) -> Callable[[Btf], bool]:
+    return lambda btf: btf.has_function(name)
+
+
+FEATURES = (
+    Feature(
+        "calls",
+        "what `send()` and `recv()` returned",
+        "`follow` draws no calls and no workers",
+        "6.3",
+        _tracepoint("sock_send_length"),
+    ),
+    Feature(
+        "reset_reason",
+        "why a reset was sent",
+        "`reason` of resets is null",
+        "6.10",
+        _argument("tcp_send_reset"),
+    ),
+    Feature(
+        "stray_resets",
+        "resets for closed ports",
+        "only resets of connections are counted",
+        "6.10",
+        _argument("tcp_send_reset"),
+    ),
+    Feature(
+        "retransmit_err",
+        "retransmissions that failed to leave",
+        "they are not counted apart, and `audit` takes their number from the kernel",
+        "6.17",
+        _argument("tcp_retransmit_skb"),
+    ),
+    Feature(
+        "entries_on_demand",
+        "connections that take memory only when they exist",
+        "the whole connection table is allocated at the start, a 64th of the memory at most",
+        "6.1",
+        _function("bpf_mem_alloc_init"),
+    ),
+)
+
+
+def feature(name: str) -> Feature:
+    """Return the feature of a name; raises KeyError where there is none."""
+    return {feature.name: feature for feature in FEATURES}[name]
+
+
+def lacking(btf: Btf) -> tuple[Feature, ...]:
+    """Return what the running kernel does not have."""
+    return tuple(feature for feature in FEATURES if not feature.present(btf))
+
+
+def table() -> str:
+    """Return the README's table: features by the mainline kernel that has them."""
+    rows = [f"| {feature.what} | {feature.since} | {feature.without} |" for feature in FEATURES]
+    return "\n".join(["| tcptrace shows | since Linux | before |", "| --- | --- | --- |", *rows])
