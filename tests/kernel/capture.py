@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.kernel.net import Namespace
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import tool
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 MARKER_PORT = 9
-PATIENCE = 60
 
 FIELDS = {
     "time": "frame.time_epoch",

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import tool
 
 CLONE_NEWNET = 0x40000000
@@ -64,7 +64,9 @@ class Namespace:
 
     def run(self, *arguments: str, text: str = "") -> str:
         """Run a program in the namespace, with text as its input, and return its output; fails when it does."""
-        done = subprocess.run(self.command(*arguments), input=text, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            self.command(*arguments), input=text, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
         return done.stdout
 

@@ -15,7 +15,7 @@ import pytest
 from tests.kernel.load import COUNTS
 from tests.kernel.net import Namespace
 from tests.kernel.unreached import Unreached
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT, tool
 from tracer.model.audit import UNSEEN
 
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.needs("nft")
 
 AUDIT = ("-m", "tracer", "audit", "--duration", "300")
 COUNTERS = ["ActiveOpens", "PassiveOpens", "EstabResets", "RetransSegs"]
-PATIENCE = 60
 
 
 @contextmanager

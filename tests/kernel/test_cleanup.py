@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.tracing import BpfObjects, start, tracing
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 
 pytestmark = pytest.mark.needs("bpftool")
 
@@ -87,7 +87,7 @@ def test_ctrl_c_during_the_start_ends_both_processes_quietly() -> None:
     with start() as process:
         until(lambda: loader_of(process), "the loader runs")
         os.killpg(process.pid, signal.SIGINT)
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert out == b""
         assert "Traceback" not in log.decode()
@@ -98,5 +98,5 @@ def test_killing_it_during_the_start_ends_the_loader_too() -> None:
     with start() as process:
         until(lambda: loader_of(process), "the loader runs")
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
         until(lambda: not session(process.pid), "both processes have ended")

@@ -21,10 +21,10 @@ import pytest
 
 from tests.kernel.net import Namespace
 from tests.kernel.traffic import PING, PONG, connect, converse, listening, refuse, talk
+from tests.kernel.until import PATIENCE
 from tests.needs import ROOT
 
 EVENTS = (sys.executable, "-m", "tracer", "events")
-PATIENCE = 60
 HERE = {4: "127.0.0.1", 6: "::1"}
 
 

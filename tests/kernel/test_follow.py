@@ -24,12 +24,11 @@ from tests.kernel.net import Namespace
 from tests.kernel.path import CLIENT, DEVICE, SERVER, Route, route
 from tests.kernel.scene import SEGMENTS, SIZE, receive, send_segments, states
 from tests.kernel.traffic import connect, listening, refuse, talk
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT
 
 FOLLOW = (sys.executable, "-m", "tracer", "follow")
 HERE = "127.0.0.1"
-PATIENCE = 60
 ANSWER = 500
 
 LINE = re.compile(

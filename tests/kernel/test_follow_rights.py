@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.kernel.until import PATIENCE
 from tests.needs import ROOT
 from tracer.model.tcp import STATE
 
@@ -43,7 +44,7 @@ print(json.dumps([os.getuid(), threading.active_count(), left.state, left.second
 
 def test_the_rest_of_time_wait_is_found_without_rights_and_without_snapshots(port: int) -> None:
     command = [sys.executable, "-c", FOLLOWER, str(port)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     uid, threads, state, seconds = json.loads(done.stdout)
     assert (uid, threads, state) == (pwd.getpwnam("nobody").pw_uid, 1, STATE["time_wait"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.mounts import with_mounts
+from tests.kernel.until import PATIENCE
 from tests.needs import ROOT, tool
 
 RUN = (sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0", "--duration", "1")
@@ -25,7 +26,7 @@ def without(
     command: Sequence[str], *, empty: Sequence[Path] = (), bind: Mapping[Path, Path] | None = None
 ) -> subprocess.CompletedProcess[str]:
     hidden = with_mounts(*command, empty=empty, bind=bind)
-    return subprocess.run(hidden, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(hidden, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_what_is_missing_is_said_with_the_remedy(empty: list[Path], bind: dict[P
 
 def test_root_without_capabilities_is_told_which_ones_are_needed() -> None:
     command = [tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all", *RUN]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
     assert "needs CAP_BPF and CAP_PERFMON, and root here has not got them" in done.stderr
     assert "tcptrace replay" in done.stderr

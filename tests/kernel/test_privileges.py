@@ -16,6 +16,7 @@ from tests.kernel.mounts import with_mounts
 from tests.kernel.net import SERVER, Link
 from tests.kernel.tracing import RUN, Tracing, start, tracing
 from tests.kernel.traffic import listening, talk
+from tests.kernel.until import PATIENCE
 from tests.needs import ROOT
 
 MAX_RESIDENT_KB = 60 * 1024
@@ -108,7 +109,7 @@ def test_the_user_can_be_chosen() -> None:
 @pytest.mark.parametrize(("user", "said"), [("root", "is root"), ("no-such-user", "there is no user no-such-user")])
 def test_a_user_that_will_not_do_is_refused(user: str, said: str) -> None:
     with start("--user", user) as process:
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert out == b""
     assert said in log.decode()

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Scrape, Tracing, tracing
 from tests.kernel.traffic import listening, talk
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 
 pytestmark = pytest.mark.needs("gcc")
 
@@ -44,7 +44,7 @@ def fixture_tracer(side: Namespace) -> Iterator[Tracing]:
 
 def wait_for_first_snapshot(side: Namespace, tracer: Tracing) -> None:
     """Over one connection: what closes just after that snapshot would be taken for older than the tracer, and still open."""
-    with side.inside(), closing(HTTPConnection(tracer.address, timeout=60)) as connection:
+    with side.inside(), closing(HTTPConnection(tracer.address, timeout=PATIENCE)) as connection:
         until(lambda: b"tcptrace_sockets{" in get(connection), "the sockets were counted once")
 
 
@@ -60,7 +60,7 @@ def scraping(side: Namespace, tracer: Tracing, scrapers: int, see: Callable[[byt
     times = [0] * scrapers
 
     def work(number: int) -> None:
-        with side.inside(), closing(HTTPConnection(tracer.address, timeout=60)) as connection:
+        with side.inside(), closing(HTTPConnection(tracer.address, timeout=PATIENCE)) as connection:
             while not stop.is_set():
                 see(get(connection))
                 times[number] += 1

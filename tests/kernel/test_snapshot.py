@@ -17,7 +17,7 @@ import pytest
 from tests.kernel.net import CLIENT, SERVER, Link, Namespace
 from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.traffic import Peer, connect, listening, talk
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT
 from tests.ordinary import ordinary_user
 
@@ -35,7 +35,7 @@ def snapshot(*options: str, command: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def run_snapshot(*options: str, command: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     arguments = [*command, sys.executable, "-m", "tracer", "snapshot", *options]
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def forecast(tracer: Tracing, destination: str) -> str | None:
@@ -168,7 +168,7 @@ def test_without_rights_it_works_for_its_own_namespace_and_says_so(link: Link, p
     command = [*link.client.command(), *ordinary_user("tcptrace", "snapshot", "--format", "json")]
     with listening(link.server, SERVER[4], port) as listener:
         talk(link.client, listener, SERVER[4], times=TIMES)
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["time_wait"]["by_destination"] == [{"destination": f"{SERVER[4]}:{port}", "count": TIMES}]
@@ -190,9 +190,9 @@ def test_a_recording_shows_the_sockets_as_they_were(side: Namespace, port: int, 
         record = side.command(
             sys.executable, "-m", "tracer", "record", "--netns", "own", "--duration", "1.5", "--no-view", "-o", str(file)
         )
-        done = subprocess.run(record, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(record, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
     replay = [sys.executable, "-m", "tracer", "replay", str(file), "--json"]
-    shown = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    shown = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
     sockets = json.loads(shown.stdout)["sockets"]
     assert (sockets["time_wait"], sockets["listen"]) == (TIMES, 1)

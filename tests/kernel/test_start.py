@@ -14,6 +14,7 @@ import pytest
 from tests.kernel.mounts import with_mounts
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import RUN, start, tracing
+from tests.kernel.until import PATIENCE
 from tests.needs import ROOT
 
 HEADERS = [Path("/lib/modules"), Path("/usr/src"), Path("/usr/include")]
@@ -35,7 +36,7 @@ def test_it_needs_no_kernel_headers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_doctor_finds_nothing_wrong_without_kernel_headers() -> None:
     doctor = with_mounts(sys.executable, "-m", "tracer", "doctor", empty=HEADERS)
-    done = subprocess.run(doctor, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(doctor, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout
     assert "kernel headers are not needed" in done.stdout
     assert "FAIL" not in done.stdout
@@ -46,7 +47,7 @@ def test_a_port_that_is_taken_is_said_and_ends_it() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [sys.executable, "-m", "tracer", "run", "--listen", address]
         with start(command=command) as process:
-            out, log = process.communicate(timeout=60)
+            out, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert out == b""
     assert log.decode().splitlines() == [
@@ -66,7 +67,7 @@ def test_a_signal_ends_it_with_a_summary(number: signal.Signals, status: int) ->
 
 def test_a_duration_ends_it_with_a_summary() -> None:
     with tracing("--duration", "0.5") as tracer:
-        out, _ = tracer.process.communicate(timeout=60)
+        out, _ = tracer.process.communicate(timeout=PATIENCE)
     assert tracer.process.returncode == 0
     assert out.startswith(b'{"duration_seconds": 0.5')
 
@@ -92,7 +93,7 @@ def test_several_tracers_run_side_by_side(side: Namespace) -> None:
 )
 def test_a_filter_that_makes_no_sense_is_a_usage_error(options: list[str], said: str) -> None:
     with start(*options) as process:
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert out == b""
     assert said in log.decode()

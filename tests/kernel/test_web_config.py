@@ -12,6 +12,7 @@ import pytest
 
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Tracing, start, tracing
+from tests.kernel.until import PATIENCE
 from tests.needs import tool
 from tests.unit.outputs.web.secured import ALICE, ask, authority, client_context, configuration, connect
 from tests.unit.outputs.web.test_access import REQUIRED, TLS
@@ -53,7 +54,7 @@ def test_a_key_that_only_root_can_read_serves_a_process_without_rights(tmp_path:
 def test_a_web_configuration_that_will_not_do_ends_the_start_with_the_reason(tmp_path: Path) -> None:
     path = private(tmp_path, TLS + "  client_auth_type: RequireAnyClientCert\n")
     with start("--web-config", str(path)) as process:
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, b"")
     assert log.decode().startswith(f"tcptrace: {path}: tls_server_config.client_auth_type is RequireAnyClientCert")
     assert "hint: " in log.decode()

@@ -19,12 +19,11 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kernel.net import Namespace
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT, tool
 
 RUN = ("-m", "tracer", "run", "--listen", "127.0.0.1:0", "--json")
 ATTACHED = re.compile(r"attached after ([\d.]+) s; metrics on https?://([^/]+)/metrics")
-PATIENCE = 60
 
 Transitions = dict[tuple[str, str], int]
 

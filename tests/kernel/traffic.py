@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.kernel.net import Namespace
+from tests.kernel.until import PATIENCE
 
-PATIENCE = 30
 PING, PONG = b"ping", b"pong!"
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
+SLOWNESS = float(os.environ.get("TCPTRACE_SLOWNESS", "1"))
+"""How many times longer everything may take here, as in an emulated machine (tests/guests)."""
 
-def until(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
-    """Return the first true value of condition(); fails, saying what never came, when none comes in so many seconds."""
+PATIENCE = 60 * SLOWNESS
+"""Seconds after which nothing more is expected to come."""
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """Return the first true value of condition(); fails, saying what never came, when none comes in time."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {seconds} s in vain until {what}"

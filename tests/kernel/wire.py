@@ -15,12 +15,11 @@ from ipaddress import IPv4Address
 
 from tests.kernel.net import Namespace
 from tests.kernel.relay import open_tun
+from tests.kernel.until import PATIENCE
 from tests.needs import tool
 
 HERE, THERE = "10.25.0.1", "10.25.0.2"
 """The address of the namespace's end of the wire, and the one that is played."""
-
-PATIENCE = 30
 
 
 @dataclass(frozen=True)
