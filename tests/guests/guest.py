@@ -1,0 +1,81 @@
+"""One emulated machine: boots a kernel with the host's files, runs a command, and returns what came of it.
+
+Software emulation on purpose: continuous integration has no other, and one way is enough. The guest sees the host's files
+read only, and a directory of results.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.guests.archives import CACHE, ROOT, Kernel
+from tests.guests.disk import disk, pack_checkout
+from tests.guests.initramfs import write_initramfs
+
+SLOWNESS = 6
+"""How many times longer a guest may take than a machine of its own, for tests that wait (tests/kernel/until.py)."""
+
+OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests apparmor=0 nokaslr random.trust_cpu=on"
+INSIDE = Path(__file__).with_name("inside.sh")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a guest left: the command's status, None where it never ended, its output, and the directory with its files."""
+
+    status: int | None
+    output: str
+    place: Path
+
+
+def run(kernel: Kernel, command: str, seconds: float, *, options: str = "", name: str = "") -> Outcome:
+    """Boot, run a shell command in the checkout, and wait for the end; what the guest writes to $OUT is kept in .cache."""
+    place = CACHE / "results" / (name or kernel.version)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    shutil.copy(INSIDE, place)
+    (place / "command").write_text(f"{command}\n")
+    (place / "environment").write_text(f"export OUT=/mnt/out CHECKOUT={ROOT} TCPTRACE_SLOWNESS={SLOWNESS}\n")
+    pack_checkout(place / "checkout.tar")
+    with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".cpio") as initramfs:
+        write_initramfs(kernel, Path(initramfs.name))
+        emulate(kernel, Path(initramfs.name), place, seconds, f"{OPTIONS} {options}")
+    return outcome(place)
+
+
+def emulate(kernel: Kernel, initramfs: Path, place: Path, seconds: float, options: str) -> None:
+    """Run the machine until it powers off, or for so many seconds."""
+    shares = {"host": "/", "out": str(place), "modules": str(kernel.root / "lib/modules")}
+    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G", "-no-reboot"]
+    command += [
+        "-nodefaults",
+        "-display",
+        "none",
+        "-nic",
+        "none",
+        "-serial",
+        f"file:{place}/console",
+        "-device",
+        "virtio-rng-pci",
+    ]
+    command += ["-drive", f"file={disk()},format=raw,if=virtio,readonly=on"]
+    for tag, path in shares.items():
+        only = "" if tag == "out" else ",readonly=on"
+        command += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{only}"]
+    command += ["-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", options]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
+        try:
+            machine.wait(seconds)
+        except subprocess.TimeoutExpired:
+            machine.kill()
+
+
+def outcome(place: Path) -> Outcome:
+    """Return what is in the directory of results."""
+    status = place / "status"
+    parts = [(place / name).read_text(errors="replace") for name in ("log", "output") if (place / name).exists()]
+    return Outcome(int(status.read_text()) if status.exists() else None, "".join(parts), place)
