@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from tests.kernel.net import LIBC
 from tests.kernel.path import SERVER, Route, route
 from tests.kernel.scene import states
-from tests.kernel.traffic import PATIENCE, listening
-from tests.kernel.until import until
+from tests.kernel.traffic import listening
+from tests.kernel.until import PATIENCE, until
 
 _client_ports = itertools.count(24_001)  # below the ephemeral ones: no two connections that one tracer sees share one
 
