@@ -46,7 +46,7 @@ struct conn {
 	u16 remote_port;
 	char process[16];
 	u32 foreign_rtt_us; /* a round trip not its own, see handshake.h */
-	u8 peer; /* enum peer */
+	u8 peer;            /* enum peer */
 	u8 reserved[7];
 };
 
