@@ -74,6 +74,23 @@ def assert_exact(scrape: Scrape, kernel: dict[str, int], scrapes: int) -> None:
     assert scrape.value("handshakes_total", role="server") == kernel["PassiveOpens"] + scrapes
 
 
+def open_in_all(scrape: Scrape) -> int:
+    """Return the open connections that are not the scrape's own two ends."""
+    return int(scrape.value("connections") or 0) - 2
+
+
+def wait_for_gauge(tracer: Tracing, wanted: int) -> Scrape:
+    """Wait for a dump that has the gauge right; return that scrape."""
+    found: list[Scrape] = []
+
+    def right() -> bool:
+        found.append(tracer.scrape())
+        return open_in_all(found[-1]) == wanted
+
+    until(right, f"{wanted} connections are open")
+    return found[-1]
+
+
 def test_a_full_ring_costs_details_and_no_total(side: Namespace, churn: Path) -> None:
     with small(side, ring_bytes=RING_BYTES) as tracer:
         kernel = run_churn(side, churn)
@@ -81,6 +98,7 @@ def test_a_full_ring_costs_details_and_no_total(side: Namespace, churn: Path) ->
         assert_exact(scrape, kernel, 1)
         assert int(scrape.value("events_lost_total") or 0) == unrecorded(scrape) > CONNECTIONS / 10
         assert scrape.value("connections_untracked_total") == 0
+        wait_for_gauge(tracer, 0)
 
 
 def test_a_full_table_costs_details_and_no_total(side: Namespace, churn: Path) -> None:
@@ -93,6 +111,7 @@ def test_a_full_table_costs_details_and_no_total(side: Namespace, churn: Path) -
         assert scrape.value("connections_partial_total") == 0
         everything = 2 * (CONNECTIONS + held + 1)
         assert scrape.value("connections_untracked_total") == everything - ENTRIES
+        wait_for_gauge(tracer, 2 * held)
 
 
 @contextmanager
@@ -124,3 +143,4 @@ def test_a_tracer_that_was_stopped_has_all_totals(side: Namespace, churn: Path) 
         scrape = tracer.scrape()
         assert_exact(scrape, kernel, 1)
         assert int(scrape.value("events_lost_total") or 0) == unrecorded(scrape) > 0
+        wait_for_gauge(tracer, 0)

@@ -21,11 +21,12 @@ import typer
 
 from tracer.errors import TcptraceError
 from tracer.ingest.live import LiveSource
+from tracer.ingest.served import ServedPorts
 from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
-from tracer.model.older import older_connections
+from tracer.model.opened import open_services
 from tracer.model.sockets import Summarizer
 
 
@@ -36,12 +37,13 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     """
     user = unprivileged_user(user_name)
     loaded = load_programs(settings)
+    served = ServedPorts()
     watch = (
-        Watch(Namespaces(loaded.doors), Summarizer(partial(older_connections, filters=settings.filters)), complain)
+        Watch(Namespaces(loaded.doors), Summarizer(served, partial(open_services, filters=settings.filters)), complain)
         if loaded.doors and settings.snapshots
         else None
     )
-    source = LiveSource(loaded, look_every_ns, watch)
+    source = LiveSource(loaded, look_every_ns, watch, served)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))
     drop_privileges(user)

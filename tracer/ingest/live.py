@@ -11,6 +11,7 @@ from tracer.ingest.counters import Counters, Programs, without_rescued
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.late import Explained
 from tracer.ingest.ring import Ring
+from tracer.ingest.served import ServedPorts
 from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.watch import Namespaces, Watch
 from tracer.kernel.handoff import Loaded
@@ -21,10 +22,13 @@ class LiveSource:
 
     look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
     counters, read every time, take none. watch: what takes snapshots of the sockets, which this closes.
+    served: where the ports of servers' connections are noted.
     namespaces: where single sockets can be looked up; None when the watch has them, or nobody asked for them.
     """
 
-    def __init__(self, loaded: Loaded, look_every_ns: int = 1_000_000_000, watch: Watch | None = None) -> None:
+    def __init__(
+        self, loaded: Loaded, look_every_ns: int = 1_000_000_000, watch: Watch | None = None, served: ServedPorts | None = None
+    ) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
         self._records = Explained(self._ring)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
@@ -36,6 +40,7 @@ class LiveSource:
         self._looked_ns = -look_every_ns
         self._books = KernelBooks()
         self._watch = watch
+        self._served = served or ServedPorts()
         self.namespaces = Namespaces(loaded.doors) if loaded.doors and not watch else None
         self._open = True
         self.context = Context(
@@ -52,11 +57,13 @@ class LiveSource:
 
         Raises TcptraceError for records of another layout: then kernel and user side are of different versions.
         """
+        # asked for first, so that all records from before it are in this reading
+        snapshot = self._watch.latest if self._watch else None
         events = self._records.read()
+        self._served.note_records(events)
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns = time.monotonic_ns()
-        snapshot = self._watch.latest if self._watch else None
         if now_ns - self._looked_ns < self._look_every_ns:
             return Reading(events, self._counters.read(), now_ns, self._figures, snapshot)
         figures = self._programs.read()

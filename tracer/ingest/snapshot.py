@@ -7,10 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.sockdiag import Sockets
+
+
+class Moment(NamedTuple):
+    """When the sockets of a namespace were read: CLOCK_MONOTONIC before and after."""
+
+    netns: int
+    start_ns: int
+    end_ns: int
+
+
+class OpenService(NamedTuple):
+    """How many connections of a service are open; role: client or server, port: the service's."""
+
+    netns: int
+    role: str
+    port: int
+    connections: int
 
 
 @dataclass(frozen=True)
@@ -18,12 +35,14 @@ class Dump:
     """All sockets at one time, of all namespaces that are seen.
 
     ports: the ephemeral ones by namespace, the own one first. start_ns, end_ns: CLOCK_MONOTONIC around the reading.
+    moments: the same for each namespace, of which all sockets were read.
     """
 
     sockets: Sockets
     ports: Mapping[int, EphemeralPorts]
     start_ns: int
     end_ns: int
+    moments: tuple[Moment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +71,8 @@ class Snapshot:
     ports_limit: of tcptrace's own namespace.
     orphans: closed by their process, and not at their end yet. unaccepted: complete, but not accepted yet by a process.
     waiting_objects: timewait objects, in state TIME_WAIT or FIN_WAIT2; what /proc/net/sockstat counts as tw.
-    older: open connections by (role, service port), of the first snapshot only: what was there before the tracing.
+    open: connections by namespace and service, of those that are traced; None where a dump cannot tell those.
+    moments: when, of each namespace of which all sockets were read.
     """
 
     time_ns: int = 0
@@ -66,7 +86,8 @@ class Snapshot:
     orphans: int = 0
     unaccepted: int = 0
     waiting_objects: int = 0
-    older: tuple[tuple[tuple[str, int], int], ...] = ()
+    open: tuple[OpenService, ...] | None = None
+    moments: tuple[Moment, ...] = ()
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
@@ -82,7 +103,12 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
             "namespaces": tuple(map(int, document["namespaces"])),
             "states": {str(state): int(count) for state, count in document["states"].items()},
             "time_wait": tuple((str(name), int(count)) for name, count in document["time_wait"]),
-            "older": tuple(((str(role), int(port)), int(count)) for (role, port), count in document["older"]),
+            "open": None if document["open"] is None else tuple(_open_service(*row) for row in document["open"]),
+            "moments": tuple(Moment(*map(int, row)) for row in document["moments"]),
             "ports": tuple(PortUse(**use) for use in document["ports"]),
         }
     )
+
+
+def _open_service(netns: object, role: object, port: object, count: object) -> OpenService:
+    return OpenService(int(str(netns)), str(role), int(str(port)), int(str(count)))

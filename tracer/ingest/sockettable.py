@@ -47,10 +47,14 @@ class TimeWait:
 
 
 class SocketTable:
-    """The sockets of one network namespace, asked for over an open sock_diag socket, which belongs to this."""
+    """The sockets of one network namespace, asked for over an open sock_diag socket, which belongs to this.
+
+    whole: whether the kernel kept its place in the last read().
+    """
 
     def __init__(self, fd: int, netns: int) -> None:
         self.netns = netns
+        self.whole = True
         self._socket = socket.socket(fileno=fd)
         self._socket.settimeout(30)
         self._reply = memoryview(bytearray(REPLY_BYTES))
@@ -61,6 +65,7 @@ class SocketTable:
 
         Raises TcptraceError when the kernel refuses, or answers what cannot be understood.
         """
+        self.whole = True
         families = [joined(self._dump(family, states)) for family in (socket.AF_INET, socket.AF_INET6)]
         return joined([normalize(sockets, self.netns) for sockets in families if len(sockets)])
 
@@ -95,6 +100,7 @@ class SocketTable:
     def _dump(self, family: int, states: int) -> list[Sockets]:
         """Return one family's sockets; begins anew when the kernel lost its place, and gives the last try whole or not."""
         parts: list[Sockets] = []
+        interrupted = False
         for _ in range(TRIES):
             sequence = self._ask(family, states)
             interrupted, done = False, False
@@ -106,6 +112,7 @@ class SocketTable:
                 done = reply.done
             if not interrupted:
                 break
+        self.whole &= not interrupted
         return parts
 
     def _ask(self, family: int, states: int, extensions: int = 0) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tracer.errors import TcptraceError
 from tracer.ingest.ports import EphemeralPorts, read_ports
-from tracer.ingest.snapshot import Dump, Snapshot
+from tracer.ingest.snapshot import Dump, Moment, Snapshot
 from tracer.ingest.sockdiag import ALL_STATES, SocketEnds, joined
 from tracer.ingest.sockettable import SocketTable, TimeWait
 from tracer.kernel.namespaces import Door
@@ -40,8 +40,13 @@ class Namespaces:
     def read(self, states: int = ALL_STATES) -> Dump:
         """Return all sockets in these states (bits); raises TcptraceError when a namespace cannot be read."""
         start_ns = time.monotonic_ns()
-        sockets = joined([table.read(states) for table in self._tables])
-        return Dump(sockets, self.ports(), start_ns, time.monotonic_ns())
+        moments, parts = [], []
+        for table in self._tables:
+            before_ns = time.monotonic_ns()
+            parts.append(table.read(states))
+            if table.whole:
+                moments.append(Moment(table.netns, before_ns, time.monotonic_ns()))
+        return Dump(joined(parts), self.ports(), start_ns, time.monotonic_ns(), tuple(moments))
 
     def ports(self) -> dict[int, EphemeralPorts]:
         """Return the present ephemeral ports by namespace, the own one first."""

@@ -1,110 +1,192 @@
-"""Connections that are open now, by label set: those seen from their start, and those that were there before.
+"""Connections that are open now, by label set: changed by each record, and put right by each dump of all sockets.
 
-The first are counted by their records, up at the handshake and down at the close. The others come from the first snapshot,
-by service only, since a socket's list does not know the other labels: those are empty for them.
+Theory of operation. A handshake adds one to its service (namespace, role, port), a close takes one off. What was open before
+the tracing, or whose record was lost, only a dump tells. But a dump takes its time: what opened or closed meanwhile is in it
+or not. So a dump gives two bounds for each service: what it found less all that closed meanwhile, and with all that opened;
+both with what came after it. A count between them agrees with the dump and stays as it is; another one is moved to the nearer
+bound. So a right count is never disturbed, and a wrong one is right after the next dump in which its service is quiet.
+
+For a namespace that cannot be dumped, and with a filter that a dump cannot apply, there are the records alone: a connection
+counts only when its handshake was seen.
+
+Of the labels a dump knows role, port and namespace. What it finds in addition stands in the label set whose other labels are
+empty; what it does not find is taken from there first, then from the service's largest label sets.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import Events
+from tracer.ingest.snapshot import Moment, OpenService, Snapshot
 from tracer.model.grid import Grid
-from tracer.model.labels import BASE, Columns, LabelSets, service_ports
-from tracer.model.older import Service
-from tracer.model.tcp import ROLES
+from tracer.model.labels import Columns, LabelSets, service_ports
+from tracer.model.tcp import FLAG, ROLE, ROLES, STATE
 
 Rows = NDArray[np.intp]
 Codes = NDArray[np.int64]
-"""Services of records as one number each: the role's above the port's 16 bits."""
+"""Services as one number each: namespace, role and port, of which the last two take _ROLE_BITS and 16 bits."""
 
 REMEMBERED_NS = 10_000_000_000
-"""How long changes are kept for the first snapshot: longer than a dump of any size takes to arrive."""
+"""How long changes are kept for the next dump: longer than one of any size takes to arrive."""
+
+MARGIN_NS = 20_000_000
+"""A record's time and the moment from which a dump sees its change differ by less: a processor may be taken away between."""
+
+_ROLE_BITS = 2
+_ESTABLISHED = 1 << STATE["established"]
+_OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
 
 
 class OpenConnections:
-    """Two counts for each label set, of connections seen from their start and of older ones; neither is ever negative.
+    """How many connections are open in each label set.
 
-    seeded: whether the first snapshot has been taken in.
+    unseen_ends, unseen_beginnings: how many connections a dump had to take off, or to add; what it found when a namespace was
+    read for the first time is none.
     """
 
     def __init__(self, sets: LabelSets) -> None:
         self._sets = sets
-        self._tracked = Grid(1, np.float64)
-        self._older = Grid(1, np.float64)
+        self._open = Grid(1, np.float64)
+        self._services: Counter[int] = Counter()
         self._changes: deque[tuple[Codes, NDArray[np.uint64], int]] = deque()
-        self.seeded = False
+        self._dumped: set[int] = set()
+        self._last_ns = -1
+        self.unseen_ends = 0
+        self.unseen_beginnings = 0
 
     def reserve(self, rows: int) -> None:
         """Have room for so many label sets."""
-        self._tracked.reserve(rows)
-        self._older.reserve(rows)
+        self._open.reserve(rows)
 
-    def opened(self, rows: Rows) -> None:
-        """Add one to each of these label sets."""
-        self._tracked.add(rows, 0, 1)
+    def opened(self, part: Columns, rows: Rows) -> None:
+        """Add the connections of EVENT_HANDSHAKE records; rows: their label sets."""
+        codes = _codes(part)
+        self._remember(codes, part["time_ns"], 1)
+        self._add(codes, rows, 1)
 
-    def closed(self, rows: Rows) -> None:
-        """Take one from each; a lost record of a handshake must not make later numbers too small for ever."""
-        self._tracked.add(rows, 0, -1)
-        np.maximum(self._tracked.values, 0, out=self._tracked.values)
+    def closed(self, part: Columns, rows: Rows) -> None:
+        """Take off those of EVENT_CLOSE records that were counted."""
+        visited, partial = part["visited"], part["flags"] & FLAG["partial"] != 0
+        began = visited & _OPENING != 0
+        was_open = partial | ~began | (visited & _ESTABLISHED != 0)
+        codes = _codes(part)
+        self._remember(codes[was_open], part["time_ns"][was_open], -1)
+        counted = was_open & (self._is_dumped(codes) | ~partial | began)
+        self._add(codes[counted], rows[counted], -1)
+        self._even_out(rows[counted])
 
-    def remember(self, part: Columns, by: int) -> None:
-        """Keep what changed a count, by one a record, for the first snapshot: it tells of a moment before some of that."""
-        times = part["time_ns"]
-        self._changes.append((_codes(part), times, by))
-        while self._changes[0][1][-1] + REMEMBERED_NS < times[-1]:
-            self._changes.popleft()
-
-    def seed(self, older: Iterable[tuple[Service, int]], time_ns: int) -> None:
-        """Take in what was open at the first snapshot, at time_ns; what was tracked by then was in it too."""
-        counts = dict(older)
-        for codes, times, by in self._changes:
-            for service, count in _counts(codes[times > time_ns]):
-                counts[service] = counts.get(service, 0) + by * count
-        for (role, port), count in counts.items():
-            tracked = sum(self._tracked.values[row, 0] for row in self._rows_of(role, port))
-            self._set_older(role, port, count - tracked)
-        self._changes.clear()
-        self.seeded = True
-
-    def older_opened(self, events: Events) -> None:
-        """Add connections whose beginning was not seen, but whose handshake was."""
-        self._change_older(events, 1)
-
-    def older_closed(self, events: Events) -> None:
-        """Take off older connections that have closed."""
-        self._change_older(events, -1)
+    def add_snapshot(self, snapshot: Snapshot) -> None:
+        """Hold the counts against a dump; all records from before its end have been added, and it may come more than once."""
+        if snapshot.open is None or snapshot.time_ns <= self._last_ns:
+            return
+        self._last_ns = snapshot.time_ns
+        found = Counter({_code(service): service.connections for service in snapshot.open})
+        for moment in snapshot.moments:
+            self._hold_against(moment, found)
+        self._dumped = {moment.netns for moment in snapshot.moments}
+        self._forget(min((moment.end_ns for moment in snapshot.moments), default=0) - MARGIN_NS)
 
     def values(self, rows: int) -> NDArray[np.uint64]:
         """Return the connections open now of the first label sets, shape (rows,)."""
-        return (self._tracked.values[:rows, 0] + self._older.values[:rows, 0]).astype(np.uint64)
+        return np.maximum(self._open.values[:rows, 0], 0).astype(np.uint64)
 
-    def _change_older(self, events: Events, by: int) -> None:
-        for (role, port), count in _counts(_codes(events)):
-            row = self._sets.service_row(role, port)
+    def _add(self, codes: Codes, rows: Rows, by: int) -> None:
+        self._open.add(rows, 0, by)
+        for code, count in _tally(codes):
+            self._services[code] += by * count
+            missing = -self._services[code]
+            if missing > 0 and not self._is_dumped(np.array([code])).any():
+                self._change(code, missing)  # a lost handshake's close, which no dump will make good
+
+    def _even_out(self, rows: Rows) -> None:
+        """Have no label set below zero while another one of its service has what is missing there."""
+        for row in np.flatnonzero(np.bincount(rows)) if len(rows) else ():
+            missing = -self._open.values[row, 0]
+            if missing > 0:
+                self._open.values[row, 0] = 0
+                self._take(self._sets.rows_beside(int(row)), missing)
+
+    def _hold_against(self, moment: Moment, found: Counter[int]) -> None:
+        opened, closed, after = self._changes_around(moment)
+        mine = {code for code in (*found, *self._services, *opened, *closed, *after) if _netns(code) == moment.netns}
+        first = moment.netns not in self._dumped
+        for code in mine:
+            now, base = self._services[code], found[code] + after[code]
+            wanted = base if first else min(max(now, base - closed[code]), base + opened[code])
+            if wanted != now:
+                self._change(code, wanted - now)
+            if not first:
+                self.unseen_ends += max(now - wanted, 0)
+                self.unseen_beginnings += max(wanted - now, 0)
+            if not self._services[code]:
+                del self._services[code]
+
+    def _changes_around(self, moment: Moment) -> tuple[Counter[int], Counter[int], Counter[int]]:
+        """Return what opened and what closed while a namespace was read, and the sum of both after that; by service."""
+        opened, closed, after = Counter[int](), Counter[int](), Counter[int]()
+        start, end = moment.start_ns - MARGIN_NS, moment.end_ns + MARGIN_NS
+        for codes, times, by in self._changes:
+            if not len(times) or int(times.max()) < start:
+                continue
+            here = codes >> 16 + _ROLE_BITS == moment.netns
+            late = times > max(end, 0)
+            for code, count in _tally(codes[here & late]):
+                after[code] += by * count
+            for code, count in _tally(codes[here & ~late & (times >= max(start, 0))]):
+                (opened if by > 0 else closed)[code] += count
+        return opened, closed, after
+
+    def _change(self, code: int, by: float) -> None:
+        self._services[code] += int(by)
+        service = _netns(code), ROLES[code >> 16 & (1 << _ROLE_BITS) - 1], code & 0xFFFF
+        if by > 0:
+            row = self._sets.service_row(*service)
             self.reserve(len(self._sets))
-            self._set_older(role, port, self._older.values[row, 0] + by * count)
+            self._open.values[row, 0] += by
+        else:
+            self._take(self._sets.service_rows(*service), -by)
 
-    def _set_older(self, role: str, port: int, count: float) -> None:
-        row = self._sets.service_row(role, port)
+    def _take(self, rows: list[int], count: float) -> None:
+        """Take so many from these label sets: from the first, then from the largest; what none of them has, from the first."""
         self.reserve(len(self._sets))
-        self._older.values[row, 0] = max(count, 0)
+        values = self._open.values[:, 0]
+        for row in (rows[0], *sorted(rows[1:], key=lambda row: -values[row])):
+            taken = min(max(values[row], 0), count)
+            values[row] -= taken
+            count -= taken
+        values[rows[0]] -= count
 
-    def _rows_of(self, role: str, port: int) -> Iterable[int]:
-        return (row for row, values in enumerate(self._sets.sets) if values[: len(BASE)] == (role, str(port)))
+    def _remember(self, codes: Codes, times: NDArray[np.uint64], by: int) -> None:
+        if not len(times):
+            return
+        self._changes.append((codes, times, by))
+        self._forget(int(times[-1]) - REMEMBERED_NS)
+
+    def _forget(self, before_ns: int) -> None:
+        while self._changes and int(self._changes[0][1][-1]) < before_ns:
+            self._changes.popleft()
+
+    def _is_dumped(self, codes: Codes) -> NDArray[np.bool_]:
+        return np.isin(codes >> 16 + _ROLE_BITS, list(self._dumped))
 
 
-def _codes(events: Columns) -> Codes:
-    codes: Codes = events["role"].astype(np.int64) << 16 | service_ports(events)
-    return codes
+def _codes(part: Columns) -> Codes:
+    codes: Codes = part["netns"].astype(np.int64) << _ROLE_BITS | part["role"]
+    return codes << 16 | service_ports(part)
 
 
-def _counts(codes: Codes) -> Iterable[tuple[Service, int]]:
-    """Yield each service, and how often it is there."""
-    counts = np.bincount(codes)
-    return (((ROLES[code >> 16], int(code & 0xFFFF)), int(counts[code])) for code in np.flatnonzero(counts))
+def _code(service: OpenService) -> int:
+    return (service.netns << _ROLE_BITS | ROLE[service.role]) << 16 | service.port
+
+
+def _netns(code: int) -> int:
+    return code >> 16 + _ROLE_BITS
+
+
+def _tally(codes: Codes) -> Iterable[tuple[int, int]]:
+    """Return each service, and how often it is there."""
+    return Counter(codes.tolist()).items()

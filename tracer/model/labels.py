@@ -88,9 +88,25 @@ class LabelSets:
         self.overflowed += int(np.count_nonzero(rows == OTHER_ROW))
         return rows
 
-    def service_row(self, role: str, port: int) -> int:
+    def service_row(self, netns: int, role: str, port: int) -> int:
         """Return the number of the label set that says only this; a new one is taken in while there is room."""
-        return self._row_of((role, str(port), *("" for _ in self.names[len(BASE) :])))
+        return self._row_of(self._of_service(netns, role, port))
+
+    def service_rows(self, netns: int, role: str, port: int) -> list[int]:
+        """Return the label sets of a service, that which says only this first; just OTHER_ROW when it has none."""
+        wanted = self._of_service(netns, role, port)
+        fixed = [place for place, name in enumerate(self.names) if name in {*BASE, "netns"}]
+        found = [row for row, values in enumerate(self.sets) if all(values[place] == wanted[place] for place in fixed)]
+        return sorted(found, key=lambda row: self.sets[row] != wanted) or [OTHER_ROW]
+
+    def rows_beside(self, row: int) -> list[int]:
+        """Return the label sets of the same service as this one, and it as the first."""
+        fixed = [place for place, name in enumerate(self.names) if name in {*BASE, "netns"}]
+        beside = [at for at, have in enumerate(self.sets) if all(have[i] == self.sets[row][i] for i in fixed) and at != row]
+        return [row, *beside]
+
+    def _of_service(self, netns: int, role: str, port: int) -> tuple[str, ...]:
+        return (role, str(port), *(str(netns) if name == "netns" else "" for name in self.names[len(BASE) :]))
 
     def role_row(self, role: str) -> int:
         """Return the number of the label set that says only the role, with `other` for all else; always taken in."""

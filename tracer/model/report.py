@@ -66,6 +66,7 @@ class Report:
     What the source has not said yet is None: transitions, events_lost, untracked and partial before the first reading, the
     snapshot before the first one. label_overflow: records that were counted under `other`.
     audit: empty before the kernel's books were seen. workloads: whose the label sets are, with the label `container` alone.
+    unseen_beginnings, unseen_ends: connections that a dump of all sockets found open, or no longer, although no record said so.
     """
 
     context: Context
@@ -83,6 +84,8 @@ class Report:
     partial: int | None = None
     audit: tuple[AuditLine, ...] = ()
     workloads: tuple[Workload, ...] = ()
+    unseen_beginnings: int = 0
+    unseen_ends: int = 0
 
     @property
     def sockets(self) -> Mapping[str, int] | None:

@@ -16,7 +16,9 @@ import numpy as np
 from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT, Sockets
-from tracer.model.sockets import Mask, columns, counted, ephemeral_ports, server_sides, services, summed
+from tracer.model.columns import Mask, columns
+from tracer.model.sides import ephemeral_ports, server_sides
+from tracer.model.sockets import counted, services, summed
 from tracer.model.tcp import STATE
 
 HALF_CLOSED = ("close_wait", "fin_wait2")

@@ -65,10 +65,6 @@ class Part:
     def __getitem__(self, column: str, /) -> NDArray[Any]:
         return self.events[column][self.index]
 
-    def records(self) -> Events:
-        """Return copies of these records whole; for few of them."""
-        return self.events[self.index]
-
     def where(self, mask: NDArray[np.bool_]) -> Part:
         """Return those of them for which mask, shape (n,), is true."""
         return Part(self.events, self.index[mask])
@@ -121,8 +117,6 @@ class Model:
             self._start_ns = reading.time_ns
         self._last = reading
         if reading.snapshot:
-            if self._snapshot is None:
-                self._open.seed(reading.snapshot.older, reading.snapshot.time_ns)
             self._snapshot = reading.snapshot
         if reading.books:
             self._audit.add(reading.books, reading.cells)
@@ -130,6 +124,8 @@ class Model:
             self._add_unrecorded(what, self._sets.role_row(ROLES[role]), count)
         if len(reading.events):
             self._add_events(settle(reading.events))
+        if reading.snapshot:
+            self._open.add_snapshot(reading.snapshot)
 
     def _add_events(self, events: Events) -> None:
         kinds = np.ascontiguousarray(events["kind"])
@@ -155,17 +151,9 @@ class Model:
 
     def _add_handshakes(self, part: Part, rows: Rows) -> None:
         self._handshakes.add(rows, 0)
-        flags = part["flags"]
-        whole = flags & FLAG["partial"] == 0
-        self._remember(part, 1)
-        self._open.opened(rows[whole])
-        self._open.older_opened(part.where(~whole).records())
-        known = flags & FLAG["handshake_unknown"] == 0
+        self._open.opened(part, rows)
+        known = part["flags"] & FLAG["handshake_unknown"] == 0
         self._handshake_times.add(rows[known], part["handshake_ns"][known])
-
-    def _remember(self, part: Part, by: int) -> None:
-        if not self._open.seeded:
-            self._open.remember(part, by)
 
     def _add_failures(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
@@ -184,8 +172,7 @@ class Model:
         self._srtt.add(rows[srtt > 0], srtt[srtt > 0])
         whole = flags & FLAG["partial"] == 0
         self._partial.add(rows[~whole], 0)
-        self._remember(part, -1)
-        self._open.older_closed(part.where(~whole).records())
+        self._open.closed(part, rows)
         self._add_lives(part.where(whole), rows[whole])
 
     def _add_unrecorded(self, what: int, row: int, count: int) -> None:
@@ -208,7 +195,6 @@ class Model:
 
     def _add_lives(self, part: Part, rows: Rows) -> None:
         """Add what only connections seen from their start can tell."""
-        self._open.closed(rows)
         self._connection_times.add(rows, part["duration_ns"])
         self._add_states(part)
 
@@ -250,6 +236,8 @@ class Model:
             partial=self._cell("partial"),
             audit=self._audit.lines,
             workloads=self._sets.workloads(),
+            unseen_beginnings=self._open.unseen_beginnings,
+            unseen_ends=self._open.unseen_ends,
         )
 
     def _cell(self, name: str) -> int | None:

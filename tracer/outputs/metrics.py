@@ -39,6 +39,7 @@ from tracer.outputs.samples import (
 ENDED = ", of connections that ended."
 STATS = " (0 unless the sysctl kernel.bpf_stats_enabled is set)."
 NO_RECORD = "; what they were is counted under the port other."
+OPEN = "Open connections, older ones included, as of the last dump and the records since."
 OVERFLOW = ", because there were too many label sets."
 
 PREFIX = "tcptrace_"
@@ -91,7 +92,13 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         (L, "reason"),
         by_series_and(FAILURE_REASONS, lambda s: s.failures),
     ),
-    Metric("connections", "gauge", "Open connections, older ones included.", (L,), by_series(lambda s: s.connections)),
+    Metric(
+        "connections",
+        "gauge",
+        OPEN,
+        (L,),
+        by_series(lambda s: s.connections),
+    ),
     Metric(
         "time_wait_entries_total",
         "counter",

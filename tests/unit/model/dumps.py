@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import numpy as np
 
 from tracer.ingest.ports import EphemeralPorts
-from tracer.ingest.snapshot import Dump
+from tracer.ingest.snapshot import Dump, Moment
 from tracer.ingest.sockdiag import SOCKET, Sockets, joined
 from tracer.model.tcp import STATE
 
@@ -50,4 +50,6 @@ def _mapped(address: str) -> bytes:
 
 def dump(*parts: Sockets, ports: Mapping[int, EphemeralPorts] | None = None, end_ns: int = SECOND) -> Dump:
     """Return a dump of all of them that took a millisecond."""
-    return Dump(joined(parts), ports or {OWN: PORTS}, end_ns - 1_000_000, end_ns)
+    namespaces, start_ns = ports or {OWN: PORTS}, end_ns - 1_000_000
+    moments = tuple(Moment(netns, start_ns, end_ns) for netns in namespaces)
+    return Dump(joined(parts), namespaces, start_ns, end_ns, moments)

@@ -11,8 +11,10 @@ from hypothesis import given, strategies as st
 from tests.needs import ROOT
 from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, SECOND, dump, sockets
 from tracer.ingest.ports import EphemeralPorts
+from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.sockdiag import Sockets
-from tracer.model.sockets import LARGEST, WINDOW, Summarizer, columns, counted, largest, services, summed
+from tracer.model.columns import columns
+from tracer.model.sockets import LARGEST, WINDOW, Summarizer, counted, largest, services, summed
 from tracer.model.tcp import STATES
 
 FEW = EphemeralPorts(40000, 40010)
@@ -72,7 +74,7 @@ def test_orphans_have_left_their_process_and_the_unaccepted_have_not_met_it() ->
 
 
 def roles(*parts: Sockets) -> list[str]:
-    from tracer.model.sockets import ephemeral_ports, server_sides
+    from tracer.model.sides import ephemeral_ports, server_sides
 
     found = dump(*parts)
     at = columns(found.sockets, {OWN: 0})
@@ -84,12 +86,14 @@ def roles(*parts: Sockets) -> list[str]:
     [
         ("10.0.0.1:40000", "192.0.2.1:443", "client"),
         ("10.0.0.1:443", "192.0.2.1:40000", "server"),
-        ("10.0.0.1:80", "192.0.2.1:15000", "server"),
+        ("10.0.0.1:800", "192.0.2.1:2049", "client"),
         ("10.0.0.1:15000", "192.0.2.1:80", "client"),
         ("10.0.0.1:40000", "192.0.2.1:50051", "client"),
     ],
 )
-def test_without_a_listener_the_ephemeral_port_is_the_clients(local: str, remote: str, role: str) -> None:
+def test_without_a_listener_the_local_side_is_the_clients_unless_only_the_remote_port_is_an_ephemeral_one(
+    local: str, remote: str, role: str
+) -> None:
     assert roles(sockets("time_wait", local, remote)) == [role]
 
 
@@ -242,3 +246,17 @@ def test_the_largest_are_the_first_of_a_sort(counts: list[int], wanted: int) -> 
     keys = np.arange(len(counts), dtype=np.uint64)
     expected = sorted(range(len(counts)), key=lambda i: (-counts[i], i))[:wanted]
     assert list(largest(keys, np.array(counts, np.intp), wanted)) == expected
+
+
+def test_a_client_with_a_reserved_port_is_one_as_somebody_listens_on_the_other() -> None:
+    ends = "127.0.0.1:800", "127.0.0.1:2049"
+    found = roles(sockets("established", *ends), sockets("established", *ends[::-1]), sockets("listen", ends[1], "0.0.0.0:0"))
+    assert found[:2] == ["client", "server"]
+
+
+def test_a_listener_that_is_gone_is_remembered() -> None:
+    served = ServedPorts()
+    client, server = sockets("time_wait", "127.0.0.1:800", "127.0.0.1:2049"), sockets("listen", "127.0.0.1:2049", "0.0.0.0:0")
+    assert summed(dump(client, server), served=served).time_wait == (("127.0.0.1:2049", 1),)
+    assert summed(dump(sockets("established", "127.0.0.1:2049", "127.0.0.1:800")), served=served).open is None
+    assert codes_of(np.array([OWN], np.uint32), np.array([2049], np.uint16)) in served.codes

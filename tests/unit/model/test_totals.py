@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading, report_of
-from tracer.ingest.snapshot import Snapshot
 from tracer.model.report import Report, named, services
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KINDS, RETRANSMIT_KINDS, STATE
 from tracer.model.totals import Model
@@ -58,27 +57,6 @@ def test_a_close_of_a_connection_older_than_the_tracing_takes_nothing_from_the_o
     report = report_of(events("handshake", 2), events("close", 5, flags=("partial",)))
     assert only(report.series.connections) == 2
     assert only(report.series.partial) == 5
-
-
-def test_open_connections_never_fall_below_zero_and_recover_from_a_lost_handshake() -> None:
-    report = report_of(events("close", 5), events("handshake", 2))
-    assert only(report.series.connections) == 2
-
-
-def test_what_closed_after_the_first_snapshot_was_made_and_before_it_was_read_is_open_no_more() -> None:
-    model = Model(CONTEXT)
-    whole = (events("handshake", 7, time_ns=1), events("close", 3, time_ns=11))
-    model.add(reading(*whole, events("close", 2, flags=("partial",), time_ns=[9, 11]), time_ns=12))
-    snapshot = Snapshot(time_ns=10, older=((("client", 443), 23),))
-    model.add(reading(time_ns=20, snapshot=snapshot))
-    assert only(model.report().series.connections) == 23 - 3 - 1
-
-
-def test_what_opened_after_the_first_snapshot_was_made_counts_beside_it() -> None:
-    model = Model(CONTEXT)
-    model.add(reading(events("handshake", 7, time_ns=[1, 2, 3, 11, 12, 13, 14]), time_ns=15))
-    model.add(reading(time_ns=20, snapshot=Snapshot(time_ns=10, older=((("client", 443), 23),))))
-    assert only(model.report().series.connections) == 23 + 4
 
 
 def test_connections_older_than_the_tracing_stay_out_of_durations_but_not_out_of_closes_and_bytes() -> None:

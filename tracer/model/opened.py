@@ -1,7 +1,6 @@
-"""Connections that were open before the tracing began, found in the first dump of all sockets.
+"""Connections that are open at a dump of all sockets, by network namespace and service.
 
-Their kernel addresses are not in a dump, so that they cannot be put into the connection table; they are counted by service
-instead, and taken off when they close as partial ones. Those of a process or a cgroup alone cannot be told apart in a dump.
+A dump does not know which process or cgroup a connection belongs to, so that it cannot say this of those alone.
 """
 
 from __future__ import annotations
@@ -9,25 +8,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.snapshot import Dump
+from tracer.ingest.snapshot import Dump, OpenService
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.kernel.filters import Filters, network_of
-from tracer.model.sockets import columns, ephemeral_ports, server_sides
+from tracer.model.columns import Mask
 from tracer.model.tcp import STATE
 
 OPEN_STATES = tuple(STATE[name] for name in ("established", "fin_wait1", "fin_wait2", "close_wait", "last_ack", "closing"))
 
-Service = tuple[str, int]
-"""Role (client or server) and the service's port."""
 
+def open_services(dump: Dump, server: Mask, filters: Filters) -> tuple[OpenService, ...] | None:
+    """Return how many of the connections that the filters let through are open; None with a filter for a pid or a cgroup.
 
-def older_connections(dump: Dump, filters: Filters) -> dict[Service, int]:
-    """Return how many connections are open, by service, of those that the filters let through; empty for a pid or a cgroup."""
+    server: which sockets are the service's side, shape (n,).
+    """
     if filters.pid is not None or filters.cgroup is not None:
-        return {}
+        return None
     sockets = dump.sockets
-    at = columns(sockets, {netns: place for place, netns in enumerate(dump.ports)})
-    server = server_sides(sockets, at, ephemeral_ports(at, dump.ports))
     port = np.where(server, sockets["local_port"], sockets["remote_port"])
     # a timewait object waits for the other side's FIN in state FIN_WAIT2; its connection has ended
     chosen = np.isin(sockets["state"], OPEN_STATES) & (sockets["timer"] != TIMER_TIME_WAIT)
@@ -39,8 +36,13 @@ def older_connections(dump: Dump, filters: Filters) -> dict[Service, int]:
         chosen &= sockets["netns"] == next(iter(dump.ports), 0)
     if filters.addresses:
         chosen &= _in_networks(sockets["local_address"], filters) | _in_networks(sockets["remote_address"], filters)
-    counts = np.bincount(server[chosen].astype(np.int64) << 16 | port[chosen])
-    return {("server" if key >> 16 else "client", int(key & 0xFFFF)): int(counts[key]) for key in np.flatnonzero(counts)}
+    keys = np.sort(sockets["netns"][chosen].astype(np.int64) << 17 | server[chosen].astype(np.int64) << 16 | port[chosen])
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    counts = np.diff(starts, append=len(keys))
+    return tuple(
+        OpenService(key >> 17, "server" if key >> 16 & 1 else "client", key & 0xFFFF, count)
+        for key, count in zip(keys[starts].tolist(), counts.tolist(), strict=True)
+    )
 
 
 def _in_networks(addresses: NDArray[np.uint8], filters: Filters) -> NDArray[np.bool_]:

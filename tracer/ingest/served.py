@@ -1,0 +1,51 @@
+"""Ports on which somebody served since the tracing began: what tells the sides of a connection whose listener is gone.
+
+The dumps say who listens, once a second; the records of servers' connections say it of those that came and went in between.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.decode import LAYOUT, Events
+
+MAX_SERVED = 1 << 16
+"""Ports that are remembered; a bound for hosts on which every connection has a listener of its own."""
+
+Codes = NDArray[np.uint64]
+"""Namespace (inode) and port as one number: the first above the 16 bits of the second."""
+
+_SERVER = LAYOUT.enums["role"]["ROLE_SERVER"]
+_RESET = LAYOUT.enums["event_kind"]["EVENT_RESET"]
+
+
+def codes_of(netns: NDArray[np.uint32], ports: NDArray[np.uint16]) -> Codes:
+    """Return the codes of namespaces and ports, shape (n,)."""
+    codes: Codes = netns.astype(np.uint64) << np.uint64(16) | ports.astype(np.uint64)
+    return codes
+
+
+class ServedPorts:
+    """Codes of ports, sorted, for several threads. codes: shape (n,); replaced as a whole when there are more."""
+
+    def __init__(self) -> None:
+        self.codes: Codes = np.empty(0, np.uint64)
+        self._lock = threading.Lock()
+
+    def note_records(self, events: Events) -> None:
+        """Take in the ports of servers' connections; a reset may answer a SYN to a port on which nobody serves."""
+        servers = events[(events["role"] == _SERVER) & (events["kind"] != _RESET)]
+        if len(servers):
+            self.note(codes_of(servers["netns"], servers["local_port"]))
+
+    def note(self, codes: Codes) -> None:
+        """Take in codes, shape (n,), in any order."""
+        with self._lock:
+            together = np.sort(np.concatenate((self.codes, codes)))
+            fresh = np.ones(len(together), bool)
+            fresh[1:] = together[1:] != together[:-1]
+            if np.count_nonzero(fresh) in range(len(self.codes) + 1, MAX_SERVED + 1):
+                self.codes = together[fresh]
