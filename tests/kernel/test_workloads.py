@@ -30,6 +30,22 @@ def connect_from(side: Namespace, place: Path, port: int) -> None:
     subprocess.run(side.command(sys.executable, "-c", CLIENT, str(place), str(port)), check=True, timeout=60)
 
 
+def test_containers_in_quick_succession_each_have_their_name(side: Namespace) -> None:
+    """They are more than walks over all cgroups could find one by one, of which there are many."""
+    ids = [secrets.token_hex(32) for _ in range(13)]
+    with cgroups() as top, listening(side, ADDRESS) as listener:
+        port = listener.getsockname()[1]
+        for number in range(400):
+            (top / f"other{number}").mkdir()
+        with tracing("--label", "container", "--netns", "own", "--port", str(port), side=side) as tracer:
+            for identity in ids:
+                connect_from(side, top / f"docker-{identity}.scope", port)
+                listener.accept()[0].close()
+            until(lambda: tracer.scrape().value("handshakes_total", role="client") == len(ids), "all were counted")
+            scrape = tracer.scrape()
+    assert [scrape.value("handshakes_total", role="client", container=identity[:12]) for identity in ids] == [1] * len(ids)
+
+
 def info(scrape: Scrape, container: str) -> dict[str, str]:
     """Return the labels of tcptrace_container_info for a container; there is one."""
     found = [dict(labels) for name, labels in scrape.samples if name == "tcptrace_container_info"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.kernel.until import until
 from tracer.ingest import cgroups
 from tracer.ingest.cgroups import CgroupNames, cgroup2_mount, cgroup_workloads
 from tracer.ingest.workloads import Workload, workload
@@ -54,14 +57,14 @@ def test_files_and_links_are_not_cgroups(tmp_path: Path) -> None:
 
 
 def test_a_cgroup_that_came_later_is_found_when_it_is_asked_for(tmp_path: Path) -> None:
-    names = CgroupNames(tmp_path, Clock())
+    names = CgroupNames(tmp_path, Clock(), watch=False)
     assert names(make(tmp_path, "a.service")) == "a.service"
     assert names(make(tmp_path, "b.service")) == "b.service"
 
 
 def test_a_cgroup_that_is_gone_keeps_its_name(tmp_path: Path) -> None:
     clock = Clock()
-    names = CgroupNames(tmp_path, clock)
+    names = CgroupNames(tmp_path, clock, watch=False)
     gone = make(tmp_path, "a.service")
     assert names(gone) == "a.service"
     (tmp_path / "a.service").rename(tmp_path / "b.scope")
@@ -73,7 +76,7 @@ def test_a_cgroup_that_is_gone_keeps_its_name(tmp_path: Path) -> None:
 
 def test_an_id_that_is_nowhere_costs_one_walk(tmp_path: Path) -> None:
     clock = Clock()
-    names = CgroupNames(tmp_path, clock)
+    names = CgroupNames(tmp_path, clock, watch=False)
     names(2**60)
     looks = clock.looks
     assert [names(2**60) for _ in range(23)] == [""] * 23
@@ -87,7 +90,7 @@ def test_after_a_long_walk_the_next_one_has_to_wait(tmp_path: Path) -> None:
             return self.now
 
     clock = Slow()
-    names = CgroupNames(tmp_path, clock)
+    names = CgroupNames(tmp_path, clock, watch=False)
     names(2**60)
     late = make(tmp_path, "late.service")
     assert names(late) == ""
@@ -97,7 +100,7 @@ def test_after_a_long_walk_the_next_one_has_to_wait(tmp_path: Path) -> None:
 
 def test_no_more_than_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "LIMIT", 5)
-    names = CgroupNames(tmp_path, Clock())
+    names = CgroupNames(tmp_path, Clock(), watch=False)
     for number in range(23):
         names(2**60 + number)
     assert len(names._workloads) <= 6
@@ -123,3 +126,41 @@ def test_the_name_of_our_own_cgroup_is_that_of_its_path() -> None:
         assert CgroupNames()(2**60) == ""
     else:
         assert CgroupNames()((root / path[1:]).stat().st_ino) == workload(path).name
+
+
+def test_directories_that_are_gone_when_they_are_asked_for_are_known(tmp_path: Path) -> None:
+    names = CgroupNames(tmp_path)
+    names(2**60)
+    quick = [make(tmp_path, f"{number}.slice/{number}.service") for number in range(23)]
+    until(lambda: quick[-1] in names._workloads, "the last was learnt")
+    shutil.rmtree(tmp_path)
+    assert [names(identity) for identity in quick] == [f"{number}.service" for number in range(23)]
+
+
+def test_one_that_was_just_made_is_known_although_the_next_walk_has_to_wait(tmp_path: Path) -> None:
+    clock = Clock()
+    names = CgroupNames(tmp_path, clock)
+    names(2**60)
+    names._next_walk = float("inf")
+    for number in range(230):
+        assert names(make(tmp_path, f"{number}.service")) == f"{number}.service"
+
+
+def test_no_more_than_so_many_are_remembered_of_those_that_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "LIMIT", 5)
+    names = CgroupNames(tmp_path)
+    names(2**60)
+    for number in range(23):
+        make(tmp_path, f"{number}.service")
+    until(lambda: "22.service" in {found.name for found in names._workloads.values()}, "the last was learnt")
+    assert len(names._workloads) == 5
+
+
+def test_where_the_kernel_refuses_to_tell_walks_find_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cgroups, "Directories", refuse)
+    names = CgroupNames(tmp_path, Clock())
+    assert names(make(tmp_path, "a.service")) == "a.service"
+    assert names(make(tmp_path, "b.service")) == "b.service"
