@@ -3,21 +3,18 @@
  * The connection table: how an entry begins, is found, and moves on.
  */
 
-/* A client is who called connect(), a server who called listen(). */
-static __always_inline void name_process(struct conn *conn, u16 local_port)
+/* A client is who called connect(), a server who serves its listener. */
+static __always_inline void name_process(struct conn *conn, const void *sk)
 {
-	u64 key = listener_key(conn->netns, local_port);
-	struct owner *owner;
+	struct process caller = {};
 
+	if (conn->flags & FLAG_PARTIAL)
+		return;
 	if (conn->role == ROLE_SERVER) {
-		owner = listeners.lookup(&key);
-		if (!owner)
-			return;
-		conn->pid = owner->pid;
-		__builtin_memcpy(conn->process, owner->process, 16);
-	} else if (!(conn->flags & FLAG_PARTIAL)) {
-		conn->pid = bpf_get_current_pid_tgid() >> 32;
-		bpf_get_current_comm(conn->process, sizeof(conn->process));
+		name_server(conn, sk);
+	} else if (read_caller(&caller)) {
+		conn->pid = caller.pid;
+		__builtin_memcpy(conn->process, caller.name, 16);
 	}
 }
 
@@ -43,7 +40,7 @@ static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
 		.cgroup = read_cgroup(sk),
 	};
 
-	name_process(&fresh, t->local_port);
+	name_process(&fresh, sk);
 	if (conns.update(&key, &fresh))
 		return NULL;
 	return conns.lookup(&key);
@@ -82,7 +79,7 @@ static __always_inline u8 guess_role(const struct tuple *t, u32 netns)
 {
 	u64 key = listener_key(netns, t->local_port);
 
-	return listeners.lookup(&key) ? ROLE_SERVER : ROLE_CLIENT;
+	return listening.lookup(&key) ? ROLE_SERVER : ROLE_CLIENT;
 }
 
 /*

@@ -21,47 +21,60 @@
 
 #ifdef FILTER_PID
 /*
- * What it accepts came to its listener. Its connect() runs in its context, and
+ * What it accepts came to a listener that it holds. Its connect() runs in its context, and
  * that is the only moment at which the current process means anything: the
  * other side's steps run in it as well, when the network is this machine.
  */
-static __always_inline bool pid_wanted(u32 netns, u8 role, u16 local_port,
-				       bool connects)
+static __always_inline bool pid_wanted(const void *sk, u8 role, bool connects)
 {
-	u64 key = listener_key(netns, local_port);
-	struct owner *owner = listeners.lookup(&key);
+	struct process caller = {};
+	struct owner *owner;
+	u64 listener;
 
-	if (role == ROLE_SERVER)
-		return owner && owner->pid == FILTER_PID;
-	return connects && bpf_get_current_pid_tgid() >> 32 == FILTER_PID;
+	if (role == ROLE_SERVER) {
+		owner = find_owner(sk, &listener);
+		return owner &&
+		       (owner->asked || owner->process.pid == FILTER_PID);
+	}
+	return connects && read_caller(&caller) && caller.pid == FILTER_PID;
 }
 #else
-#define pid_wanted(netns, role, local_port, connects) true
+#define pid_wanted(sk, role, connects) true
 #endif
 
 #ifdef FILTER_CGROUP
-/* In the cgroup or below it: the ancestor at its level is the one. */
-static __always_inline bool cgroup_wanted(const void *sk)
+/* The id of an ancestor, by its level below the root; 0: there is none. */
+static __always_inline u64 ancestor_id(const void *cgroup, u32 level)
 {
-	const void *cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);
 	const void *ancestor, *node;
+	u64 id = 0;
 
-	if (READ(u32, cgroup, cgroup, level) < FILTER_CGROUP_LEVEL)
-		return false;
+	if (READ(u32, cgroup, cgroup, level) < level)
+		return 0;
 	if (HAVE(cgroup, ancestor_ids)) {
-		u64 id = 0;
-
 		bpf_probe_read_kernel(&id, sizeof(id),
 				      (void *)cgroup +
 					      OFFSET(cgroup, ancestor_ids) +
-					      8 * FILTER_CGROUP_LEVEL);
-		return id == FILTER_CGROUP;
+					      8 * level);
+		return id;
 	}
 	bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
 			      (void *)cgroup + OFFSET(cgroup, ancestors) +
-				      8 * FILTER_CGROUP_LEVEL);
+				      8 * level);
 	node = (void *)READ(u64, ancestor, cgroup, kn);
-	return READ(u64, node, kernfs_node, id) == FILTER_CGROUP;
+	return READ(u64, node, kernfs_node, id);
+}
+
+/* In the cgroup or below it: an ancestor at one of these levels is the one. */
+static __always_inline bool cgroup_wanted(const void *sk)
+{
+	const void *cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);
+
+	for (u32 level = FILTER_CGROUP_LEVEL; level <= FILTER_CGROUP_LAST;
+	     level++)
+		if (ancestor_id(cgroup, level) == FILTER_CGROUP)
+			return true;
+	return false;
 }
 #else
 #define cgroup_wanted(sk) true
@@ -86,7 +99,6 @@ static __always_inline bool stray_wanted(const struct tuple *t, u8 role,
 static __always_inline bool wanted(const void *sk, const struct tuple *t,
 				   u8 role, u32 netns, bool connects)
 {
-	return stray_wanted(t, role, netns) &&
-	       pid_wanted(netns, role, t->local_port, connects) &&
+	return stray_wanted(t, role, netns) && pid_wanted(sk, role, connects) &&
 	       cgroup_wanted(sk);
 }

@@ -99,40 +99,6 @@ static __always_inline void fill_position(struct event *e, const void *sk,
 }
 
 #if EMIT_FOLLOW
-#define MAX_DESCRIPTORS 1024
-#define CHUNK 16 /* divides the size of any table, which grows by 64 */
-
-/*
- * The number of a socket among the current process's descriptors; -1 when it
- * has none, or only beyond the first MAX_DESCRIPTORS. The table can be changed
- * meanwhile by another thread, which costs a number and no more: what is
- * compared is never followed.
- */
-static __always_inline s32 find_descriptor(const void *sk)
-{
-	const void *task = (const void *)bpf_get_current_task();
-	const void *files = (const void *)READ(u64, task, task_struct, files);
-	const void *table = (const void *)READ(u64, files, files_struct, fdt);
-	const void *array = (const void *)READ(u64, table, fdtable, fd);
-	const void *socket = (const void *)READ(u64, sk, sock, sk_socket);
-	u32 size = READ(u32, table, fdtable, max_fds);
-	u64 file = READ(u64, socket, socket, file);
-	u64 chunk[CHUNK];
-
-	if (!file)
-		return -1;
-	for (u32 first = 0; first < MAX_DESCRIPTORS; first += CHUNK) {
-		if (first >= size ||
-		    bpf_probe_read_kernel(chunk, sizeof(chunk),
-					  array + first * sizeof(file)))
-			break;
-		for (u32 i = 0; i < CHUNK; i++)
-			if (chunk[i] == file)
-				return first + i;
-	}
-	return -1;
-}
-
 /* connect() is in its caller's context at CLOSE->SYN_SENT, and only there. */
 static __always_inline void note_connect(const void *sk, struct conn *conn,
 					 u8 to)

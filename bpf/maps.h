@@ -27,6 +27,7 @@ struct conn {
 	u64 since_ns; /* entry into the present state */
 	u64 handshake_ns;
 	u64 cgroup;
+	u64 listener; /* the socket that it came to, 0: not known */
 	u64 state_ns[12];
 	u32 netns;
 	u32 pid;
@@ -50,11 +51,37 @@ struct conn {
 	u8 reserved[7];
 };
 
-/* Who listens on a port: for the owner and the role of what is accepted. */
+/* A process: its thread group, as read by read_process(). */
+struct process {
+	u64 start_ns; /* tells it from another one with its number */
+	u64 files;    /* its table of descriptors */
+	u32 tgid;
+	u32 pid; /* as tcptrace's own pid namespace numbers it, 0: not there */
+	char name[16];
+};
+
+/* How a listening socket's process is known, see listen.h. */
+enum evidence {
+	OWNER_LISTENED = 1, /* it called listen() */
+	OWNER_HOLDS = 2,    /* nobody else held the socket at the start */
+	OWNER_SHARED = 3,   /* several held it at the start */
+	OWNER_SERVED = 4,   /* it closed the socket's connections */
+	OWNER_SEVERAL = 5,  /* several did */
+};
+
 struct owner {
-	u32 pid;
-	u32 sockets;
-	char process[16];
+	struct process process; /* of several: the name they share, or none */
+	u64 since_ns;
+	s32 descriptor; /* of the socket in the process, -1: not held */
+	u8 evidence;
+	u8 asked; /* --pid: the process asked for holds it */
+	u8 reserved[2];
+};
+
+/* A process that owns listening sockets, while it lives. */
+struct server {
+	u64 start_ns;
+	u64 forked_ns; /* the latest time, 0: never */
 };
 
 struct cells {
@@ -66,7 +93,10 @@ BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
 /* sockets that found conns full, so that each is counted once */
 BPF_F_TABLE("hash", u64, u8, untracked, 16384, CONNS_FLAGS);
+/* sockets that listen, by their address; how many do so on a port */
 BPF_F_TABLE("hash", u64, struct owner, listeners, MAX_LISTENERS, CONNS_FLAGS);
+BPF_F_TABLE("hash", u64, u32, listening, MAX_LISTENERS, CONNS_FLAGS);
+BPF_F_TABLE("hash", u32, struct server, servers, MAX_LISTENERS, CONNS_FLAGS);
 /*
  * Ended connections of which more is to be told: ends that a reset of ours may
  * explain (end.h) and, for follow, sockets that are still open (call.c). The

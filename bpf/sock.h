@@ -155,8 +155,9 @@ static __always_inline bool may_be_own_reset(const void *sk, u8 state)
 /*
  * The listener of a socket that is being made. At LISTEN -> SYN_RECV
  * skc_bind_node is still a copy of the listener's, which is in a list, so that
- * its pprev points to what points to the listener's own. NULL when that does
- * not lead to a listener on the same port.
+ * its pprev points to what points to the listener's own. (Of a listener itself
+ * it is the listener.) The list can change between copy and look, and then the
+ * listener's own pprev differs from the copy: NULL.
  */
 static __always_inline const void *read_listener(const void *sk)
 {
@@ -168,8 +169,8 @@ static __always_inline const void *read_listener(const void *sk)
 		return NULL;
 	listener = node - OFFSET(sock_common, skc_bind_node);
 	if (READ(u8, listener, sock_common, skc_state) != STATE_LISTEN ||
-	    READ(u16, listener, inet_sock, inet_sport) !=
-		    READ(u16, sk, inet_sock, inet_sport))
+	    READ(u64, listener, sock_common, skc_bind_node__pprev) !=
+		    (u64)pprev)
 		return NULL;
 	return listener;
 }

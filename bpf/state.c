@@ -129,6 +129,7 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 	step(conn, from, to, now_ns);
 	note_beginning(sk, conn, from, to);
 	note_connect(sk, conn, to);
+	note_closer(conn, from, to, now_ns);
 	if (EMIT_STATES && conn->peer != PEER_UNKNOWN)
 		emit_state(sk, conn, &tuple, from, to, now_ns);
 

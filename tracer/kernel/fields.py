@@ -29,7 +29,8 @@ class KernelField:
 TIME_WAITS = "whether a close found room for a timewait object"
 POSITIONS = "some of follow's sequence numbers and windows"
 SERVER_TIMES = "servers' handshake times"
-DESCRIPTORS = "follow's descriptor numbers"
+SERVERS = "the processes of servers, follow's descriptor numbers"
+PIDS = "process ids in this pid namespace"
 
 FIELDS = (
     KernelField("sock_common", "skc_family"),
@@ -42,8 +43,8 @@ FIELDS = (
     KernelField("sock_common", "skc_v6_rcv_saddr", "IPv6"),
     KernelField("sock_common", "skc_net", "network namespaces"),
     KernelField("sock_common", "skc_flags"),
-    KernelField("sock_common", "skc_bind_node", SERVER_TIMES),
-    KernelField("sock_common", "skc_bind_node.pprev", SERVER_TIMES),
+    KernelField("sock_common", "skc_bind_node", f"{SERVER_TIMES}, {SERVERS}"),
+    KernelField("sock_common", "skc_bind_node.pprev", f"{SERVER_TIMES}, {SERVERS}"),
     KernelField("sock_common", "skc_hash", TIME_WAITS),
     KernelField("sock_common", "skc_nulls_node", TIME_WAITS),
     KernelField("inet_hashinfo", "ehash", TIME_WAITS),
@@ -58,7 +59,7 @@ FIELDS = (
     KernelField("sock", "sk_err"),
     KernelField("sock", "sk_shutdown", ""),
     KernelField("sock", "sk_max_ack_backlog"),
-    KernelField("sock", "sk_socket", DESCRIPTORS),
+    KernelField("sock", "sk_socket", SERVERS),
     KernelField("sock", "sk_cgrp_data.cgroup", "cgroups"),
     KernelField("cgroup", "kn", "cgroups"),
     KernelField("cgroup", "level", "--cgroup"),
@@ -99,11 +100,32 @@ FIELDS = (
     KernelField("request_sock", "num_retrans"),
     KernelField("tcp_request_sock", "snt_isn"),
     KernelField("task_struct", "stack"),
-    KernelField("task_struct", "files", DESCRIPTORS),
-    KernelField("files_struct", "fdt", DESCRIPTORS),
-    KernelField("fdtable", "fd", DESCRIPTORS),
-    KernelField("fdtable", "max_fds", DESCRIPTORS),
-    KernelField("socket", "file", DESCRIPTORS),
+    KernelField("task_struct", "flags"),
+    KernelField("task_struct", "tgid"),
+    KernelField("task_struct", "group_leader"),
+    KernelField("task_struct", "start_time"),
+    KernelField("task_struct", "comm"),
+    KernelField("task_struct", "signal", SERVERS),
+    KernelField("signal_struct", "live", SERVERS),
+    KernelField("signal_struct", "pids", PIDS),
+    KernelField("pid", "level", PIDS),
+    KernelField("pid", "numbers", PIDS),
+    KernelField("upid", "nr", PIDS),
+    KernelField("upid", "ns", PIDS),
+    KernelField("pid_namespace", "ns.inum", PIDS),
+    KernelField("task_struct", "files", SERVERS),
+    KernelField("files_struct", "fdt", SERVERS),
+    KernelField("files_struct", "count", SERVERS),
+    KernelField("fdtable", "fd", SERVERS),
+    KernelField("fdtable", "max_fds", SERVERS),
+    KernelField("socket", "file", SERVERS),
+    KernelField("socket", "sk", SERVERS),
+    KernelField("file", "f_inode", SERVERS),
+    KernelField("file", "private_data", SERVERS),
+    # Linux 6.13 counts the holders of a file in another member
+    KernelField("file", "f_count", ""),
+    KernelField("file", "f_ref.refcnt", ""),
+    KernelField("inode", "i_mode", SERVERS),
     KernelField("sk_buff", "cb"),
     KernelField("sk_buff", "head"),
     KernelField("sk_buff", "dev", "the network namespace of resets for closed ports"),

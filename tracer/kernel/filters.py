@@ -11,6 +11,12 @@ from tracer.errors import UsageError
 
 ROLES = {"client": "ROLE_CLIENT", "server": "ROLE_SERVER"}
 CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+CGROUP_NAMESPACE = "/proc/self/ns/cgroup"
+FIRST_CGROUP_NAMESPACE = 0xEFFFFFFB
+"""Its inode number, PROC_CGROUP_INIT_INO in include/linux/proc_ns.h."""
+
+MAX_CGROUP_LEVEL = 15
+"""Down to which a cgroup is looked for where its level is not known; container managers use six."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class Filters:
             network_of(address)
         if self.role not in {None, *ROLES}:
             raise UsageError(f"--role {self.role} is no role", "give client or server")
-        if self.pid is not None and not os.path.isdir(f"/proc/{self.pid}"):
-            raise UsageError(f"--pid {self.pid}: there is no such process", "look it up with pgrep")
+        if self.pid is not None:
+            _check_pid(self.pid)
         if self.cgroup is not None and not os.path.isdir(self.cgroup):
             raise UsageError(f"--cgroup {self.cgroup}: no such directory", "give a path under /sys/fs/cgroup")
         if self.cgroup is not None:
@@ -55,8 +61,9 @@ def filter_macros(filters: Filters, own_netns: int) -> str:
     if filters.pid is not None:
         lines.append(f"#define FILTER_PID {filters.pid}\n")
     if filters.cgroup is not None:
-        level, identity = _cgroup(filters.cgroup)
-        lines.append(f"#define FILTER_CGROUP {identity}ULL\n#define FILTER_CGROUP_LEVEL {level}\n")
+        levels, identity = _cgroup(filters.cgroup)
+        lines.append(f"#define FILTER_CGROUP {identity}ULL\n")
+        lines.append(f"#define FILTER_CGROUP_LEVEL {levels.start}\n#define FILTER_CGROUP_LAST {levels.stop - 1}\n")
     return "".join(lines)
 
 
@@ -86,8 +93,26 @@ def _word(packed: bytes, index: int) -> int:
     return int.from_bytes(packed[4 * index : 4 * index + 4], sys.byteorder)
 
 
-def _cgroup(path: str) -> tuple[int, int]:
-    """Return (level below the root, id) of a version 2 cgroup; its id is the inode number of its directory."""
+def _check_pid(pid: int) -> None:
+    """Refuse a process that is not there, or whose number means another one to the kernel than to /proc."""
+    try:
+        shown = int(os.readlink("/proc/self"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--pid {pid}: cannot read /proc", "mount /proc") from error
+    if shown != os.getpid():
+        raise UsageError(
+            f"--pid {pid}: /proc shows another pid namespace than the one that tcptrace is in",
+            "mount the namespace's own: mount -t proc proc /proc",
+        )
+    if not os.path.isdir(f"/proc/{pid}"):
+        raise UsageError(f"--pid {pid}: there is no such process", "look it up with pgrep")
+
+
+def _cgroup(path: str) -> tuple[range, int]:
+    """Return (levels below the root, id) of a version 2 cgroup; its id is the inode number of its directory.
+
+    There is one level, except in a cgroup namespace: how deep its root lies, nothing in it tells.
+    """
     real = os.path.realpath(path)
     mounted = [root for root in CGROUP_ROOTS if os.path.exists(f"{root}/cgroup.controllers")]
     roots = [root for root in mounted if f"{real}/".startswith(f"{root}/")]
@@ -96,4 +121,6 @@ def _cgroup(path: str) -> tuple[int, int]:
             f"--cgroup {path} is no cgroup of version 2",
             "give a directory below where cgroup2 is mounted; see 'mount -t cgroup2'",
         )
-    return len([part for part in real[len(roots[-1]) :].split("/") if part]), os.stat(real).st_ino
+    level = len([part for part in real[len(roots[-1]) :].split("/") if part])
+    known = os.stat(CGROUP_NAMESPACE).st_ino == FIRST_CGROUP_NAMESPACE
+    return range(level, level + 1) if known else range(MAX_CGROUP_LEVEL + 1), os.stat(real).st_ino

@@ -1,46 +1,23 @@
-"""Who listens on which TCP port, from /proc: what the programs cannot have seen, because it was so before they started."""
+"""Which TCP ports are listened on, from /proc: what the programs cannot have seen, because it was so before they started.
+
+A listening socket need not belong to a process: the kernel's own servers have none. So these are read beside bpf/holders.c.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
-import time
-from dataclasses import dataclass
 
 LISTEN = "0A"
 
-SEARCH_SECONDS = 0.2
-"""How long owners are looked for; a machine with very many open files gets its ports without names."""
 
-
-@dataclass(frozen=True)
-class Listener:
-    """A port with listening sockets: network namespace (inode), how many sockets, and one owner; pid 0 if not found."""
-
-    netns: int
-    port: int
-    sockets: int
-    pid: int
-    process: bytes
-
-
-def find_listeners(preferred_pid: int | None = None) -> list[Listener]:
-    """Return all listening ports of all network namespaces that a process lives in, each with its owner.
-
-    preferred_pid: the owner to name where several processes share a socket (a server and its workers).
-    """
-    sockets = _listening_sockets()
-    owners = _owners(set(sockets), preferred_pid)
-    ports: dict[tuple[int, int], list[str]] = {}
-    for inode, place in sockets.items():
-        ports.setdefault(place, []).append(inode)
-    return [_listener(place, [owners.get(inode, 0) for inode in inodes], preferred_pid) for place, inodes in ports.items()]
-
-
-def _listener(place: tuple[int, int], pids: list[int], preferred_pid: int | None) -> Listener:
-    pid = preferred_pid if preferred_pid in pids else max(pids)
-    return Listener(*place, len(pids), pid or 0, _process_name(pid or 0))
+def find_listening() -> dict[tuple[int, int], int]:
+    """Return how many sockets listen, by (network namespace, port), in all namespaces that a process lives in."""
+    ports: dict[tuple[int, int], int] = {}
+    for place in _listening_sockets().values():
+        ports[place] = ports.get(place, 0) + 1
+    return ports
 
 
 def _listening_sockets() -> dict[str, tuple[int, int]]:
@@ -75,37 +52,8 @@ def _first_answer(netns: int, pids: list[int]) -> list[tuple[int, str]]:
     return []
 
 
-def _owners(inodes: set[str], preferred_pid: int | None) -> dict[str, int]:
-    """Return a pid by inode, as far as the time allows; the preferred process is looked at first."""
-    owners: dict[str, int] = {}
-    deadline = time.monotonic() + SEARCH_SECONDS
-    first = [] if preferred_pid is None else [preferred_pid]
-    for pid in first + _pids():
-        for inode in _socket_inodes(pid) & inodes:
-            owners.setdefault(inode, pid)
-        if len(owners) == len(inodes) or time.monotonic() > deadline:
-            break
-    return owners
-
-
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-
-
-def _socket_inodes(pid: int) -> set[str]:
-    inodes: set[str] = set()
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return inodes
-    for name in names:
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-        except OSError:
-            continue  # closed in the meantime
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    return inodes
 
 
 def _rows_of_ipv6(pid: int) -> list[tuple[int, str]]:
@@ -130,11 +78,3 @@ def _listening_rows(path: str) -> list[tuple[int, str]]:
         next(file)
         rows = itertools.takewhile(lambda row: row[3] == LISTEN, map(str.split, file))
         return [(int(row[1].rsplit(":", 1)[1], 16), row[9]) for row in rows]
-
-
-def _process_name(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/comm", "rb") as file:
-            return file.read().rstrip(b"\n")
-    except OSError:
-        return b""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import platform
@@ -23,7 +24,7 @@ from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
-from tracer.kernel.listeners import find_listeners
+from tracer.kernel.listeners import find_listening
 from tracer.kernel.namespaces import open_doors
 from tracer.kernel.privileges import missing_right
 from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes
@@ -37,6 +38,11 @@ CFLAGS = [
     "-Wno-macro-redefined",
     "-Werror=implicit-function-declaration",
 ]
+
+TRACING = 26
+"""BPF_PROG_TYPE_TRACING in include/uapi/linux/bpf.h, which bcc's Python does not name everywhere."""
+
+OWNERS_BEFORE = "the processes of servers that listened before the start"
 
 NO_DEBUG = "-g0"
 """Without debug information the start takes a tenth less; nothing that loads needs it."""
@@ -73,9 +79,10 @@ def load(settings: Settings) -> Loaded:
     btf = Btf()
     own_netns = os.stat("/proc/self/ns/net").st_ino
     cpus = possible_cpus()
-    program = program_text(btf, settings, own_netns, cpus)
+    program = program_text(btf, settings, own_netns, cpus, os.stat("/proc/self/ns/pid").st_ino)
     bpf = compile_program(bcc, program)
-    seed_listeners(bpf, settings.filters.pid)
+    seed_listeners(bpf)
+    unknown = () if seed_owners(bcc, bpf) else (OWNERS_BEFORE,)
     names = [point.name for point in program.tracepoints]
     functions = {name: bpf.load_func(f"raw_tracepoint__{name}", bcc.BPF.RAW_TRACEPOINT).fd for name in names}
     seconds = [attach_again(bcc, bpf, point.name) for point in program.tracepoints if point.twice]
@@ -89,7 +96,7 @@ def load(settings: Settings) -> Loaded:
         own_netns=own_netns,
         kernel=platform.release(),
         bcc=str(bcc.__version__),
-        missing=program.missing,
+        missing=program.missing + unknown,
         reset_reasons=reset_reasons(btf),
         doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )
@@ -167,13 +174,35 @@ def attach_again(bcc: Any, bpf: Any, name: str) -> int:
     return attached
 
 
-def seed_listeners(bpf: Any, preferred_pid: int | None) -> None:
-    """Tell the programs who listened already; what began to listen since they were attached they have seen themselves."""
-    table = bpf["listeners"]
-    for listener in find_listeners(preferred_pid)[:MAX_LISTENERS]:
-        key = table.Key(listener.netns << 16 | listener.port)
+def seed_listeners(bpf: Any) -> None:
+    """Tell the programs which ports were listened on already; what began since they were attached they have seen themselves."""
+    table = bpf["listening"]
+    for (netns, port), sockets in itertools.islice(find_listening().items(), MAX_LISTENERS):
+        key = table.Key(netns << 16 | port)
         if key not in table:
-            table[key] = table.Leaf(listener.pid, listener.sockets, listener.process[:15])
+            table[key] = table.Leaf(sockets)
+
+
+def seed_owners(bcc: Any, bpf: Any) -> bool:
+    """Tell the programs which processes held listening sockets already; returns whether this kernel could be asked.
+
+    bcc's Python does not know iterators, so its C library is called.
+    """
+    with captured_stderr():
+        try:
+            program = bpf.load_func("bpf_iter__task_file", TRACING)
+        except Exception:  # noqa: BLE001 - bcc raises plain Exception
+            return False
+        link = bcc.lib.bcc_iter_attach(program.fd, None, 0)
+        reader = bcc.lib.bcc_iter_create(link) if link >= 0 else -1
+    if reader < 0:
+        return False
+    try:
+        return not os.read(reader, 1)  # it writes nothing, and is at its end when all was seen
+    finally:
+        os.close(reader)
+        os.close(link)
+        os.close(program.fd)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ HEADERS = (
     "event.h",
     "maps.h",
     "sock.h",
+    "descriptor.h",
+    "process.h",
+    "owner.h",
     "follow.h",
     "filter.h",
     "conn.h",
@@ -29,6 +32,10 @@ HEADERS = (
     "handshake.h",
     "twice.h",
 )
+HOLDERS = "holders.c"
+FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""Its inode number, PROC_PID_INIT_INO in include/linux/proc_ns.h."""
+
 PAGE_BYTES = 4096
 """bpf/kernel/include/asm/page.h says the same; a real page may be larger, and the ring's size is a multiple of that too."""
 
@@ -39,7 +46,7 @@ ENTRY_BYTES = 272
 """An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
 
 MAX_LISTENERS = 16_384
-"""Ports with listeners, over all namespaces, whose owners are known."""
+"""Listening sockets, over all namespaces, whose processes are known."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,8 @@ TRACEPOINTS = (
     Tracepoint("tcp_retransmit_synack", "retransmit.c", "retransmitted SYN-ACKs"),
     Tracepoint("tcp_send_reset", "reset.c", "resets sent", RESET_REASON),
     Tracepoint("tcp_receive_reset", "reset.c", "resets received"),
+    Tracepoint("sched_process_fork", "process.c", "the processes of servers"),
+    Tracepoint("sched_process_exit", "process.c", "the processes of servers"),
     Tracepoint("sock_send_length", "call.c", "what send() and recv() returned", only_for="follow"),
     Tracepoint("sock_recv_length", "call.c", "what send() and recv() returned", only_for="follow"),
     Tracepoint("tcp_probe", "segment.c", "segments as they arrive", only_for="segments"),
@@ -111,8 +120,10 @@ class ProgramText:
     missing: tuple[str, ...]
 
 
-def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> ProgramText:
-    """Return the whole program for the running kernel.
+def program_text(
+    btf: Btf, settings: Settings, own_netns: int, cpus: int, pid_namespace: int = FIRST_PID_NAMESPACE
+) -> ProgramText:
+    """Return the whole program for the running kernel; namespaces by the inode numbers of tcptrace's own.
 
     Raises TcptraceError when the kernel lacks something without which nothing works.
     """
@@ -121,14 +132,20 @@ def program_text(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> Pro
     lost_points = [what for point, count in present.items() for what in losses(point, count)]
     if present[TRACEPOINTS[0]] is None:
         raise TcptraceError("this kernel has no tracepoint sock:inet_sock_set_state", "tcptrace needs Linux 5.8 or newer")
+    if settings.filters.cgroup and btf.member("sock", "sk_cgrp_data.cgroup") is None:
+        raise TcptraceError(
+            "--cgroup: this kernel does not tell the cgroup of a socket", "leave it out, or use Linux 5.15 or newer"
+        )
     parts = [
         "".join(_setting_macros(btf, settings, own_netns, cpus)),
+        f"#define PID_NAMESPACE {pid_namespace}u\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
         filter_macros(settings.filters, own_netns),
         macros,
         "".join(_tracepoint_macros(present)),
         *(_file(name) for name in HEADERS),
         parse_layout(read_source("event.h")).assertions(),
         *(_file(name) for name in dict.fromkeys(point.file for point in present)),
+        _file(HOLDERS),
     ]
     attached = tuple(point for point, count in present.items() if count is not None)
     return ProgramText("".join(parts), attached, tuple(dict.fromkeys([*lost_points, *lost_fields])))

@@ -39,7 +39,7 @@ typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; 
 #define __always_inline inline
 #define bpf_htonl __builtin_bswap32
 #define bpf_ntohs __builtin_bswap16
-#define bpf_probe_read_kernel(to, size, from) memcpy(to, from, size)
+#define bpf_probe_read_kernel(to, size, from) (memcpy(to, from, size), 0)
 #define BPF_RINGBUF_OUTPUT(name, pages)
 #define BPF_PERCPU_ARRAY(name, leaf_type, size)
 /* a table with room for one entry */
@@ -51,8 +51,9 @@ typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; 
 	{ name##_entry.key = *key; name##_entry.leaf = *leaf; name##_entry.used = true; return 0; } \
 	static struct { leaf_type *(*lookup)(key_type *); long (*update)(key_type *, leaf_type *); } name = \
 	{ name##_lookup, name##_update }
-static u64 current_pid;
-static u64 bpf_get_current_pid_tgid(void) { return current_pid << 32 | 7; }
+struct task { u32 flags; u32 tgid; struct task *leader; u64 start; char comm[16]; };
+static struct task current_task = { .leader = &current_task, .comm = "somebody" };
+static u64 bpf_get_current_task(void) { return (u64)&current_task; }
 static u32 bpf_get_smp_processor_id(void) { return 0; }
 """
 
@@ -69,6 +70,15 @@ PLACES = {
     "cgroup__ancestor_ids": (16, 32),
     "cgroup__ancestors": (48, 32),
     "kernfs_node__id": (0, 8),
+    "task_struct__flags": (0, 4),
+    "task_struct__tgid": (4, 4),
+    "task_struct__group_leader": (8, 8),
+    "task_struct__start_time": (16, 8),
+    "task_struct__comm": (24, 16),
+    # a listener's place in the list of its port, which its children copy
+    "sock_common__skc_bind_node": (8, 16),
+    "sock_common__skc_bind_node__pprev": (16, 8),
+    "sock_common__skc_state": (24, 1),
 }
 
 ASK = r"""
@@ -77,7 +87,7 @@ bool ask(const void *sk, const u32 *local, const u32 *remote, u16 local_port, u1
 	struct tuple t = { .local_port = local_port, .remote_port = remote_port };
 	memcpy(t.local, local, 16);
 	memcpy(t.remote, remote, 16);
-	current_pid = pid;
+	current_task.tgid = pid;
 	return wanted(sk, &t, role, netns, true);
 }
 bool ask_stray(const u32 *local, const u32 *remote, u16 local_port, u16 remote_port, u8 role, u32 netns)
@@ -87,11 +97,18 @@ bool ask_stray(const u32 *local, const u32 *remote, u16 local_port, u16 remote_p
 	memcpy(t.remote, remote, 16);
 	return !FILTER_NEEDS_SOCKET && stray_wanted(&t, role, netns);
 }
-void listen_on(u32 netns, u16 port, u32 pid)
+static struct bound { u64 cgroup; u64 next; u64 pprev; u8 state; } listener, child;
+static u64 first;
+/* A listener of this process, and what a socket that came to it looks like. */
+const void *listen_on(u32 pid)
 {
-	u64 key = listener_key(netns, port);
-	struct owner owner = { .pid = pid };
+	struct owner owner = { .process = { .pid = pid } };
+	u64 key = (u64)&listener;
+	first = (u64)&listener.next;
+	listener.state = STATE_LISTEN;
+	listener.pprev = child.pprev = (u64)&first;
 	listeners.update(&key, &owner);
+	return &child;
 }
 bool ask_cgroup(u32 level, const u64 *ids)
 {
@@ -151,9 +168,17 @@ class Programs:
         role: int = CLIENT,
         netns: int = NETNS,
         pid: int = 1,
+        sk: int | None = None,
     ) -> bool:
         answer = self.shared.ask(
-            None, words(local), words(remote), local_port, remote_port, role, ctypes.c_uint32(netns), ctypes.c_uint64(pid)
+            ctypes.c_void_p(sk),
+            words(local),
+            words(remote),
+            local_port,
+            remote_port,
+            role,
+            ctypes.c_uint32(netns),
+            ctypes.c_uint64(pid),
         )
         return bool(answer & 255)
 
@@ -161,13 +186,20 @@ class Programs:
         answer = self.shared.ask_stray(words("10.0.0.1"), words("10.0.0.2"), local_port, 40000, role, ctypes.c_uint32(NETNS))
         return bool(answer & 255)
 
+    def listen_on(self, pid: int) -> int:
+        """Have a process listen; return a socket that came to it."""
+        self.shared.listen_on.restype = ctypes.c_void_p
+        return int(self.shared.listen_on(ctypes.c_uint32(pid)))
+
     def want_cgroup(self, *ids: int) -> bool:
         return bool(self.shared.ask_cgroup(len(ids) - 1, (ctypes.c_uint64 * len(ids))(*ids)) & 255)
 
 
 def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...] = ()) -> Programs:
     macros = filters if isinstance(filters, str) else filter_macros(filters, NETNS)
-    headers = [read_source(name) for name in ("event.h", "maps.h", "sock.h", "filter.h")]
+    headers = [
+        read_source(name) for name in ("event.h", "maps.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
+    ]
     settings_ = (
         "#define CPUS 1\n#define RING_PAGES 1\n#define MAX_CONNECTIONS 1\n#define CONNS_FLAGS 0\n#define MAX_LISTENERS 1\n"
     )
@@ -230,19 +262,16 @@ def test_all_kinds_of_filters_must_hold_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("gcc")
-def test_a_pid_wants_what_the_process_opens_and_the_ports_it_listens_on(tmp_path: Path) -> None:
+def test_a_pid_wants_what_the_process_opens_and_what_comes_to_its_listeners(tmp_path: Path) -> None:
     asked = programs(tmp_path, Filters(pid=os.getpid()))
     pid = os.getpid()
     assert asked.want(pid=pid)
     assert not asked.want(pid=pid + 1)
-    assert not asked.want(role=SERVER, local_port=80, pid=0)
-    asked.shared.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid + 1))
-    assert not asked.want(role=SERVER, local_port=80, pid=0)
-    asked.shared.listen_on(ctypes.c_uint32(NETNS), 80, ctypes.c_uint32(pid))
-    assert asked.want(role=SERVER, local_port=80, pid=0)
-    assert not asked.want(role=CLIENT, local_port=80, pid=0)
-    assert not asked.want(role=SERVER, local_port=81, pid=0)
-    assert not asked.want(role=SERVER, local_port=80, netns=NETNS + 1, pid=0)
+    child = asked.listen_on(pid + 1)
+    assert not asked.want(role=SERVER, local_port=80, pid=0, sk=child)
+    assert asked.listen_on(pid) == child
+    assert asked.want(role=SERVER, local_port=80, pid=0, sk=child)
+    assert not asked.want(role=CLIENT, local_port=80, pid=0, sk=child)
 
 
 @pytest.mark.needs("gcc")
@@ -250,7 +279,7 @@ def test_a_reset_without_a_socket_cannot_be_anyones(tmp_path: Path) -> None:
     assert not programs(tmp_path, Filters(pid=os.getpid())).want_stray()
 
 
-CGROUP = "#define FILTER_CGROUP 77ULL\n#define FILTER_CGROUP_LEVEL 2\n"
+CGROUP = "#define FILTER_CGROUP 77ULL\n#define FILTER_CGROUP_LEVEL {}\n#define FILTER_CGROUP_LAST {}\n"
 
 
 @pytest.mark.needs("gcc")
@@ -258,13 +287,22 @@ CGROUP = "#define FILTER_CGROUP 77ULL\n#define FILTER_CGROUP_LEVEL 2\n"
 def test_a_cgroup_wants_its_own_sockets_and_those_below_on_older_and_newer_kernels(
     lacking: tuple[str, ...], tmp_path: Path
 ) -> None:
-    asked = programs(tmp_path, CGROUP, lacking=lacking)
+    asked = programs(tmp_path, CGROUP.format(2, 2), lacking=lacking)
     assert asked.want_cgroup(1, 5, 77)
     assert asked.want_cgroup(1, 5, 77, 99)
     assert not asked.want_cgroup(1, 5)
     assert not asked.want_cgroup(1, 5, 78)
     assert not asked.want_cgroup(1, 77, 5)
     assert not asked.want_cgroup(1, 5, 6, 77)
+
+
+@pytest.mark.needs("gcc")
+def test_a_cgroup_whose_level_is_not_known_is_found_at_any(tmp_path: Path) -> None:
+    asked = programs(tmp_path, CGROUP.format(0, 3), lacking=("cgroup__ancestor_ids",))
+    assert asked.want_cgroup(77)
+    assert asked.want_cgroup(1, 5, 77)
+    assert asked.want_cgroup(1, 77, 5, 6)
+    assert not asked.want_cgroup(1, 5, 6, 7)
 
 
 def cgroup_root() -> Path | None:
@@ -279,7 +317,10 @@ def test_the_root_cgroup_is_at_level_0_with_its_inode_as_id() -> None:
     root = cgroup_root()
     assert root is not None
     macros = filter_macros(Filters(cgroup=str(root)), NETNS)
-    assert macros == f"#define FILTER_CGROUP {root.stat().st_ino}ULL\n#define FILTER_CGROUP_LEVEL 0\n"
+    assert (
+        macros
+        == f"#define FILTER_CGROUP {root.stat().st_ino}ULL\n#define FILTER_CGROUP_LEVEL 0\n#define FILTER_CGROUP_LAST 0\n"
+    )
 
 
 @needs_cgroups
@@ -296,7 +337,9 @@ def test_a_cgroup_is_known_by_its_depth_and_inode_however_its_path_is_written(tm
         pytest.skip(f"cannot make a cgroup: {error.strerror}")
     try:
         link.symlink_to(inner)
-        expected = f"#define FILTER_CGROUP {inner.stat().st_ino}ULL\n#define FILTER_CGROUP_LEVEL 2\n"
+        expected = (
+            f"#define FILTER_CGROUP {inner.stat().st_ino}ULL\n#define FILTER_CGROUP_LEVEL 2\n#define FILTER_CGROUP_LAST 2\n"
+        )
         for path in (inner, f"{inner}/", outer / "inner" / ".." / "inner", link):
             assert filter_macros(Filters(cgroup=str(path)), NETNS) == expected
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tracer.kernel.listeners import Listener, find_listeners
+from tracer.kernel.listeners import find_listening
 
 CHILD = """
 import os, socket, sys
@@ -29,7 +28,7 @@ print(flush=True)
 input()
 """
 
-# One more process that holds the same sockets, as a server's workers do; and a socket of its own on the same port.
+# One more process that holds the same sockets, as a server's workers do; and two more sockets on the same port.
 SHARED = """
 import os, socket
 def listener(port):
@@ -41,9 +40,8 @@ def listener(port):
 first = listener(0)
 port = first.getsockname()[1]
 second, third = listener(port), listener(port)
-worker = os.fork()
-if worker:
-    print(port, worker, flush=True)
+if os.fork():
+    print(port, flush=True)
 input()
 """
 
@@ -60,68 +58,45 @@ def has_ipv6() -> bool:
 
 
 @contextmanager
-def child(code: str, *arguments: str) -> Iterator[tuple[int, list[int]]]:
-    """Run a process with listening sockets; yield its pid and the numbers that it prints."""
+def child(code: str, *arguments: str) -> Iterator[list[int]]:
+    """Run a process with listening sockets; yield the numbers that it prints."""
     command = [sys.executable, "-c", code, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.pid, [int(number) for number in process.stdout.readline().split()]
+        yield [int(number) for number in process.stdout.readline().split()]
         process.communicate("\n\n")
 
 
-def at(port: int, preferred_pid: int | None = None) -> list[Listener]:
-    return [found for found in find_listeners(preferred_pid) if (found.netns, found.port) == (OWN_NETNS, port)]
+def at(port: int) -> int | None:
+    return find_listening().get((OWN_NETNS, port))
 
 
-def test_the_ipv4_listeners_of_another_process_are_found_with_their_owner() -> None:
-    with child(CHILD, "1") as (pid, ports):
+def test_the_ipv4_listeners_of_another_process_are_found() -> None:
+    with child(CHILD, "1") as ports:
         assert len(ports) == 2
-        for port in ports:
-            assert at(port) == [Listener(OWN_NETNS, port, 1, pid, b"a listener")]
+        assert [at(port) for port in ports] == [1, 1]
 
 
 def test_a_socket_that_only_has_an_address_listens_nowhere() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        assert at(sock.getsockname()[1]) == []
+        assert at(sock.getsockname()[1]) is None
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on the loopback device")
 def test_ipv6_listeners_are_found_too() -> None:
-    with child(CHILD, "2") as (pid, ports):
+    with child(CHILD, "2") as ports:
         assert len(ports) == 4
-        assert [found.pid for port in ports for found in at(port)] == [pid] * len(set(ports))
+        assert [at(port) for port in ports] == [ports.count(port) for port in ports]
 
 
-def test_sockets_that_share_a_port_are_counted_and_have_one_owner() -> None:
-    with child(SHARED) as (pid, (port, worker)):
-        (found,) = at(port)
-        assert (found.sockets, found.pid in {pid, worker}) == (3, True)
-
-
-def test_of_several_processes_that_share_a_socket_the_preferred_one_is_named() -> None:
-    with child(SHARED) as (pid, (port, worker)):
-        for preferred in (pid, worker):
-            (found,) = at(port, preferred)
-            assert found.pid == preferred
-
-
-def test_a_preferred_process_is_not_named_for_the_sockets_of_others() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, child(CHILD, "1") as (pid, _):
-        (found,) = at(server.getsockname()[1], preferred_pid=pid)
-        assert found.pid == os.getpid()
-
-
-def test_a_preferred_process_that_has_gone_does_no_harm() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        (found,) = at(server.getsockname()[1], preferred_pid=process.pid)
-        assert found.pid == os.getpid()
+def test_sockets_that_share_a_port_are_counted_whoever_holds_them() -> None:
+    with child(SHARED) as (port,):
+        assert at(port) == 3
 
 
 def test_a_closed_listener_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert len(at(port)) == 1
-    assert at(port) == []
+        assert at(port) == 1
+    assert at(port) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -14,7 +15,17 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.programs import ENTRY_BYTES, HEADERS, TRACEPOINTS, Settings, connection_entries, program_text, ring_bytes
+from tracer.kernel.programs import (
+    ENTRY_BYTES,
+    FIRST_PID_NAMESPACE,
+    HEADERS,
+    HOLDERS,
+    TRACEPOINTS,
+    Settings,
+    connection_entries,
+    program_text,
+    ring_bytes,
+)
 from tracer.kernel.sources import read_source
 
 SETTINGS = Settings(Filters())
@@ -134,6 +145,18 @@ def test_a_table_that_is_allocated_at_the_start_takes_a_64th_of_the_memory_at_mo
     assert connection_entries(1 << 40, on_demand=True) == 1 << 40
 
 
+def test_a_cgroup_is_refused_where_the_kernel_does_not_tell_that_of_a_socket(tmp_path: Path) -> None:
+    asked = Settings(replace(Filters(), own_netns=True))
+    object.__setattr__(asked.filters, "cgroup", str(tmp_path))
+    with pytest.raises(TcptraceError, match="does not tell the cgroup"):
+        program_text(SomeKernel("sock.sk_cgrp_data.cgroup"), asked, NETNS, 4)
+
+
+@pytest.mark.parametrize(("namespace", "number"), [(FIRST_PID_NAMESPACE, None), (4026532198, "4026532198u")])
+def test_pids_are_translated_only_where_tcptrace_is_in_a_pid_namespace_of_its_own(namespace: int, number: str | None) -> None:
+    assert definitions(program_text(SomeKernel(), SETTINGS, NETNS, 4, namespace).text).get("PID_NAMESPACE") == number
+
+
 def test_settings_reach_the_program() -> None:
     settings = Settings(Filters(ports=(443,)), ring_bytes=1 << 20, max_connections=23, states=True)
     text = program_text(SomeKernel(), settings, NETNS, 6).text
@@ -145,7 +168,7 @@ def test_settings_reach_the_program() -> None:
 
 def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
     lines = program_text(SomeKernel(), EVERYTHING, NETNS, 4).text.splitlines()
-    files = {*HEADERS, *(point.file for point in TRACEPOINTS)}
+    files = {*HEADERS, *(point.file for point in TRACEPOINTS), HOLDERS}
     marks = {line: number for number, line in enumerate(lines) if line.startswith("#line")}
     assert set(marks) == {f'#line 1 "bpf/{name}"' for name in files}
     for name in files:

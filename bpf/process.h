@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * Processes: who calls, by which number and name, and whether it still lives.
+ *
+ * A process is a thread group. Its name is its leader's, since threads name
+ * themselves (a Java program has sixty). Kernel threads work for others and
+ * are nobody. bpf_get_ns_current_pid_tgid() was the alternative for numbers:
+ * it knows none in the namespaces below its own.
+ */
+
+/* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
+
+#ifdef PID_NAMESPACE
+#define MAX_PID_LEVELS 8
+
+/* The number of a process in tcptrace's own pid namespace, 0: it is not there. */
+static __always_inline u32 visible_pid(const void *task)
+{
+	const void *signal = (const void *)READ(u64, task, task_struct, signal);
+	u64 pids[2] = {}; /* enum pid_type: PIDTYPE_TGID is the second */
+	u64 group, number, ns;
+	u32 level;
+
+	bpf_probe_read_kernel(pids, sizeof(pids),
+			      (void *)signal + OFFSET(signal_struct, pids));
+	group = pids[1];
+	level = READ(u32, group, pid, level);
+	for (u32 i = 0; i < MAX_PID_LEVELS && i <= level; i++) {
+		number = group + OFFSET(pid, numbers) +
+			 i * (OFFSET(upid, ns) + sizeof(ns));
+		ns = READ(u64, number, upid, ns);
+		if (READ(u32, ns, pid_namespace, ns__inum) == PID_NAMESPACE)
+			return READ(u32, number, upid, nr);
+	}
+	return 0;
+}
+#else
+#define visible_pid(task) READ(u32, task, task_struct, tgid)
+#endif
+
+/* False for a kernel thread. */
+static __always_inline bool read_process(const void *task, struct process *p)
+{
+	const void *leader = (const void *)READ(u64, task, task_struct,
+						group_leader);
+
+	if (READ(u32, task, task_struct, flags) & PF_KTHREAD)
+		return false;
+	p->start_ns = READ(u64, leader, task_struct, start_time);
+	p->files = READ(u64, task, task_struct, files);
+	p->tgid = READ(u32, task, task_struct, tgid);
+	p->pid = visible_pid(task);
+	bpf_probe_read_kernel(p->name, sizeof(p->name),
+			      (void *)leader + OFFSET(task_struct, comm));
+	return true;
+}
+
+static __always_inline bool read_caller(struct process *p)
+{
+	return read_process((const void *)bpf_get_current_task(), p);
+}
+
+static __always_inline bool same_process(const struct process *a,
+					 const struct process *b)
+{
+	return a->tgid == b->tgid && a->start_ns == b->start_ns;
+}
+
+static __always_inline bool is_alive(const struct process *p)
+{
+	u32 tgid = p->tgid;
+	struct server *server = servers.lookup(&tgid);
+
+	return server && server->start_ns == p->start_ns;
+}
+
+/* From now on its end is noticed, and whether it forks. */
+static __always_inline void watch_process(const struct process *p)
+{
+	struct server fresh = { .start_ns = p->start_ns };
+	u32 tgid = p->tgid;
+
+	if (!is_alive(p))
+		servers.update(&tgid, &fresh);
+}

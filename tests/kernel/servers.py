@@ -1,0 +1,158 @@
+"""Servers whose processes are arranged in the ways that servers are: `python -I servers.py LAYOUT ADDRESS PORT`.
+
+Each connection is answered with the pid of the process that serves it, so that the client knows the truth; it then waits for
+the client's end, and closes. A line `ready` says that the layout stands. The end of standard input ends all of it.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+IP_TRANSPARENT = 19
+
+children: list[int] = []
+kept: list[socket.socket] = []
+standing, stands = os.pipe()
+"""A byte comes for each server that stands."""
+
+
+def listener(address: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, reuse_port=reuse_port)
+
+
+def serve(listening: socket.socket, name: str = "") -> None:
+    if name:
+        rename(name)
+    os.write(stands, b".")
+    while True:
+        connection, _ = listening.accept()
+        connection.sendall(str(os.getpid()).encode())
+        connection.recv(1)
+        connection.close()
+
+
+def child(work: Callable[[], None]) -> int:
+    """Run work in a process of its own, which is ended with the others."""
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    children.append(pid)
+    return pid
+
+
+def rename(name: str) -> None:
+    Path("/proc/self/comm").write_text(name, encoding="ascii")
+
+
+def single(address: str, port: int) -> None:
+    """One process, which listens and serves."""
+    child(lambda: serve(listener(address, port)))
+
+
+def two_sockets(address: str, port: int) -> None:
+    """Two processes that share a port, each with a socket of its own (SO_REUSEPORT)."""
+    for _ in range(2):
+        child(lambda: serve(listener(address, port, reuse_port=True)))
+
+
+def threads(address: str, port: int) -> None:
+    """One process whose threads wait in accept(), and have names of their own."""
+
+    def work() -> None:
+        listening = listener(address, port)
+        for number in range(3):
+            threading.Thread(target=worker, args=(listening, number), daemon=True).start()
+        signal.pause()
+
+    def worker(listening: socket.socket, number: int) -> None:
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(f"worker-{number}", encoding="ascii")
+        serve(listening)
+
+    child(work)
+
+
+def prefork(address: str, port: int) -> None:
+    """A master that listens, and two workers that serve."""
+    kept.append(listening := listener(address, port))
+    rename("the-master")
+    for _ in range(2):
+        child(lambda: serve(listening, "the-worker"))
+
+
+def activated(address: str, port: int) -> None:
+    """A process that listens for another one, and keeps the socket, as systemd does."""
+    kept.append(listening := listener(address, port))
+    rename("the-manager")
+    child(lambda: serve(listening, "the-service"))
+
+
+def daemon(address: str, port: int) -> None:
+    """A process that listens, forks and ends; its child serves."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        listening = listener(address, port)
+        child(lambda: serve(listening))
+        os.write(write, str(children[-1]).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    children.append(int(os.read(read, 16)))
+
+
+def handed_over(address: str, port: int) -> None:
+    """A process that listens, gives the socket to another one (SCM_RIGHTS), closes it and lives on, as at a reload."""
+    ours, theirs = socket.socketpair()
+
+    def new() -> None:
+        ours.close()
+        _, ancillary, _, _ = theirs.recvmsg(1, socket.CMSG_SPACE(4))
+        (fd,) = array.array("i", ancillary[0][2])
+        theirs.recv(1)
+        serve(socket.socket(fileno=fd))
+
+    def old() -> None:
+        theirs.close()
+        listening = listener(address, port)
+        socket.send_fds(ours, [b"x"], [listening.fileno()])
+        listening.close()
+        ours.send(b"closed")
+        signal.pause()
+
+    child(new)
+    child(old)
+
+
+def intercepted(address: str, port: int) -> None:
+    """A decoy that listens on the port, and a proxy on the next one that a firewall gives the connections to (TPROXY)."""
+    child(lambda: serve(listener(address, port)))
+
+    def proxy() -> None:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+        listening.bind((address, port + 1))
+        listening.listen()
+        serve(listening)
+
+    child(proxy)
+
+
+LAYOUTS = {each.__name__: each for each in (single, two_sockets, threads, prefork, activated, daemon, handed_over, intercepted)}
+SERVERS = {"intercepted": 2, "two_sockets": 2, "threads": 3, "prefork": 2}
+
+if __name__ == "__main__":
+    LAYOUTS[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    for _ in range(SERVERS.get(sys.argv[1], 1)):
+        os.read(standing, 1)
+    print("ready", *children, flush=True)
+    sys.stdin.read()
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
