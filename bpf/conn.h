@@ -24,26 +24,30 @@ static __always_inline u64 new_id(u64 now_ns)
 	return now_ns << 10 | (bpf_get_smp_processor_id() & 1023);
 }
 
+/* Filled in its place, since a copy takes half of a program's stack. */
 static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
 					  u8 role, u16 flags, u32 netns,
 					  u64 now_ns)
 {
 	u64 key = (u64)sk;
-	struct conn fresh = {
-		.id = new_id(now_ns),
-		.start_ns = now_ns,
-		.since_ns = now_ns,
-		.netns = netns,
-		.role = role,
-		.flags = flags,
-		.descriptor = -1,
-		.cgroup = read_cgroup(sk),
-	};
+	u32 zero = 0;
+	struct conn *blank = blanks.lookup(&zero), *conn;
 
-	name_process(&fresh, sk);
-	if (conns.update(&key, &fresh))
+	if (!blank || conns.update(&key, blank))
 		return NULL;
-	return conns.lookup(&key);
+	conn = conns.lookup(&key);
+	if (!conn)
+		return NULL;
+	conn->id = new_id(now_ns);
+	conn->start_ns = now_ns;
+	conn->since_ns = now_ns;
+	conn->netns = netns;
+	conn->role = role;
+	conn->flags = flags;
+	conn->descriptor = -1;
+	conn->cgroup = read_cgroup(sk);
+	name_process(conn, sk);
+	return conn;
 }
 
 /*

@@ -90,6 +90,8 @@ struct cells {
 
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
+/* never written: what an entry of conns is before it is filled */
+BPF_F_TABLE("array", u32, struct conn, blanks, 1, 0);
 BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
 /* sockets that found conns full, so that each is counted once */
 BPF_F_TABLE("hash", u64, u8, untracked, 16384, CONNS_FLAGS);

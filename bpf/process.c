@@ -9,6 +9,7 @@
  * nothing.
  */
 
+#if HAVE_sched_process_fork
 RAW_TRACEPOINT_PROBE(sched_process_fork)
 {
 	const void *task = (const void *)ctx->args[0];
@@ -25,7 +26,9 @@ RAW_TRACEPOINT_PROBE(sched_process_fork)
 		server->forked_ns = bpf_ktime_get_ns();
 	return 0;
 }
+#endif
 
+#if HAVE_sched_process_exit
 RAW_TRACEPOINT_PROBE(sched_process_exit)
 {
 	const void *task = (const void *)ctx->args[0];
@@ -37,3 +40,4 @@ RAW_TRACEPOINT_PROBE(sched_process_exit)
 		servers.delete(&tgid);
 	return 0;
 }
+#endif
