@@ -14,7 +14,7 @@ import pytest
 from tests.kernel import net
 from tests.kernel.net import Link, Namespace
 from tests.kernel.traffic import connect, listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.kernel.watching import Event, Watching
 
 PAUSE = 0.3
@@ -34,7 +34,7 @@ def dropped(side: Namespace) -> int:
 def ask(client: socket.socket, *listeners: socket.socket) -> tuple[int, socket.socket]:
     """Send a byte, have it read by whoever accepts, and close; return the client's port and the listener."""
     client.sendall(b"?")
-    chosen = select.select(listeners, [], [], 30)[0][0]
+    chosen = select.select(listeners, [], [], PATIENCE)[0][0]
     with client, chosen.accept()[0] as server:
         assert server.recv(1) == b"?"
         port = int(client.getsockname()[1])
@@ -124,7 +124,7 @@ def test_a_silent_client_gets_another_syn_ack_and_then_the_connection(watch: Wat
     with listening(link.server, net.SERVER[4], service) as listener:
         defer(listener, 1)
         client = connect(link.client, net.SERVER[4], service)
-        assert select.select([listener], [], [], 30)[0]
+        assert select.select([listener], [], [], PATIENCE)[0]
         assert dropped(link.server) == 1
         kernel = link.server.counters()
         client_port, _ = ask(client, listener)
@@ -145,7 +145,7 @@ def test_fast_open_needs_no_waiting_so_that_its_time_is_known(watch: Watching, s
             with link.client.inside():
                 client = socket.socket()
             client.sendto(b"!", socket.MSG_FASTOPEN, (net.SERVER[4], service))
-            client.settimeout(30)
+            client.settimeout(PATIENCE)
             with client, listener.accept()[0] as server:
                 assert server.recv(1) == b"!"
                 ports.append(int(client.getsockname()[1]))

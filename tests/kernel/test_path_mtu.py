@@ -11,6 +11,7 @@ import pytest
 from tests.kernel.path import SERVER, Route, route
 from tests.kernel.scene import exchange, kinds, receive
 from tests.kernel.traffic import connect, listening
+from tests.kernel.until import PATIENCE
 from tests.kernel.watching import Event, Watching
 from tests.needs import tool
 
@@ -110,7 +111,7 @@ def open_fast(way: Route, listener: socket.socket, address: str, port: int) -> i
         client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     with client:
         assert client.sendto(REQUEST, socket.MSG_FASTOPEN, (address, port)) == len(REQUEST)
-        client.settimeout(30)
+        client.settimeout(PATIENCE)
         with listener.accept()[0] as server:
             receive(server, len(REQUEST))
             client_port = int(client.getsockname()[1])

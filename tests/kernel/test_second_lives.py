@@ -15,7 +15,7 @@ from tests.kernel.net import LIBC, Link
 from tests.kernel.path import CLIENT, DELAY, SERVER, route
 from tests.kernel.scene import ROLES, Scene, exchange, scene
 from tests.kernel.traffic import listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.kernel.watching import Event, Watching
 
 pytestmark = pytest.mark.needs("nft", "tcpdump", "tshark")
@@ -33,7 +33,7 @@ def disconnect(client: socket.socket) -> None:
 def test_a_socket_that_connects_once_more_begins_at_nothing(watch: Watching, service: int, orderly: bool) -> None:
     with route(DELAY) as way, way.client.inside():
         client = socket.socket()
-        client.settimeout(30)
+        client.settimeout(PATIENCE)
         with client, listening(way.client, "127.0.0.1", service + 1) as near, listening(way.server, SERVER[4], service) as far:
             client.connect(("127.0.0.1", service + 1))
             with near.accept()[0] as server:
@@ -94,7 +94,7 @@ def meet(here: Scene, listener: socket.socket, client_port: int, size: int, *, s
             fresh = socket.socket()
         fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         fresh.bind((CLIENT[4], client_port))
-        fresh.settimeout(30)
+        fresh.settimeout(PATIENCE)
         with suppress(OSError):
             fresh.connect((SERVER[4], here.port))
             return fresh

@@ -21,7 +21,7 @@ from tests.kernel.net import LIBC, Link, Namespace
 from tests.kernel.path import DELAY, SERVER, route
 from tests.kernel.scene import ROLES, exchange, kinds, receive, scene, send_segments, states
 from tests.kernel.traffic import connect, listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.kernel.watching import Event, Watching
 from tests.kernel.wire import HERE, THERE, Segment, wire
 from tests.needs import tool
@@ -40,7 +40,7 @@ def pair(link: Link, port: int, *, protocol: int = 0) -> Iterator[tuple[socket.s
     with listening(link.server, net.SERVER[4], port, protocol=protocol) as listener:
         client = connect(link.client, net.SERVER[4], port, protocol=protocol)
         with client, listener.accept()[0] as server:
-            server.settimeout(30)
+            server.settimeout(PATIENCE)
             yield client, server, int(client.getsockname()[1])
 
 
