@@ -16,6 +16,7 @@ import pytest
 
 from tests.kernel.ends import Pair, abort, bring_client_to, connected, reach, unread
 from tests.kernel.path import DELAY
+from tests.kernel.timewait import timewait_objects
 from tests.kernel.until import until
 from tests.kernel.watching import Watching
 
@@ -51,6 +52,14 @@ def linger_zero_with_data_left_in_last_ack(pair: Pair) -> None:
 
 def data_come_after_shutdown(pair: Pair) -> None:
     pair.client.shutdown(socket.SHUT_RDWR)
+    pair.wait_until("client", "fin_wait2")
+    pair.server.sendall(bytes(23))
+
+
+def data_come_to_an_orphan(pair: Pair) -> None:
+    """One that is to wait longer than a minute for the peer's FIN stays a socket at first."""
+    tcp(pair.client, socket.TCP_LINGER2, 90)
+    pair.client.close()
     pair.wait_until("client", "fin_wait2")
     pair.server.sendall(bytes(23))
 
@@ -137,6 +146,7 @@ RESETS = {
         linger_zero_with_data_left_in_last_ack, "last_ack", "tcp_disconnect_with_data", "TCPAbortOnData"
     ),
     "data after shutdown(RDWR)": Reset(data_come_after_shutdown, "fin_wait2", "tcp_abort_on_data", "TCPAbortOnData"),
+    "data come to an orphan": Reset(data_come_to_an_orphan, "fin_wait2", "tcp_abort_on_data", "TCPAbortOnData"),
     "the data acknowledge the FIN": Reset(data_acknowledge_the_fin, "fin_wait2", "tcp_abort_on_data", "TCPAbortOnData"),
     "too many orphans": Reset(too_many_orphans, "fin_wait1", "tcp_abort_on_memory", "TCPAbortOnMemory", count=2),
     "too many orphans in LAST_ACK": Reset(
@@ -207,3 +217,15 @@ def test_an_icmp_error_that_the_connection_has_outlived_is_not_the_cause_of_its_
         pair.server.close()
         end = watch.one(port, "close", "client")
     assert (end["from"], end["reason"], end["errno"], end["closed_first"]) == ("fin_wait2", "normal", None, "local")
+
+
+def test_an_orphan_that_waits_longer_than_a_minute_becomes_a_timewait_object_later(watch: Watching, service: int) -> None:
+    with connected(service) as pair:
+        port = pair.client.getsockname()[1]
+        tcp(pair.client, socket.TCP_LINGER2, 61)
+        pair.client.close()
+        end = watch.one(port, "close", "client")
+        left = timewait_objects(pair.way.client)
+        abort(pair.server)
+    assert (end["from"], end["reason"], left) == ("fin_wait2", "normal", 1)
+    assert end["states"]["fin_wait2"] > 0.5
