@@ -31,6 +31,12 @@ class Outcome:
     output: str
     place: Path
 
+    @property
+    def summary(self) -> str:
+        """How it ended: pytest's own last line, where there is one."""
+        last = (self.output.strip().splitlines() or ["nothing came of it"])[-1]
+        return last if self.status is not None else f"never ended ({last})"
+
 
 def run(kernel: Kernel, command: str, seconds: float, *, options: str = "", name: str = "") -> Outcome:
     """Boot, run a shell command in the checkout, and wait for the end; what the guest writes to $OUT is kept in .cache."""

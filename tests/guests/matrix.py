@@ -1,0 +1,70 @@
+"""What the guests' JUnit files say, as one table: files of tests by kernel, and below it each failure and what was lacking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.needs import LACKS
+
+Cell = Counter[str]
+
+
+def outcomes(file: Path) -> dict[str, tuple[str, str]]:
+    """Return each test of a JUnit file with what became of it (passed, failed, lacks, skipped), and why."""
+    found = {}
+    for case in ElementTree.parse(file).getroot().iter("testcase"):
+        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
+        found[name] = outcome(case)
+    return found
+
+
+def outcome(case: ElementTree.Element) -> tuple[str, str]:
+    """Return what became of a test, and why where it did not pass."""
+    for tag in ("failure", "error"):
+        if (bad := case.find(tag)) is not None:
+            return "failed", bad.get("message", "").split("\n")[0]
+    if (skip := case.find("skipped")) is None:
+        return "passed", ""
+    why = skip.get("message", "")
+    return ("lacks" if LACKS in why else "skipped"), why
+
+
+def instructions(file: Path) -> str:
+    """Return the most instructions that the verifier looked at for one program, as tests/kernel/test_verifier.py left it."""
+    values = [int(item.get("value", "0")) for item in ElementTree.parse(file).getroot().iter("property")]
+    return f"{max(values):,}" if values else "-"
+
+
+def render(places: dict[str, Path]) -> str:
+    """Return the table of all guests (release, directory of results), and the lists below it."""
+    files = {name: place / "junit.xml" for name, place in places.items()}
+    results = {name: outcomes(file) if file.exists() else {} for name, file in files.items()}
+    rows = sorted({test.partition("::")[0] for result in results.values() for test in result})
+    lines = [f"| tests | {' | '.join(results)} |", f"| --- |{' --- |' * len(results)}"]
+    for row in rows:
+        cells = [
+            text(Counter(what for test, (what, _) in result.items() if test.startswith(f"{row}::")))
+            for result in results.values()
+        ]
+        lines.append(f"| {row.removeprefix('test_')} | {' | '.join(cells)} |")
+    most = [instructions(file) if file.exists() else "-" for file in files.values()]
+    lines.append(f"| instructions verified, at most | {' | '.join(most)} |")
+    for name, result in results.items():
+        lines += [f"{name}: nothing was reported"] if not result else []
+        lines += [f"{name}: {test} {what}: {why}" for test, (what, why) in result.items() if what != "passed"]
+    return "\n".join(lines)
+
+
+def cell(result: dict[str, tuple[str, str]], file: str) -> Cell:
+    """Return how many of a file's tests passed, failed and so on."""
+    return Counter(what for test, (what, _) in result.items() if test.startswith(f"{file}::"))
+
+
+def text(cell: Cell) -> str:
+    """Return a cell in words: green when all that can hold on that kernel held."""
+    if not cell:
+        return "-"
+    words = [f"{cell['passed']} passed"] + [f"{cell[what]} {what}" for what in ("failed", "lacks", "skipped") if cell[what]]
+    return ", ".join(words)

@@ -1,0 +1,49 @@
+"""How far our programs are from what the verifier allows: a million instructions looked at, for each."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from tests.needs import LACKS, SYSCALL_BPF
+from tracer.kernel.filters import Filters
+from tracer.kernel.launch import load_programs
+from tracer.kernel.programs import Settings
+
+pytestmark = pytest.mark.kernel
+
+BPF_OBJ_GET_INFO_BY_FD = 15
+INFO_BYTES = 256
+VERIFIED_AT = 216
+"""Of verified_insns in struct bpf_prog_info (include/uapi/linux/bpf.h), which Linux 5.16 brought."""
+
+BOUND = 250_000
+
+
+def verified_instructions(fd: int) -> int | None:
+    """Return how many instructions the verifier looked at for a program; None where the kernel does not tell."""
+    info = ctypes.create_string_buffer(INFO_BYTES)
+    attributes = ctypes.create_string_buffer(struct.pack("=IIQ", fd, INFO_BYTES, ctypes.addressof(info)), 16)
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = SYSCALL_BPF[os.uname().machine]
+    assert libc.syscall(number, BPF_OBJ_GET_INFO_BY_FD, attributes, len(attributes)) == 0, os.strerror(ctypes.get_errno())
+    written = struct.unpack_from("=I", attributes, 4)[0]
+    return struct.unpack_from("=I", info, VERIFIED_AT)[0] if written >= VERIFIED_AT + 4 else None
+
+
+def test_every_program_of_every_command_loads_and_leaves_the_verifier_head_room(
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
+    loaded = load_programs(Settings(Filters(), follow=True, segments=True))
+    figures = {name: verified_instructions(pair[0]) for name, pair in loaded.programs.items()}
+    for fd in (loaded.ring, loaded.counters, *loaded.held, *(fd for pair in loaded.programs.values() for fd in pair)):
+        os.close(fd)
+    if None in figures.values():
+        pytest.skip(f"{LACKS} bpf_prog_info.verified_insns; all programs load")
+    for name, count in figures.items():
+        record_testsuite_property(name, count)
+    assert {name: count for name, count in figures.items() if count is None or count > BOUND} == {}
