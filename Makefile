@@ -32,6 +32,10 @@ test-distributions: ## try it in fresh roots of Debian and Ubuntu (root): ARGS="
 	@deploy/setup.sh distributions
 	@exec deploy/as-root.sh /usr/bin/python3 -m tests.distributions $(ARGS)
 
+test-kernels: ## run kernel tests on other kernels, in emulated machines: make test-kernels ARGS="6.1 7.3 -k follow"
+	@deploy/setup.sh guests
+	@exec deploy/as-root.sh $(PYTHON) -m tests.guests $(ARGS)
+
 bench: ## measure the tracer beside its peers (root): make bench ARGS="cost truth"
 	@deploy/setup.sh bench
 	@exec deploy/as-root.sh $(PYTHON) -m tests.bench $(ARGS)

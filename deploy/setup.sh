@@ -29,6 +29,7 @@ packages_of() {
 	run | install) echo python3 python3-venv python3-bpfcc ;;
 	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tcpdump tshark bpftool systemd docker-compose ;;
 	distributions) echo python3 mmdebstrap ;;
+	guests) packages_of test && echo qemu-system-x86 busybox-static kmod e2fsprogs zstd ;;
 	bench) packages_of test && echo libbpf-tools bpfcc-tools ;;
 	check) echo python3 python3-venv clang-format ;;
 	esac
@@ -41,6 +42,7 @@ loss_of() {
 	python3-bpfcc) echo "tcptrace cannot trace; replay, demo and the tests without the kernel do work" ;;
 	clang-format) echo "the C code is not checked" ;;
 	mmdebstrap) echo "no other distribution can be tried" ;;
+	qemu-system-x86 | busybox-static | kmod | e2fsprogs | zstd) echo "other kernels are not tested" ;;
 	libbpf-tools | bpfcc-tools) echo "the bench leaves its rows out" ;;
 	*) echo "the tests that use it are skipped" ;;
 	esac
@@ -227,7 +229,7 @@ main() {
 	case $1 in
 	run) ensure_venv none ;;
 	test) ensure_venv test && ensure_prometheus ;;
-	bench) ensure_venv test ;;
+	guests | bench) ensure_venv test ;;
 	check) ensure_venv check ;;
 	install | distributions) require_python ;;
 	esac

@@ -38,6 +38,7 @@ def refuse_output(match: str) -> str:
     return f"table inet refusal {{ {chain}; }}"
 
 
+@pytest.mark.needs_kernel("retransmit_err")
 @pytest.mark.parametrize(("cause", "number"), [("a firewall of its own", errno.EPERM), ("no route", errno.EHOSTUNREACH)])
 def test_a_retransmission_that_never_left_is_counted_apart(watch: Watching, service: int, cause: str, number: int) -> None:
     with (

@@ -73,8 +73,11 @@ class Tracepoint:
     only_for: str | None = None
 
 
+FAILED_RETRANSMISSIONS = "retransmissions that failed to leave"
+"""In `missing` where a kernel's tracepoint does not fire for them; the audit then asks the kernel for their number."""
+
 # Linux 6.17 fires the tracepoint when sending failed, too, and passes the error
-RETRANSMIT_ERROR = Argument("tcp_retransmit_skb_err", ("retransmissions that failed to leave",))
+RETRANSMIT_ERROR = Argument("tcp_retransmit_skb_err", (FAILED_RETRANSMISSIONS,))
 # Linux 6.10 passes the reason, and in the same series fires the tracepoint when there is no socket
 RESET_REASON = Argument("tcp_send_reset_reason", ("why resets were sent", "resets for closed ports"))
 

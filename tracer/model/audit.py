@@ -6,7 +6,8 @@ Theory of operation. Four of the kernel's counters (RFC 4022's) follow from stat
 * PassiveOpens: LISTEN -> SYN_RECV.
 * EstabResets: ESTABLISHED or CLOSE_WAIT -> CLOSE.
 * RetransSegs: segments of retransmissions that the kernel tried to send, SYN-ACKs among them; it counts first, and a firewall
-  of this host's may still refuse them.
+  of this host's may still refuse them. Where the tracepoint does not fire for those (before Linux 6.17), the kernel's count of
+  them, TCPRetransFail, is added to ours: __tcp_retransmit_skb adds a failed segment to both counters.
 
 What no tracepoint shows is in UNSEEN: the kernel's count alone, which has no drift. A half-open connection has no socket yet,
 so that it ends without a change of state; so does a connection that a listener's queue has no room for.
@@ -45,6 +46,8 @@ AUDITED: dict[str, Callable[[Cells], int]] = {
 }
 
 
+FAILED = "TCPRetransFail"
+
 UNSEEN = ("AttemptFails", "EmbryonicRsts", "ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPTimeWaitOverflow")
 """Counters of what no tracepoint shows, or not all of it."""
 
@@ -64,9 +67,13 @@ class AuditLine:
 
 
 class Audit:
-    """Remembers where both sides began, and compares them from there."""
+    """Remembers where both sides began, and compares them from there.
 
-    def __init__(self) -> None:
+    failures_unseen: whether this kernel's tracepoint does not fire for a retransmission that failed to leave.
+    """
+
+    def __init__(self, *, failures_unseen: bool = False) -> None:
+        self._failures_unseen = failures_unseen
         self._start: tuple[Books, dict[str, int]] | None = None
         self.lines: tuple[AuditLine, ...] = ()
 
@@ -76,7 +83,10 @@ class Audit:
         if self._start is None:
             self._start = books, traced
         start, ours = self._start
-        audited = [_compare(name, start, books, traced[name] - ours[name]) for name in AUDITED]
+        counted = {name: traced[name] - ours[name] for name in AUDITED}
+        if self._failures_unseen:
+            counted["RetransSegs"] += books.after.get(FAILED, 0) - start.after.get(FAILED, 0)
+        audited = [_compare(name, start, books, counted[name]) for name in AUDITED]
         unseen = [AuditLine(name, books.after[name] - start.after[name], None) for name in UNSEEN if name in books.after]
         self.lines = (*audited, *unseen)
 

@@ -17,6 +17,7 @@ from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.ingest.workloads import Workload
+from tracer.kernel.programs import FAILED_RETRANSMISSIONS
 from tracer.model.aborts import settle
 from tracer.model.audit import Audit
 from tracer.model.connections import OpenConnections
@@ -91,7 +92,7 @@ class Model:
         self._sets = LabelSets(labels, max_series, container)
         self._last: Reading | None = None
         self._snapshot: Snapshot | None = None
-        self._audit = Audit()
+        self._audit = Audit(failures_unseen=FAILED_RETRANSMISSIONS in context.missing)
         self._unrecorded = Unrecorded()
         self._events = np.zeros(256, np.uint64)
         self._states = Durations()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.ingest.books import Books
-from tracer.model.audit import AUDITED, UNSEEN, Audit, AuditLine
+from tracer.model.audit import AUDITED, FAILED, UNSEEN, Audit, AuditLine
 from tracer.model.tcp import CELL
 
 CELLS = np.zeros(CELL["cells"], np.uint64)
@@ -13,7 +13,7 @@ CELLS = np.zeros(CELL["cells"], np.uint64)
 
 def at(**counts: int) -> Books:
     """Return both looks of one moment in which these counters were not 0."""
-    every = {name: counts.get(name, 0) for name in (*AUDITED, *UNSEEN)}
+    every = {name: counts.get(name, 0) for name in (*AUDITED, *UNSEEN, FAILED)}
     return Books(every, every)
 
 
@@ -41,3 +41,12 @@ def test_drift_is_what_we_counted_beyond_the_kernel() -> None:
     cells[CELL["passive_opens"]] = 20
     audit.add(at(PassiveOpens=23), cells)
     assert {line.counter: line.drift for line in audit.lines if line.drift} == {"PassiveOpens": -3}
+
+
+def test_retransmissions_that_failed_to_leave_are_taken_from_the_kernel_where_no_tracepoint_fires_for_them() -> None:
+    for unseen, drift in ((True, 0), (False, -3)):
+        audit, cells = Audit(failures_unseen=unseen), CELLS.copy()
+        audit.add(at(TCPRetransFail=100), cells)
+        cells[CELL["retrans_segs"]] = 20
+        audit.add(at(RetransSegs=23, TCPRetransFail=103), cells)
+        assert next(line for line in audit.lines if line.counter == "RetransSegs").drift == drift
