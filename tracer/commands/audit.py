@@ -12,6 +12,7 @@ import typer
 from tracer.commands import options
 from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.errors import TcptraceError
+from tracer.ingest.clock import kernel_ns
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
 from tracer.model.report import Report
@@ -35,7 +36,7 @@ def audit(
     Of this network namespace only, since the kernel counts by namespace. What no tracepoint shows has the kernel's count alone.
     """
     source = open_kernel(Settings(Filters()), user, LOOK_EVERY_NS)
-    pipeline = Pipeline(source, Model(source.context, start_ns=time.monotonic_ns()))
+    pipeline = Pipeline(source, Model(source.context, start_ns=kernel_ns()))
     pipeline.pump()
     with stop_on_signals() as stop:
         print(f"tcptrace: counting for {duration:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)

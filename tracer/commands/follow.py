@@ -18,7 +18,7 @@ from tracer.commands.printing import Output, say_what_was_lost
 from tracer.commands.session import announce, complain, open_kernel, stop_on_signals
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.cgroups import CgroupNames
-from tracer.ingest.decode import EVENT, Events
+from tracer.ingest.clock import kernel_ns
 from tracer.ingest.live import LiveSource
 from tracer.ingest.source import Reading
 from tracer.kernel.programs import Settings
@@ -98,7 +98,8 @@ def _is_colored(wanted: bool | None) -> bool:
     return sys.stdout.isatty() if wanted is None else wanted
 
 
-Show = Callable[[Events, list[Step]], None]
+Show = Callable[[Reading | None, list[Step]], None]
+"""Shows a reading, if there is a new one, and the steps that it brought."""
 
 
 def _show_ladder(output: Output, style: Style) -> Show:
@@ -110,8 +111,9 @@ def _show_json(source: LiveSource, output: Output) -> Show:
     """Return what prints events as they came, and of the steps what is no event: the dump's word on TIME_WAIT."""
     container = CgroupNames()
 
-    def show(events: Events, steps: list[Step]) -> None:
-        output.write(json_lines(describe(settle(events), source.context, container, FOLLOWED)))
+    def show(reading: Reading | None, steps: list[Step]) -> None:
+        if reading:
+            output.write(json_lines(describe(settle(reading.events), source.context.at(reading), container, FOLLOWED)))
         output.write([json.dumps(_left_behind(step)) for step in steps if "remaining" in step.facts])
 
     return show
@@ -156,10 +158,11 @@ class Follower:
     def _all_ended(self) -> bool:
         return self._count is not None and self._lives.ended >= self._count
 
-    def take(self, events: Events, now: float) -> None:
-        """Show a batch, and what is due of those before."""
+    def take(self, reading: Reading, now: float) -> None:
+        """Show a reading, and what is due of those before."""
+        events = reading.events
         steps = self._lives.add(events)
-        self._show(events, steps)
+        self._show(reading, steps)
         for step in steps:
             if step.kind == "closed" and step.facts["time_wait"] and len(self._waiting) < MAX_WAITING:
                 ends = events[(events["connection"] == step.who.id) & (events["kind"] == KIND["close"])]
@@ -174,8 +177,7 @@ class Follower:
             return
         state = STATES[found.state]
         if state != waiting.told:
-            time_ns = time.monotonic_ns()
-            self._show(np.empty(0, EVENT), self._lives.time_wait(connection, state, found.seconds, time_ns))
+            self._show(None, self._lives.time_wait(connection, state, found.seconds, kernel_ns()))
         until = min(waiting.until, now + LAST_SECONDS) if self._all_ended else waiting.until
         if state != "time_wait" and now < until:
             self._waiting[connection] = Waiting(waiting.event, state, now + ASK_SECONDS, until)
@@ -198,7 +200,7 @@ def watch(source: LiveSource, follower: Follower, output: Output, stop: Stop, du
         last = source.read()
         if last is None:
             break
-        follower.take(last.events, time.monotonic())
+        follower.take(last, time.monotonic())
         if ending:
             break
         output.wait(min(POLL_SECONDS, max(end - time.monotonic(), 0)))

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tracer.errors import UsageError
-from tracer.ingest.decode import Events
 from tracer.ingest.source import Context, Reading, Source
 from tracer.model.aborts import settle
 from tracer.model.tcp import CELL, KIND
@@ -121,12 +120,12 @@ class Printer:
         """Whether nothing more is to be printed: all that were asked for have been, or nobody reads."""
         return self._left == 0 or self._output.gone
 
-    def show(self, events: Events) -> None:
-        """Print a batch."""
-        events = settle(events)
+    def show(self, reading: Reading) -> None:
+        """Print what a reading has brought."""
+        events, context = settle(reading.events), self._context.at(reading)
         wanted = events[np.isin(events["kind"], self._kinds)][: self._left]
         if len(wanted):
-            self._output.write(self._lines(describe(wanted, self._context, self._container)))
+            self._output.write(self._lines(describe(wanted, context, self._container)))
             self._left = None if self._left is None else self._left - len(wanted)
 
 
@@ -145,7 +144,7 @@ def print_events(
         if reading is None:
             break
         last = reading
-        printer.show(reading.events)
+        printer.show(reading)
         if ending:
             break
         output.wait(min(every, max(end - time.monotonic(), 0)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from tracer.commands import options
 from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.commands.view import View
 from tracer.errors import TcptraceError
+from tracer.ingest.clock import kernel_ns
 from tracer.ingest.recording import Recorder
 from tracer.kernel.programs import Settings
 from tracer.model.totals import Model
@@ -42,7 +42,7 @@ def record(
     with file:
         give_to_caller(file.fileno())
         source = open_kernel(settings, user)
-        pipeline = Pipeline(source, Model(source.context, start_ns=time.monotonic_ns()), Recorder(file, source.context))
+        pipeline = Pipeline(source, Model(source.context, start_ns=kernel_ns()), Recorder(file, source.context))
         print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
         try:
             with stop_on_signals() as stop, View(stop, table=view, color=context.obj) as shown:

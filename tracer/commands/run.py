@@ -14,6 +14,7 @@ from tracer.commands.notify import ServiceManager
 from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.commands.view import View
 from tracer.ingest.cgroups import CgroupNames
+from tracer.ingest.clock import kernel_ns
 from tracer.kernel.programs import Settings
 from tracer.model.labels import optional_names
 from tracer.model.report import Report, document
@@ -55,7 +56,7 @@ def run(
         labels=names,
         max_series=max_series,
         container=CgroupNames().workload,
-        start_ns=time.monotonic_ns(),
+        start_ns=kernel_ns(),
     )
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access)

@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.clock import kernel_ns
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 
 PATIENCE_NS = 1_000_000
@@ -45,7 +46,7 @@ class Explained:
     def read(self) -> Events:
         """Return all records that have come up to the call; takes a millisecond longer when an end is not explained."""
         events = _joined(self._kept, self._ring.read())
-        asked_ns = time.monotonic_ns()
+        asked_ns = kernel_ns()
         newest = events["time_ns"][unexplained(events)].max(initial=0)
         if newest + PATIENCE_NS > asked_ns:
             time.sleep((int(newest) + PATIENCE_NS - asked_ns) / 1e9)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books, KernelBooks
+from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Programs, without_rescued
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.late import Explained
@@ -43,10 +43,11 @@ class LiveSource:
         self._served = served or ServedPorts()
         self.namespaces = Namespaces(loaded.doors) if loaded.doors and not watch else None
         self._open = True
+        self._anchor = Anchor()
         self.context = Context(
             kernel=loaded.kernel,
             bcc=loaded.bcc,
-            anchor_ns=time.time_ns() - time.monotonic_ns(),
+            anchor_ns=self._anchor.ns,
             netns=loaded.own_netns,
             missing=loaded.missing,
             reset_reasons=loaded.reset_reasons,
@@ -63,14 +64,14 @@ class LiveSource:
         self._served.note_records(events)
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
-        now_ns = time.monotonic_ns()
+        now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
         if now_ns - self._looked_ns < self._look_every_ns:
-            return Reading(events, self._counters.read(), now_ns, self._figures, snapshot)
+            return Reading(events, self._counters.read(), now_ns, self._figures, snapshot, anchor_ns=anchor_ns)
         figures = self._programs.read()
         before = self._books.read()
         cells = self._counters.read()
         self._figures, self._looked_ns = without_rescued(figures, cells), now_ns
-        return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()))
+        return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
 
     def close(self) -> None:
         """Detach the programs and free all that the kernel holds for us."""

@@ -4,10 +4,10 @@
     u32       version of this format (1)
     u32       length of the header that follows
     header    JSON: identity and size of the record's layout, the Context
-    frames    4 bytes tag, u32 length, u64 CLOCK_MONOTONIC ns, zlib-compressed payload
+    frames    4 bytes tag, u32 length, u64 ns by the clock of the events, zlib-compressed payload
 
 A reading is its frames up to and including CELL: EVNT (records, when there are any), NOTE (JSON: programs, snapshot,
-books, when they changed), CELL (the counters). All numbers are little-endian. A recording of another layout is refused,
+books, anchor, when they changed), CELL (the counters). All numbers are little-endian. A recording of another layout is refused,
 because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
 """
 
@@ -58,6 +58,7 @@ class Recorder:
                 "programs": [asdict(program) for program in reading.programs],
                 "snapshot": snapshot_document(reading.snapshot) if reading.snapshot else None,
                 "books": asdict(reading.books) if reading.books else None,
+                "anchor_ns": reading.anchor_ns,
             }
         ).encode()
         if len(reading.events):
@@ -84,6 +85,7 @@ class RecordedSource:
         self._programs: tuple[Program, ...] = ()
         self._snapshot: Snapshot | None = None
         self._books: Books | None = None
+        self._anchor_ns: int | None = None
         self.context = self._read_start()
 
     def read(self) -> Reading | None:
@@ -102,7 +104,7 @@ class RecordedSource:
                 self._take_note(payload)
             elif tag == b"CELL":
                 books, self._books = self._books, None
-                return Reading(events, self._cells(payload), time_ns, self._programs, self._snapshot, books)
+                return Reading(events, self._cells(payload), time_ns, self._programs, self._snapshot, books, self._anchor_ns)
             else:
                 raise self._damaged(f"unknown frame {tag!r}")
         if not empty:
@@ -175,6 +177,7 @@ class RecordedSource:
             self._programs = tuple(Program(**p) for p in note["programs"])
             self._snapshot = parse_snapshot(found) if (found := note.get("snapshot")) else None
             self._books = Books(**note["books"]) if note["books"] else None
+            self._anchor_ns = None if (anchor := note.get("anchor_ns")) is None else int(anchor)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise self._damaged("a note cannot be read") from error
 

@@ -34,7 +34,7 @@ class OpenService(NamedTuple):
 class Dump:
     """All sockets at one time, of all namespaces that are seen.
 
-    ports: the ephemeral ones by namespace, the own one first. start_ns, end_ns: CLOCK_MONOTONIC around the reading.
+    ports: the ephemeral ones by namespace, the own one first. start_ns, end_ns: by the clock of the events, around the reading.
     moments: the same for each namespace, of which all sockets were read.
     """
 
@@ -64,7 +64,7 @@ class PortUse:
 class Snapshot:
     """Sums over all sockets at one time.
 
-    time_ns: CLOCK_MONOTONIC when the kernel's list was read; duration_seconds: how long the reading and summing took.
+    time_ns: by the clock of the events, when the list was read; duration_seconds: how long the reading and summing took.
     namespaces: which were seen, by inode. states: sockets by each of the eleven states.
     time_wait: by the service's address:port, the largest, then `other`; the sum is that of the state.
     ports: ephemeral ports in use, destinations with the largest share of their limit; ports_other: the most that any other has.

@@ -6,7 +6,7 @@ Two things implement it, the ring of a running kernel and a recording, so that l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -37,7 +37,7 @@ class Program:
 class Context:
     """Where and when the events come from; a recording carries it.
 
-    anchor_ns: nanoseconds to add to an event's CLOCK_MONOTONIC time to get Unix time.
+    anchor_ns: nanoseconds to add to an event's time to get Unix time, at the start; each reading has its own.
     missing: what that kernel could not show, in words.
     reset_reasons: names of that kernel's enum sk_rst_reason by value.
     """
@@ -49,6 +49,10 @@ class Context:
     missing: tuple[str, ...] = ()
     reset_reasons: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def at(self, reading: Reading) -> Context:
+        """Return the same with the anchor of a reading."""
+        return self if reading.anchor_ns is None else replace(self, anchor_ns=reading.anchor_ns)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -56,7 +60,8 @@ class Reading:
 
     events: the records since the last reading, shape (n,), dtype EVENT.
     cells: the exact counters since the start, summed over CPUs, shape (COUNTER_CELLS,), dtype uint64.
-    time_ns: CLOCK_MONOTONIC of the reading.
+    time_ns: of the reading, on the clock of the events (CLOCK_MONOTONIC outside of any time namespace).
+    anchor_ns: nanoseconds to add to the times of its events to get Unix time; None: as at the start.
     snapshot: the latest one of all sockets, which may be older than this reading; None before the first.
     books: the kernel's own counters around the moment when cells was read, None when they were not looked at.
     """
@@ -67,6 +72,7 @@ class Reading:
     programs: tuple[Program, ...] = ()
     snapshot: Snapshot | None = None
     books: Books | None = None
+    anchor_ns: int | None = None
 
 
 class Source(Protocol):

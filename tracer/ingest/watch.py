@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from tracer.errors import TcptraceError
+from tracer.ingest.clock import kernel_ns
 from tracer.ingest.ports import EphemeralPorts, read_ports
 from tracer.ingest.snapshot import Dump, Moment, Snapshot
 from tracer.ingest.sockdiag import ALL_STATES, SocketEnds, joined
@@ -39,14 +40,14 @@ class Namespaces:
 
     def read(self, states: int = ALL_STATES) -> Dump:
         """Return all sockets in these states (bits); raises TcptraceError when a namespace cannot be read."""
-        start_ns = time.monotonic_ns()
+        start_ns = kernel_ns()
         moments, parts = [], []
         for table in self._tables:
-            before_ns = time.monotonic_ns()
+            before_ns = kernel_ns()
             parts.append(table.read(states))
             if table.whole:
-                moments.append(Moment(table.netns, before_ns, time.monotonic_ns()))
-        return Dump(joined(parts), self.ports(), start_ns, time.monotonic_ns(), tuple(moments))
+                moments.append(Moment(table.netns, before_ns, kernel_ns()))
+        return Dump(joined(parts), self.ports(), start_ns, kernel_ns(), tuple(moments))
 
     def ports(self) -> dict[int, EphemeralPorts]:
         """Return the present ephemeral ports by namespace, the own one first."""

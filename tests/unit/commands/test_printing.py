@@ -97,7 +97,7 @@ def test_without_a_reader_the_wait_ends_at_once(pipe: Pipe) -> None:
 def test_a_reader_that_is_gone_ends_the_printing(pipe: Pipe) -> None:
     printer = Printer(pipe.output, FORMATS["json"], CONTEXT)
     os.close(pipe.reader)
-    printer.show(events("close", 23))
+    printer.show(reading(events("close", 23)))
     assert printer.done
 
 

@@ -1,0 +1,42 @@
+"""Which clock the records' times are on, and when the wall clock's place beside it moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from tracer.ingest.clock import STEP_NS, Anchor, Measure, kernel_ns, measure, parse_offset
+
+SECOND = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [
+        ("monotonic           0         0\nboottime            0         0\n", 0),
+        ("monotonic      100000         7\nboottime            5         0\n", 100_000 * SECOND + 7),
+        ("monotonic          -2 500000000\nboottime            0         0\n", -3 * SECOND // 2),
+        ("1 23 0\n7 0 0\n", 23 * SECOND),
+        ("", 0),
+    ],
+)
+def test_the_offset_of_a_time_namespace_is_in_its_table(text: str, offset: int) -> None:
+    assert parse_offset(text) == offset
+
+
+def test_the_kernels_clock_goes_on() -> None:
+    assert kernel_ns() <= kernel_ns()
+
+
+def test_an_anchor_stays_where_it_is_but_for_a_step() -> None:
+    anchor = Anchor()
+    first = anchor.ns
+    assert anchor.look(Measure(first + STEP_NS, 0)) == first
+    assert anchor.look(Measure(first - 40 * STEP_NS, 40 * STEP_NS)) == first  # a measure that was interrupted
+    assert anchor.look(Measure(first + 5 * SECOND, 100)) == first + 5 * SECOND
+    assert anchor.look(Measure(first, 100)) == first
+
+
+def test_a_measure_says_how_far_it_may_be_off() -> None:
+    one, other = measure(), measure()
+    assert abs(one.anchor_ns - other.anchor_ns) <= (one.uncertainty_ns + other.uncertainty_ns) + STEP_NS
+    assert one.uncertainty_ns >= 0
