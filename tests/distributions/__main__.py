@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -53,7 +54,11 @@ def try_suite(suite: Suite, chosen: list[str]) -> dict[str, Outcome]:
     """Run the steps of a distribution, one after the other in the same fresh root."""
     print(f"{suite.title}: preparing a fresh root", file=sys.stderr, flush=True)
     root = Root(suite)
-    root.prepare()
+    try:
+        root.prepare()
+    except subprocess.CalledProcessError as error:
+        print(f"{suite.title}: {error.cmd[0]} failed ({error.returncode})", file=sys.stderr, flush=True)
+        return {"loader": Outcome("no root", False)}
     steps = {"chosen": make_test("chosen", *chosen)} if chosen else {name: STEPS[name] for name in suite.steps}
     return {name: try_step(root, suite, name, text) for name, text in steps.items()}
 

@@ -82,7 +82,9 @@ def test_it_stays_below_60_megabytes(tracer: Tracing, record_property: Callable[
 
 
 def test_it_holds_nothing_but_what_it_reads_from_and_serves(tracer: Tracing) -> None:
-    kinds = [name.split(":")[0].split("/")[1] if name.startswith("/") else name.split(":")[0] for name in tracer.descriptors()]
+    # libffi may keep itself open, for the trampolines of ctypes' callbacks
+    names = [name for name in tracer.descriptors() if not Path(name).name.startswith("libffi.so")]
+    kinds = [name.split(":")[0].split("/")[1] if name.startswith("/") else name.split(":")[0] for name in names]
     assert set(kinds) <= {"anon_inode", "dev", "pipe", "proc", "socket"}
     assert kinds.count("socket") <= 3  # the listener, the sockets' list, and a scrape that is on its way out
 
