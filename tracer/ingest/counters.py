@@ -48,15 +48,29 @@ def parse_program(name: str, text: bytes) -> Program:
     )
 
 
-def without_rescued(programs: tuple[Program, ...], cells: NDArray[np.uint64]) -> tuple[Program, ...]:
-    """Return the programs with only those misses that were not made good; of one program they can be (bpf/twice.h).
+class Misses:
+    """Says how many runs were skipped and not made good, of the one program whose can be (bpf/twice.h); never falls.
 
-    cells: read after the programs, so that what is counted in between makes no miss.
+    Both counts go on while they are read, so that their difference can be too low or, by one that is being made good just then,
+    too high. What was missed at two looks running was missed.
     """
-    rescued = int(cells[LAYOUT.enums["counter"]["COUNTER_RESCUED"]])
-    return tuple(
-        replace(program, misses=max(0, program.misses - rescued)) if program.name == TWICE else program for program in programs
-    )
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._certain = 0
+
+    def without_rescued(self, programs: tuple[Program, ...], cells: NDArray[np.uint64]) -> tuple[Program, ...]:
+        """Return the programs with only those misses that were not made good; cells: read after the programs."""
+        rescued = int(cells[LAYOUT.enums["counter"]["COUNTER_RESCUED"]])
+        return tuple(
+            replace(program, misses=self._unrescued(program.misses - rescued)) if program.name == TWICE else program
+            for program in programs
+        )
+
+    def _unrescued(self, now: int) -> int:
+        self._certain = max(self._certain, min(self._last, now))
+        self._last = now
+        return self._certain
 
 
 class Programs:

@@ -7,7 +7,7 @@ import os
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books, KernelBooks
 from tracer.ingest.clock import Anchor, kernel_ns, measure
-from tracer.ingest.counters import Counters, Programs, without_rescued
+from tracer.ingest.counters import Counters, Misses, Programs
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.late import Explained
 from tracer.ingest.ring import Ring
@@ -36,6 +36,7 @@ class LiveSource:
         for fd in (loaded.ring, loaded.counters):
             os.close(fd)
         self._figures: tuple[Program, ...] = ()
+        self._misses = Misses()
         self._look_every_ns = look_every_ns
         self._looked_ns = -look_every_ns
         self._books = KernelBooks()
@@ -70,7 +71,7 @@ class LiveSource:
         figures = self._programs.read()
         before = self._books.read()
         cells = self._counters.read()
-        self._figures, self._looked_ns = without_rescued(figures, cells), now_ns
+        self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
 
     def close(self) -> None:

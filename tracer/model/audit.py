@@ -2,7 +2,8 @@
 
 Theory of operation. Four of the kernel's counters (RFC 4022's) follow from state changes and retransmissions:
 
-* ActiveOpens: entries into SYN_SENT, without those that ended before a SYN was sent (no free port).
+* ActiveOpens: entries into SYN_SENT, without those that ended before a SYN was sent (no free port). Of one that is there still
+  nobody says whether its SYN was sent; it counts if the kernel has counted one, so that our count never falls.
 * PassiveOpens: LISTEN -> SYN_RECV.
 * EstabResets: ESTABLISHED or CLOSE_WAIT -> CLOSE.
 * RetransSegs: segments of retransmissions that the kernel tried to send, SYN-ACKs among them; it counts first, and a firewall
@@ -31,19 +32,26 @@ from tracer.model.tcp import CELL
 Cells = NDArray[np.uint64]
 
 
-def _cells(*names: str, minus: tuple[str, ...] = ()) -> Callable[[Cells], int]:
-    def total(cells: Cells) -> int:
-        return sum(int(cells[CELL[name]]) for name in names) - sum(int(cells[CELL[name]]) for name in minus)
-
-    return total
+Bounds = tuple[int, int]
 
 
-AUDITED: dict[str, Callable[[Cells], int]] = {
-    "ActiveOpens": _cells("syn_sent", minus=("no_syn",)),
-    "PassiveOpens": _cells("passive_opens"),
-    "EstabResets": _cells("estab_resets"),
-    "RetransSegs": _cells("retrans_segs"),
+def _cell(name: str) -> Callable[[Cells], Bounds]:
+    return lambda cells: (int(cells[CELL[name]]), int(cells[CELL[name]]))
+
+
+def _active_opens(cells: Cells) -> Bounds:
+    """Return how many have left SYN_SENT after a SYN, and how many may have sent one."""
+    entered, left, none = (int(cells[CELL[name]]) for name in ("syn_sent", "syn_left", "no_syn"))
+    return left, entered - none
+
+
+AUDITED: dict[str, Callable[[Cells], Bounds]] = {
+    "ActiveOpens": _active_opens,
+    "PassiveOpens": _cell("passive_opens"),
+    "EstabResets": _cell("estab_resets"),
+    "RetransSegs": _cell("retrans_segs"),
 }
+"""Our count of each, between two bounds."""
 
 
 FAILED = "TCPRetransFail"
@@ -74,7 +82,8 @@ class Audit:
 
     def __init__(self, *, failures_unseen: bool = False) -> None:
         self._failures_unseen = failures_unseen
-        self._start: tuple[Books, dict[str, int]] | None = None
+        self._start: tuple[Books, dict[str, Bounds]] | None = None
+        self._traced = dict.fromkeys(AUDITED, 0)
         self.lines: tuple[AuditLine, ...] = ()
 
     def add(self, books: Books, cells: Cells) -> None:
@@ -83,16 +92,21 @@ class Audit:
         if self._start is None:
             self._start = books, traced
         start, ours = self._start
-        counted = {name: traced[name] - ours[name] for name in AUDITED}
+        counted = {name: _since(ours[name], traced[name]) for name in AUDITED}
         if self._failures_unseen:
-            counted["RetransSegs"] += books.after.get(FAILED, 0) - start.after.get(FAILED, 0)
-        audited = [_compare(name, start, books, counted[name]) for name in AUDITED]
+            failed = books.after.get(FAILED, 0) - start.after.get(FAILED, 0)
+            counted["RetransSegs"] = counted["RetransSegs"][0] + failed, counted["RetransSegs"][1] + failed
+        audited = [self._compare(name, start, books, counted[name]) for name in AUDITED]
         unseen = [AuditLine(name, books.after[name] - start.after[name], None) for name in UNSEEN if name in books.after]
         self.lines = (*audited, *unseen)
 
+    def _compare(self, name: str, start: Books, now: Books, bounds: Bounds) -> AuditLine:
+        """Return the line with the counts that are nearest to each other, among those that both sides may have had then."""
+        least = now.before[name] - start.after[name]
+        most = now.after[name] - start.before[name]
+        traced = self._traced[name] = max(self._traced[name], min(max(bounds[0], least), bounds[1]))
+        return AuditLine(name, min(max(traced, least), most), traced)
 
-def _compare(name: str, start: Books, now: Books, traced: int) -> AuditLine:
-    """Return the line with the kernel's count that is nearest to ours among those it may have had at that moment."""
-    least = now.before[name] - start.after[name]
-    most = now.after[name] - start.before[name]
-    return AuditLine(name, min(max(traced, least), most), traced)
+
+def _since(start: Bounds, now: Bounds) -> Bounds:
+    return now[0] - start[0], now[1] - start[1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from tracer.ingest.counters import Counters, Programs, parse_program, without_rescued
+from tracer.ingest.counters import Counters, Misses, Programs, parse_program
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.source import Program
 
@@ -117,14 +117,38 @@ def test_programs_read_their_descriptors_and_close_them_all_once(tmp_path: Path)
     programs.close()
 
 
+def misses(*looks: tuple[int, int]) -> list[int]:
+    """Return what is said at each look, at which so many runs were skipped and made good."""
+    found, cells = Misses(), np.zeros(LAYOUT.enums["counter"]["COUNTER_CELLS"], np.uint64)
+    said = []
+    for skipped, rescued in looks:
+        cells[LAYOUT.enums["counter"]["COUNTER_RESCUED"]] = rescued
+        (program,) = found.without_rescued((Program("inet_sock_set_state", True, 0, 0.0, skipped),), cells)
+        said.append(program.misses)
+    return said
+
+
 def test_a_miss_that_was_made_good_is_none() -> None:
-    cells = np.zeros(LAYOUT.enums["counter"]["COUNTER_CELLS"], np.uint64)
-    cells[LAYOUT.enums["counter"]["COUNTER_RESCUED"]] = 3
-    programs = (Program("inet_sock_set_state", True, 0, 0.0, 5), Program("tcp_send_reset", True, 0, 0.0, 5))
-    assert [program.misses for program in without_rescued(programs, cells)] == [2, 5]
+    assert misses((5, 5), (7, 7)) == [0, 0]
+
+
+def test_a_miss_that_stays_is_one_from_the_second_look_on() -> None:
+    assert misses((5, 3), (5, 3), (7, 5)) == [0, 2, 2]
+
+
+def test_misses_never_fall_whatever_is_made_good_while_they_are_read() -> None:
+    assert misses((2, 0), (2, 0), (3, 2), (4, 2), (4, 2)) == [0, 2, 2, 2, 2]
 
 
 def test_a_run_made_good_before_its_miss_was_read_is_no_negative_miss() -> None:
+    assert misses((5, 9), (9, 9)) == [0, 0]
+
+
+def test_a_miss_that_is_being_made_good_is_none() -> None:
+    assert misses((1, 0), (1, 1), (2, 2)) == [0, 0, 0]
+
+
+def test_the_misses_of_the_other_programs_are_as_the_kernel_says() -> None:
     cells = np.full(LAYOUT.enums["counter"]["COUNTER_CELLS"], 9, np.uint64)
-    (program,) = without_rescued((Program("inet_sock_set_state", True, 0, 0.0, 5),), cells)
-    assert program.misses == 0
+    (program,) = Misses().without_rescued((Program("tcp_send_reset", True, 0, 0.0, 5),), cells)
+    assert program.misses == 5

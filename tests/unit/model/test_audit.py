@@ -50,3 +50,31 @@ def test_retransmissions_that_failed_to_leave_are_taken_from_the_kernel_where_no
         cells[CELL["retrans_segs"]] = 20
         audit.add(at(RetransSegs=23, TCPRetransFail=103), cells)
         assert next(line for line in audit.lines if line.counter == "RetransSegs").drift == drift
+
+
+def active_opens(*looks: tuple[int, int, int, int]) -> list[tuple[int, int | None]]:
+    """Return kernel's count and ours at each look: entered SYN_SENT, left it after a SYN, left it without; the kernel's."""
+    audit, cells, said = Audit(), CELLS.copy(), []
+    audit.add(at(), cells)
+    for entered, left, none, kernel in looks:
+        cells[CELL["syn_sent"]], cells[CELL["syn_left"]], cells[CELL["no_syn"]] = entered, left, none
+        audit.add(at(ActiveOpens=kernel), cells)
+        said += [(line.kernel, line.traced) for line in audit.lines if line.counter == "ActiveOpens"]
+    return said
+
+
+def test_an_attempt_without_a_port_raises_nothing_and_so_nothing_falls() -> None:
+    assert active_opens((5, 5, 0, 5), (6, 5, 0, 5), (6, 5, 1, 5)) == [(5, 5), (5, 5), (5, 5)]
+
+
+def test_an_attempt_under_way_counts_when_the_kernel_has_counted_its_syn() -> None:
+    assert active_opens((6, 5, 0, 6), (7, 5, 0, 6), (7, 6, 0, 7)) == [(6, 6), (6, 6), (7, 7)]
+
+
+def test_an_attempt_that_was_missed_shows_and_one_too_many_too() -> None:
+    assert active_opens((5, 5, 0, 7)) == [(7, 5)]
+    assert active_opens((5, 5, 0, 4)) == [(4, 5)]
+
+
+def test_an_attempt_from_before_that_ends_now_is_not_counted() -> None:
+    assert active_opens((0, 1, 0, 0), (5, 6, 0, 5)) == [(0, 0), (5, 5)]
