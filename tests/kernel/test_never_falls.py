@@ -85,6 +85,11 @@ def be_reset(side: Namespace, port: int) -> None:
                 client.send(b"unread")
 
 
+def be_refused(side: Namespace, port: int) -> None:
+    for _ in range(TIMES):
+        refuse(side, ADDRESS, port)
+
+
 def lose_packets(side: Namespace, port: int) -> None:
     chain = f"chain loss {{ type filter hook input priority 0; tcp dport {port} numgen random mod 8 0 drop; }}"
     side.run(tool("nft"), "-f", "-", text=f"table inet lossy {{ {chain}; }}")
@@ -100,7 +105,7 @@ def test_nothing_that_counts_ever_falls(side: Namespace, churn: Path, port: int)
             (find_no_port, (side, port)),
             (be_reset, (side, port + 1000)),
             (lose_packets, (side, port + 2000)),
-            (lambda: [refuse(side, ADDRESS, port + 3000) for _ in range(TIMES)], ()),
+            (be_refused, (side, port + 3000)),
         ]
         for each in [pool.submit(action, *arguments) for action, arguments in work]:
             each.result()
