@@ -24,7 +24,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.path import CLIENT, DEVICE, SERVER, Route, route
 from tests.kernel.scene import SEGMENTS, SIZE, receive, send_segments, states
 from tests.kernel.traffic import connect, listening, refuse, talk
-from tests.kernel.until import PATIENCE, until
+from tests.kernel.until import PATIENCE, complaints, until
 from tests.needs import ROOT
 
 FOLLOW = (sys.executable, "-m", "tracer", "follow")
@@ -99,7 +99,7 @@ def following(
 def ended(process: subprocess.Popen[str]) -> str:
     """Return what a process that ends by itself has printed, after it ended well."""
     out, log = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, log) == (0, "")
+    assert (process.returncode, complaints(log)) == (0, "")
     return out or ""
 
 
@@ -275,7 +275,7 @@ def test_a_signal_ends_it_at_once(port: int, number: int, status: int) -> None:
     with following(port=port) as process:
         process.send_signal(number)
         _, log = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, log) == (status, "")
+        assert (process.returncode, complaints(log)) == (status, "")
 
 
 def test_it_ends_when_its_time_is_over(port: int) -> None:

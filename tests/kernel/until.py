@@ -23,3 +23,8 @@ def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T
         assert time.monotonic() < end, f"waited {seconds} s in vain until {what}"
         time.sleep(0.02)
     return value
+
+
+def complaints(log: str) -> str:
+    """Return what a command wrote to standard error, without the lines that name what this kernel cannot show."""
+    return "".join(line for line in log.splitlines(keepends=True) if "this kernel does not show" not in line)

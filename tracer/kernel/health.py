@@ -16,7 +16,7 @@ from tracer.kernel.btf import Btf
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, rights_hint
-from tracer.kernel.loader import lockdown
+from tracer.kernel.loader import UNLOCK, lockdown
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_right, unprivileged_user
 from tracer.kernel.programs import (
@@ -125,9 +125,7 @@ def _bcc() -> Iterator[Finding]:
 def _lockdown() -> Iterator[Finding]:
     mode = lockdown()
     if mode == "confidentiality":
-        yield Finding(
-            "lockdown", "problem", "the kernel is locked down (confidentiality)", "boot with lockdown=integrity or none"
-        )
+        yield Finding("lockdown", "problem", "the kernel is locked down (confidentiality)", UNLOCK)
     else:
         yield Finding("lockdown", "ok", mode or "not in this kernel")
 

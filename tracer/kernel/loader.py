@@ -44,6 +44,8 @@ TRACING = 26
 
 OWNERS_BEFORE = "the processes of servers that listened before the start"
 
+UNLOCK = "boot with lockdown=integrity or none"
+
 NO_DEBUG = "-g0"
 """Without debug information the start takes a tenth less; nothing that loads needs it."""
 
@@ -75,6 +77,8 @@ def load(settings: Settings) -> Loaded:
     """Compile and attach, and return the open descriptors; raises TcptraceError with the remedy for whatever is missing."""
     if lacking := missing_right():
         raise lacking
+    if lockdown() == "confidentiality":
+        raise TcptraceError("the kernel is locked down (confidentiality): BPF may not read its memory", UNLOCK)
     bcc = import_bcc()
     btf = Btf()
     own_netns = os.stat("/proc/self/ns/net").st_ino
@@ -140,7 +144,7 @@ def explain_refusal(error: Exception, said: str) -> TcptraceError:
     detail = "\n".join(line for line in said.strip().splitlines()[-20:])
     what = f"the kernel refused the BPF programs: {error}" + (f"\n{detail}" if detail else "")
     if lockdown() not in {"none", ""}:
-        return TcptraceError(what, f"the kernel is locked down ({lockdown()}); boot without lockdown=confidentiality")
+        return TcptraceError(what, f"the kernel is locked down ({lockdown()}): {UNLOCK}")
     if getattr(error, "errno", None) == errno.EPERM or "Operation not permitted" in f"{error}{said}":
         return TcptraceError(what, "BPF is not allowed here: in a container add CAP_BPF and CAP_PERFMON, or run on the host")
     return TcptraceError(what, "please report this with the output of 'tcptrace doctor'")

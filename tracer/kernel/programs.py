@@ -139,6 +139,8 @@ def program_text(
         raise TcptraceError(
             "--cgroup: this kernel does not tell the cgroup of a socket", "leave it out, or use Linux 5.15 or newer"
         )
+    if not btf.has_function("bpf_ringbuf_reserve"):
+        raise TcptraceError("this kernel has no BPF ring buffers", "tcptrace needs Linux 5.8 or newer")
     parts = [
         "".join(_setting_macros(btf, settings, own_netns, cpus)),
         f"#define PID_NAMESPACE {pid_namespace}u\n" if pid_namespace != FIRST_PID_NAMESPACE else "",

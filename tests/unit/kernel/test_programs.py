@@ -47,7 +47,7 @@ class SomeKernel(Btf):
         return None if name in self._lacking else 2 if self._old else 3
 
     def has_function(self, name: str) -> bool:
-        return not self._old and name not in self._lacking
+        return (not self._old or name == "bpf_ringbuf_reserve") and name not in self._lacking
 
 
 def definitions(text: str) -> dict[str, str]:
@@ -108,6 +108,11 @@ def test_a_missing_tracepoint_is_named_and_not_attached() -> None:
 def test_a_kernel_without_the_one_tracepoint_that_matters_is_refused() -> None:
     with pytest.raises(TcptraceError, match="no tracepoint sock:inet_sock_set_state"):
         program_text(SomeKernel("inet_sock_set_state"), SETTINGS, NETNS, 4)
+
+
+def test_a_kernel_without_ring_buffers_is_refused() -> None:
+    with pytest.raises(TcptraceError, match="no BPF ring buffers"):
+        program_text(SomeKernel("bpf_ringbuf_reserve"), SETTINGS, NETNS, 4)
 
 
 @pytest.mark.parametrize(("old", "has"), [(True, "0"), (False, "1")])
