@@ -16,13 +16,13 @@ from tests.guests import matrix
 from tests.guests.archives import SUITES, Kernel, Suite, Unavailable, fetch, look_up
 from tests.guests.guest import SLOWNESS, Outcome, run
 
-PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --tb=short"
+PYTEST = ".venv/bin/python -m pytest -v -p no:cacheprovider --tb=short"
 TEST_SECONDS = 300 * SLOWNESS
 GUEST_SECONDS = 5400
 
 CHOSEN_SUITES = ("bullseye", "noble")
-CHOSEN_SECONDS = int(__import__("os").environ.get("CS", "350"))
-"""For a guest with the chosen tests: two of them are to be done within twelve minutes."""
+CHOSEN_SECONDS = 350
+"""For a guest with the chosen tests: two of them are done within twelve minutes, on slow machines with fewer tests."""
 
 CHOSEN = (
     "tests/kernel/test_verifier.py",
@@ -54,7 +54,7 @@ def main() -> int:
         say("NO OTHER KERNEL WAS TESTED: none could be had")
         return 0
     print(matrix.render({name: outcome.place for name, outcome in outcomes.items()}), flush=True)
-    return int(any(outcome.status not in (0, 5) for outcome in outcomes.values()))
+    return int(any(failed(outcome) for outcome in outcomes.values()))
 
 
 def names_kernel(word: str) -> bool:
@@ -81,12 +81,21 @@ def test(kernel: Kernel, arguments: str, seconds: float) -> Outcome:
     """Run tests in a guest with this kernel, and say how it went."""
     say(f"{kernel.release}: booting")
     start = time.monotonic()
-    command = f"{PYTEST} --timeout {TEST_SECONDS} --junitxml $OUT/junit.xml {arguments}"
+    command = f"{PYTEST} --timeout {min(TEST_SECONDS, seconds // 2):.0f} --junitxml $OUT/junit.xml {arguments}"
     outcome = run(kernel, command, seconds)
     say(f"{kernel.release}: {outcome.summary} after {time.monotonic() - start:.0f} s; all of it is in {outcome.place}")
-    if outcome.status not in (0, 5):
+    if outcome.status is None and not failed(outcome):
+        say(f"NOT ALL WAS TESTED on {kernel.release}: the time was up")
+    if failed(outcome):
         print("\n".join(outcome.output.splitlines()[-60:]), flush=True)
     return outcome
+
+
+def failed(outcome: Outcome) -> bool:
+    """Say whether a test failed, or the guest never got to one; a guest whose time was up did not fail by that."""
+    if outcome.status is not None:
+        return outcome.status not in (0, 5)
+    return " PASSED" not in outcome.output or " FAILED" in outcome.output or " ERROR" in outcome.output
 
 
 def say(what: str) -> None:
