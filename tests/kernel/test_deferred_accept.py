@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,15 @@ def test_the_clients_pause_is_no_handshake_time(watch: Watching, service: int, l
         assert not select.select([listener], [], [], PAUSE)[0]
         client_port, _ = ask(client, listener)
     check_unknown(watch, client_port)
+
+
+def test_a_listener_of_mptcp_has_the_option_in_its_first_subflow(watch: Watching, service: int, link: Link) -> None:
+    if not Path("/proc/sys/net/mptcp/enabled").exists():
+        pytest.skip("this kernel has no MPTCP")
+    with listening(link.server, net.SERVER[4], service, protocol=socket.IPPROTO_MPTCP) as listener:
+        for seconds, check in ((30, check_unknown), (0, check_known)):
+            defer(listener, seconds)
+            check(watch, ask(connect(link.client, net.SERVER[4], service), listener)[0])
 
 
 def test_data_that_come_with_the_ack_cannot_be_told_from_later_ones(watch: Watching, service: int, link: Link) -> None:

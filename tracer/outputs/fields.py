@@ -138,6 +138,8 @@ def _duration_seconds(batch: Batch) -> list[float | None]:
 
 
 def _rtt_seconds(name: str) -> Column:
+    """Return a column of round trips: None before the first sample, and where it is not of this connection's network."""
+
     def column(batch: Batch) -> list[float | None]:
         us = batch.column(name)
         return _without(us / 1e6, (us == 0) | (us == NO_RTT_US))
