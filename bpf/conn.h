@@ -45,6 +45,7 @@ static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
 	conn->role = role;
 	conn->flags = flags;
 	conn->descriptor = -1;
+	conn->began = flags & FLAG_REPAIR ? BEGAN_BY_REPAIR : 0;
 	conn->cgroup = read_cgroup(sk);
 	name_process(conn, sk);
 	return conn;
@@ -102,9 +103,11 @@ static __always_inline u8 role_of(const void *sk, const struct tuple *t,
 /*
  * The entry of a socket, NULL for one that nobody asked for or that finds no
  * room. role is given when the connection begins here, else ROLE_UNKNOWN: a
- * socket met half-way gets a partial entry. What was asked for is counted in
- * cell, whether there is room or not; without room also, n times, as what. A
- * beginning without a peer (enum peer) is counted when the peer is known.
+ * socket met half-way gets a partial entry, and so does one that TCP_REPAIR
+ * restores: it passes from CLOSE to ESTABLISHED within connect() and exchanges
+ * no segment. What was asked for is counted in cell, whether there is room or
+ * not; without room also, n times, as what. A beginning without a peer (enum
+ * peer) is counted when the peer is known.
  */
 static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 					 u8 role, u64 now_ns, u32 cell, u8 what,
@@ -123,6 +126,10 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 	}
 	if (role)
 		forget_ended(sk);
+	if (role == ROLE_CLIENT && READ_BITS(sk, tcp_sock, repair)) {
+		flags = FLAG_PARTIAL | FLAG_HANDSHAKE_UNKNOWN | FLAG_REPAIR;
+		role = ROLE_UNKNOWN;
+	}
 	netns = read_netns(sk);
 	if (!role)
 		role = learns ? ROLE_SERVER : role_of(sk, t, netns);

@@ -57,7 +57,7 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 				     const struct tuple *t, u8 from, u16 ending,
 				     u64 now_ns)
 {
-	bool failed = from == STATE_SYN_SENT || from == STATE_SYN_RECV;
+	bool failed = !was_open(sk, conn, from);
 	struct event *e;
 	struct traffic traffic;
 
@@ -78,8 +78,7 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 	e->sent_segments = READ(u32, sk, tcp_sock, segs_out);
 	e->received_segments = READ(u32, sk, tcp_sock, segs_in);
 	if (failed) {
-		if (from == STATE_SYN_SENT && !e->sent_segments)
-			e->flags |= FLAG_NO_SYN;
+		fill_failure(e, sk, conn, t);
 	} else {
 		read_traffic(sk, conn, has_sent_fin(conn), &traffic);
 		e->sent_bytes = traffic.sent;

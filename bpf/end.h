@@ -140,6 +140,9 @@ static __always_inline bool reset_follows(const void *sk, u8 from, u16 flags)
 
 static __always_inline u16 ending_of(const void *sk, u8 from, u16 flags)
 {
+	/* dropped without a word to the peer (tcp_close, tcp_disconnect) */
+	if (READ_BITS(sk, tcp_sock, repair))
+		return FLAG_REPAIR;
 	if (left_timewait(sk, from, flags))
 		return FLAG_TIME_WAIT | ENDING_ORDERLY;
 	if (is_orderly(sk, from))
@@ -159,7 +162,8 @@ static __always_inline void remember_end(const void *sk, struct conn *conn,
 					 const struct tuple *t, u8 from,
 					 u16 ending)
 {
-	bool explained = ending & ENDING_ORDERLY || from == STATE_SYN_SENT ||
+	bool explained = ending & (ENDING_ORDERLY | FLAG_REPAIR) ||
+			 from == STATE_SYN_SENT ||
 			 conn->flags & FLAG_RESET_SENT ||
 			 (conn->flags & FLAG_RESET_RECEIVED &&
 			  !(ending & FLAG_UNEXPLAINED));

@@ -63,13 +63,16 @@ enum event_flag {
 	FLAG_PARTIAL = 1, /* the socket is older than the tracer */
 	FLAG_RESET_SENT = 2,
 	FLAG_RESET_RECEIVED = 4,
-	FLAG_NO_SYN = 8, /* the connection ended before a SYN was sent */
+	FLAG_NO_SYN = 8, /* connect() itself failed, before a SYN was sent */
 	FLAG_FAST_OPEN = 16,
 	FLAG_RESET_REASON = 32,      /* reset_reason holds the kernel's value */
 	FLAG_HANDSHAKE_UNKNOWN = 64, /* no honest handshake time exists */
 	FLAG_FAILED = 128,           /* a retransmission that never left */
+	FLAG_REPAIR = 256,           /* restored or dropped by TCP_REPAIR */
+	FLAG_NO_PORT = 512,          /* FLAG_NO_SYN, for want of a port */
 	FLAG_TIME_WAIT = 1024,       /* the end has left a timewait object */
 	FLAG_UNEXPLAINED = 16384,    /* a reset of ours may explain the end */
+	FLAG_DEFERRED = 32768,       /* its SYN may have waited for a send() */
 };
 
 struct event {

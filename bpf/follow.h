@@ -100,11 +100,9 @@ static __always_inline void fill_position(struct event *e, const void *sk,
 
 #if EMIT_FOLLOW
 /* connect() is in its caller's context at CLOSE->SYN_SENT, and only there. */
-static __always_inline void note_connect(const void *sk, struct conn *conn,
-					 u8 to)
+static __always_inline void note_connect(const void *sk, struct conn *conn)
 {
-	if (to == STATE_SYN_SENT)
-		conn->descriptor = find_descriptor(sk);
+	conn->descriptor = find_descriptor(sk);
 }
 
 /*
@@ -126,7 +124,7 @@ static __always_inline void forget_ended(const void *sk)
 		ended.delete(&key);
 }
 #else
-#define note_connect(sk, conn, to) ((void)0)
+#define note_connect(sk, conn) ((void)0)
 #define outlives(sk) false
 #define forget_ended(sk) ((void)0)
 #endif

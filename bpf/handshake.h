@@ -48,6 +48,24 @@ static __always_inline void note_beginning(const void *sk, struct conn *conn,
 }
 
 /*
+ * A connect() that returned at once left the SYN to the first send(), at which
+ * nothing fires. The kernel's first sample says when it left, or else its first
+ * retransmission (retransmit.c): from there on the connection is timed.
+ */
+static __always_inline void start_at_syn(const void *sk, struct conn *conn,
+					 u64 now_ns)
+{
+	u64 sample_ns = (READ(u32, sk, tcp_sock, srtt_us) >> 3) * 1000ULL;
+
+	if (conn->began & BEGAN_TIMED)
+		return;
+	if (!sample_ns || READ(u32, sk, tcp_sock, total_retrans))
+		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
+	else if (sample_ns < now_ns - conn->start_ns)
+		conn->start_ns = now_ns - sample_ns;
+}
+
+/*
  * A server's two transitions come within microseconds whatever the network
  * does; its handshake time is the kernel's first round-trip sample, SYN-ACK
  * sent to ACK received. A Fast Open child began at the SYN, so that for it the
@@ -63,8 +81,16 @@ static __always_inline void time_handshake(const void *sk, struct conn *conn,
 
 	if (conn->flags & FLAG_PARTIAL)
 		return;
+	if (conn->began & BEGAN_OPEN) { /* it was done some time before */
+		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
+		return;
+	}
 	if (conn->role == ROLE_CLIENT || (conn->flags & FLAG_FAST_OPEN)) {
 		conn->flags &= ~FLAG_HANDSHAKE_UNKNOWN;
+		if (conn->flags & FLAG_DEFERRED)
+			start_at_syn(sk, conn, now_ns);
+		if (conn->flags & FLAG_HANDSHAKE_UNKNOWN)
+			return;
 		conn->handshake_ns = now_ns - conn->start_ns;
 	} else if (conn->flags & FLAG_HANDSHAKE_UNKNOWN || !srtt_us ||
 		   is_cookie(sk, srtt_us)) {
@@ -99,12 +125,35 @@ static __always_inline bool opened_fast(const void *sk, const struct conn *conn)
 	       READ_BITS(sk, tcp_sock, syn_data_acked);
 }
 
+/*
+ * close() in SYN_RECV, of a Fast Open child or when both sides opened at once:
+ * the handshake is done while our FIN waits already, and the next change of
+ * state says so.
+ */
+static __always_inline bool opened_late(const void *sk, struct conn *conn,
+					u8 from)
+{
+	if (conn->visited & (1 << STATE_ESTABLISHED) ||
+	    conn->flags & FLAG_PARTIAL || conn->began & BEGAN_OPEN ||
+	    from == STATE_CLOSE || from == STATE_LISTEN ||
+	    !was_open(sk, conn, from))
+		return false;
+	conn->began |= BEGAN_OPEN;
+	return true;
+}
+
 static __always_inline void established(const void *sk, struct conn *conn,
-					const struct tuple *t, u8 from,
+					const struct tuple *t, u8 from, u8 to,
 					u64 now_ns)
 {
 	struct event *e;
 
+	/* a reset before answered something else, and did not end this */
+	if (to == STATE_ESTABLISHED) {
+		conn->flags &= ~(FLAG_RESET_SENT | FLAG_RESET_RECEIVED |
+				 FLAG_RESET_REASON);
+		conn->reset_reason = 0;
+	}
 	if (opened_fast(sk, conn))
 		conn->flags |= FLAG_FAST_OPEN;
 	/* a SYN-ACK is sent again when there is a request, but no socket yet */
@@ -120,7 +169,7 @@ static __always_inline void established(const void *sk, struct conn *conn,
 	}
 	fill_identity(e, conn);
 	e->from_state = from;
-	e->to_state = STATE_ESTABLISHED;
+	e->to_state = to;
 	fill_round_trips(e, sk, conn);
 	fill_position(e, sk, conn);
 	submit(e);

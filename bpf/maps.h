@@ -43,13 +43,22 @@ struct conn {
 	u8 ended_from; /* once ended: state of an end that a reset may explain */
 	u8 told;       /* of the application's calls, see call.c */
 	s32 descriptor; /* of the socket in its process, -1: not known */
-	u16 local_port; /* once ended, to know the socket by */
+	u16 local_port; /* when it began; once ended, to know the socket by */
 	u16 remote_port;
 	char process[16];
 	u32 foreign_rtt_us; /* a round trip not its own, see handshake.h */
 	u8 peer;            /* enum peer */
-	u8 reserved[7];
+	u8 began;           /* BEGAN_ bits */
+	u8 first_error;     /* sk_err when it began: the last connection's */
+	u8 reserved[5];
 };
+
+/* Bits of conn.began. */
+#define BEGAN_WITH_ERROR 1 /* an ICMP error was there before: not its own */
+#define BEGAN_BY_REPAIR 2  /* restored: no SYN counts among its bytes */
+#define BEGAN_TIMED 4      /* start_ns is when a deferred SYN left */
+#define BEGAN_WITH_PORT 16 /* it had a port: bound */
+#define BEGAN_OPEN 8       /* opened without having been ESTABLISHED */
 
 /* A process: its thread group, as read by read_process(). */
 struct process {

@@ -108,6 +108,34 @@ static __always_inline void note_retransmission(struct conn *conn,
 	conn->retransmitted_segments += s->segments;
 }
 
+/* In the unit of the kernel's timestamps: mostly milliseconds. */
+static __always_inline u64 since_first_syn(const void *sk, u64 now_ns)
+{
+	u32 sent = READ(u32, sk, tcp_sock, retrans_stamp);
+
+	if (READ_BITS(sk, tcp_sock, tcp_usec_ts))
+		return ((u32)(now_ns / 1000) - sent) * 1000ULL;
+	return ((u32)(now_ns / 1000000) - sent) * 1000000ULL;
+}
+
+/*
+ * What is retransmitted was sent before: a SYN that waited has left, and the
+ * kernel keeps its time until there is an answer.
+ */
+static __always_inline void note_deferred(const void *sk, struct conn *conn,
+					  u8 kind, u64 now_ns)
+{
+	u64 since_ns;
+
+	if (kind != RETRANSMIT_SYN || !(conn->flags & FLAG_DEFERRED) ||
+	    conn->began & BEGAN_TIMED)
+		return;
+	conn->began |= BEGAN_TIMED;
+	since_ns = since_first_syn(sk, now_ns);
+	if (since_ns < now_ns - conn->start_ns)
+		conn->start_ns = now_ns - since_ns;
+}
+
 #if HAVE_tcp_retransmit_skb
 RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 {
@@ -138,6 +166,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 		    what, segment.segments);
 	if (!conn)
 		return 0;
+	note_deferred(sk, conn, kind, now_ns);
 	if (err >= 0) {
 		note_retransmission(conn, &segment);
 		count(COUNTER_RETRANSMITTED + kind, segment.segments - 1);

@@ -57,6 +57,9 @@
 #define SOCK_DEAD 0
 #define SOCK_DONE 1
 
+/* enum socket_state in include/uapi/linux/net.h */
+#define SS_UNCONNECTED 1
+
 struct tuple {
 	u32 local[4]; /* IPv4 as ::ffff:a.b.c.d */
 	u32 remote[4];
@@ -245,7 +248,8 @@ static __always_inline void read_traffic(const void *sk,
 		     READ(u32, sk, tcp_sock, snd_una);
 	u64 acked = READ(u64, sk, tcp_sock, bytes_acked);
 	u64 received = READ(u64, sk, tcp_sock, bytes_received);
-	bool syn = conn->role == ROLE_CLIENT;
+	bool syn = conn->role == ROLE_CLIENT &&
+		   !(conn->began & BEGAN_BY_REPAIR);
 	bool peer_fin = has_flag(sk, SOCK_DONE);
 
 	traffic->sent = acked + queued;

@@ -14,22 +14,29 @@
  *   close     server from LAST_ACK, 1000 bytes received
  */
 
+/* A socket that TCP_REPAIR restores sends no SYN, and the kernel counts none. */
+static __always_inline u32 audit_attempt(const void *sk, u8 to)
+{
+	if (READ_BITS(sk, tcp_sock, repair))
+		return 0;
+	if (to == STATE_SYN_SENT)
+		return COUNTER_SYN_SENT;
+	return to == STATE_CLOSE && !READ(u32, sk, tcp_sock, segs_out) ?
+		       COUNTER_NO_SYN :
+		       COUNTER_SYN_LEFT;
+}
+
 static __always_inline void audit_transition(const void *sk, u8 from, u8 to)
 {
 	u32 cell = 0;
 
-	if (to == STATE_SYN_SENT)
-		cell = COUNTER_SYN_SENT;
+	if (to == STATE_SYN_SENT || from == STATE_SYN_SENT)
+		cell = audit_attempt(sk, to);
 	else if (to == STATE_SYN_RECV && from == STATE_LISTEN)
 		cell = COUNTER_PASSIVE_OPENS;
 	else if (to == STATE_CLOSE &&
 		 (from == STATE_ESTABLISHED || from == STATE_CLOSE_WAIT))
 		cell = COUNTER_ESTAB_RESETS;
-	else if (to == STATE_CLOSE && from == STATE_SYN_SENT &&
-		 !READ(u32, sk, tcp_sock, segs_out))
-		cell = COUNTER_NO_SYN;
-	if (from == STATE_SYN_SENT && cell != COUNTER_NO_SYN)
-		cell = COUNTER_SYN_LEFT;
 	if (cell && read_netns(sk) == OWN_NETNS)
 		count(cell, 1);
 }
@@ -72,6 +79,20 @@ static __always_inline void emit_beginning(const void *sk, struct conn *conn,
 			   conn->start_ns);
 }
 
+/* What only CLOSE->SYN_SENT can tell of a client. */
+static __always_inline void note_opening(const void *sk, struct conn *conn)
+{
+	if (READ_BITS(sk, tcp_sock, fastopen_connect))
+		conn->flags |= FLAG_DEFERRED;
+	if (has_icmp_error(sk))
+		conn->began |= BEGAN_WITH_ERROR;
+	conn->first_error = READ(s32, sk, sock, sk_err);
+	conn->local_port = bpf_ntohs(READ(u16, sk, inet_sock, inet_sport));
+	if (READ(u16, sk, sock_common, skc_num))
+		conn->began |= BEGAN_WITH_PORT;
+	note_connect(sk, conn);
+}
+
 /* The role of a connection that begins with this step, else ROLE_UNKNOWN. */
 static __always_inline u8 opening_role(u8 from, u8 to)
 {
@@ -94,6 +115,26 @@ static __always_inline u8 milestone(u8 from, u8 to)
 		       UNRECORDED_CLOSE;
 }
 
+/*
+ * The record of the change of state, if it was asked for or says that a
+ * restored connection is open, then those of milestones.
+ */
+static __always_inline void emit_step(const void *sk, struct conn *conn,
+				      const struct tuple *t, u8 from, u8 to,
+				      u64 now_ns)
+{
+	bool resumes = to == STATE_ESTABLISHED && conn->flags & FLAG_REPAIR;
+
+	if ((EMIT_STATES && conn->peer != PEER_UNKNOWN) || resumes)
+		emit_state(sk, conn, t, from, to, now_ns);
+	if (resumes)
+		conn->flags &= ~FLAG_REPAIR;
+	else if (to == STATE_ESTABLISHED || opened_late(sk, conn, from))
+		established(sk, conn, t, from, to, now_ns);
+	if (to == STATE_CLOSE)
+		closed(sk, conn, t, from, now_ns);
+}
+
 static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	const void *sk = (const void *)ctx->args[0];
@@ -114,6 +155,8 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 	/* who is it */
 	now_ns = bpf_ktime_get_ns();
 	read_tuple(sk, &tuple);
+	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
+		tuple.local_port = 0; /* what stands there is the last one's */
 	if (is_listener(from, to)) {
 		listener(sk, &tuple, from, to);
 		return;
@@ -128,16 +171,10 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 		emit_beginning(sk, conn, &tuple);
 	step(conn, from, to, now_ns);
 	note_beginning(sk, conn, from, to);
-	note_connect(sk, conn, to);
+	if (to == STATE_SYN_SENT)
+		note_opening(sk, conn);
 	note_closer(conn, from, to, now_ns);
-	if (EMIT_STATES && conn->peer != PEER_UNKNOWN)
-		emit_state(sk, conn, &tuple, from, to, now_ns);
-
-	/* a milestone leaves */
-	if (to == STATE_ESTABLISHED)
-		established(sk, conn, &tuple, from, now_ns);
-	else if (to == STATE_CLOSE)
-		closed(sk, conn, &tuple, from, now_ns);
+	emit_step(sk, conn, &tuple, from, to, now_ns);
 }
 
 /* Tells state changes apart; an address leaves its upper bits to the states. */

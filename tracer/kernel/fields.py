@@ -31,6 +31,10 @@ POSITIONS = "some of follow's sequence numbers and windows"
 SERVER_TIMES = "servers' handshake times"
 SERVERS = "the processes of servers, follow's descriptor numbers"
 PIDS = "process ids in this pid namespace"
+DEFERRED = "when a Fast Open connect() has sent its SYN"
+REPAIR = "connections restored by TCP_REPAIR"
+ICMP_ERRORS = "ICMP errors that only the application was told of"
+BEFORE_SYN = "why connect() failed before a SYN"
 
 FIELDS = (
     KernelField("sock_common", "skc_family"),
@@ -57,9 +61,17 @@ FIELDS = (
     KernelField("net_device", "nd_net", "the network namespace of resets for closed ports"),
     KernelField("sock", "sk_protocol"),
     KernelField("sock", "sk_err"),
+    KernelField("sock", "sk_err_soft", ICMP_ERRORS),
+    KernelField("sock", "sk_error_queue", ICMP_ERRORS),
+    KernelField("sk_buff_head", "next", ICMP_ERRORS),
+    KernelField("sk_buff_head", "qlen", ICMP_ERRORS),
+    KernelField("sk_buff", "next", ICMP_ERRORS),
+    KernelField("sock_exterr_skb", "ee.ee_errno", ICMP_ERRORS),
+    KernelField("sock_exterr_skb", "ee.ee_origin", ICMP_ERRORS),
     KernelField("sock", "sk_shutdown", ""),
     KernelField("sock", "sk_max_ack_backlog"),
     KernelField("sock", "sk_socket", SERVERS),
+    KernelField("socket", "state", BEFORE_SYN),
     KernelField("sock", "sk_cgrp_data.cgroup", "cgroups"),
     KernelField("cgroup", "kn", "cgroups"),
     KernelField("cgroup", "level", "--cgroup"),
@@ -97,6 +109,12 @@ FIELDS = (
     KernelField("tcp_sock", "syn_data_acked", "Fast Open servers' handshake times"),
     # Linux 6.17 knows a Fast Open child that came without data too
     KernelField("tcp_sock", "syn_fastopen_child", ""),
+    KernelField("tcp_sock", "fastopen_rsk", "Fast Open connections that are closed before their last ACK"),
+    KernelField("tcp_sock", "fastopen_connect", DEFERRED),
+    KernelField("tcp_sock", "retrans_stamp", DEFERRED),
+    # Linux 6.7 can have its timestamps in microseconds
+    KernelField("tcp_sock", "tcp_usec_ts", ""),
+    KernelField("tcp_sock", "repair", REPAIR),
     KernelField("request_sock", "num_retrans"),
     KernelField("tcp_request_sock", "snt_isn"),
     KernelField("task_struct", "stack"),

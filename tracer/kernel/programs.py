@@ -27,6 +27,7 @@ HEADERS = (
     "filter.h",
     "conn.h",
     "listen.h",
+    "failure.h",
     "end.h",
     "emit.h",
     "handshake.h",

@@ -2,8 +2,9 @@
 
 Theory of operation. Four of the kernel's counters (RFC 4022's) follow from state changes and retransmissions:
 
-* ActiveOpens: entries into SYN_SENT, without those that ended before a SYN was sent (no free port). Of one that is there still
-  nobody says whether its SYN was sent; it counts if the kernel has counted one, so that our count never falls.
+* ActiveOpens: entries into SYN_SENT, without those that ended before a SYN was sent (no free port) and those of sockets that
+  TCP_REPAIR restores. Of one that is there still nobody says whether its SYN was sent (with TCP_FASTOPEN_CONNECT it waits for
+  the first send()); it counts if the kernel has counted one, so that our count never falls.
 * PassiveOpens: LISTEN -> SYN_RECV.
 * EstabResets: ESTABLISHED or CLOSE_WAIT -> CLOSE.
 * RetransSegs: segments of retransmissions that the kernel tried to send, SYN-ACKs among them; it counts first, and a firewall

@@ -37,7 +37,6 @@ MARGIN_NS = 20_000_000
 """A record's time and the moment from which a dump sees its change differ by less: a processor may be taken away between."""
 
 _ROLE_BITS = 2
-_ESTABLISHED = 1 << STATE["established"]
 _OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
 
 
@@ -70,12 +69,11 @@ class OpenConnections:
 
     def closed(self, part: Columns, rows: Rows) -> None:
         """Take off those of EVENT_CLOSE records that were counted."""
-        visited, partial = part["visited"], part["flags"] & FLAG["partial"] != 0
-        began = visited & _OPENING != 0
-        was_open = partial | ~began | (visited & _ESTABLISHED != 0)
+        partial = part["flags"] & FLAG["partial"] != 0
+        began = part["visited"] & _OPENING != 0
         codes = _codes(part)
-        self._remember(codes[was_open], part["time_ns"][was_open], -1)
-        counted = was_open & (self._is_dumped(codes) | ~partial | began)
+        self._remember(codes, part["time_ns"], -1)
+        counted = self._is_dumped(codes) | ~partial | began
         self._add(codes[counted], rows[counted], -1)
         self._even_out(rows[counted])
 

@@ -11,7 +11,8 @@ closed. Facts by kind of step:
                   error (why it never left, else 0)
   reset_sent      cause: the kernel's word, "" for none
   call            call, result; process and descriptor are the caller's
-  failed, closed  reason, error; closed has sent, received, unacknowledged, retransmitted, closed_first and time_wait
+  failed          reason, error; no_syn: nothing was sent
+  closed          reason, error, sent, received, unacknowledged, retransmitted, closed_first, time_wait
   segment         the MEASURES of model/samples.py
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from tracer.ingest.names import name_text
+from tracer.model.opening import handshake, our_syn, requests
 from tracer.model.position import NUMBERS
 from tracer.model.samples import measures
 from tracer.model.steps import IN, OUT, Step
@@ -42,9 +44,6 @@ from tracer.model.tcp import (
 )
 from tracer.model.track import Track, name_of
 
-SAME_NS = 1_000_000
-"""Two ways to the time of one SYN-ACK, a tracepoint and a round-trip sample, differ by less."""
-
 FIN_LEAVES = {("established", "fin_wait1"), ("syn_recv", "fin_wait1"), ("close_wait", "last_ack")}
 FIN_ARRIVES = {("established", "close_wait"), ("syn_recv", "close_wait"), ("fin_wait1", "closing"), ("fin_wait2", "close")}
 ACK_OF_FIN = {("fin_wait1", "fin_wait2"), ("closing", "close"), ("last_ack", "close")}
@@ -54,7 +53,7 @@ def take(track: Track, record: Any, reset_reasons: Mapping[int, str]) -> list[St
     """Return the steps that a record tells of its connection. reset_reasons: the running kernel's words."""
     track.learn(record)
     kind = name_of(KINDS, record.kind)
-    steps = our_syn(track, record)
+    steps = our_syn(track, record) + requests(track, record)
     if kind in {"state", "close", "failure"}:
         steps += track.missed(record)
     data = track.data(record)
@@ -73,18 +72,11 @@ def time_wait(track: Track, state: str, remaining: float, time_ns: int) -> list[
     return [*steps, track.step("time_wait", time_ns, entered="time_wait", facts=facts)]
 
 
-def our_syn(track: Track, record: Any) -> list[Step]:
-    """Return a client's SYN, as soon as its number is known."""
-    if track.syn_told or not (record.initial_sequence or record.send_next):
-        return []
-    track.syn_told = True
-    track.sent(record.initial_sequence, track.base_ns)
-    return [track.step("syn", track.base_ns, entered="syn_sent", way=OUT, bits=("SYN",), initial=record.initial_sequence)]
-
-
 def state_change(track: Track, record: Any) -> list[Step]:
     """Return what has caused a change of state; the handshake's and the last one have records of their own."""
     left, entered = name_of(STATES, record.from_state), name_of(STATES, record.to_state)
+    if entered == "established" and record.flags & FLAG["repair"]:
+        track.enter(entered, record.time_ns)  # restored: no segment was the cause
     if entered in {"established", left}:  # close() after shutdown() sets the state that is set already
         return []
     fields = track.enter(entered, record.time_ns) if entered != "close" else {}
@@ -123,53 +115,6 @@ def peer_fin(track: Track, record: Any, fields: Mapping[str, Any]) -> list[Step]
     return [
         track.step("fin_received", record.time_ns, sequence=number, **arrow, **fields),
         track.step("fin_answered", record.time_ns, way=OUT, bits=("ACK",), acknowledgement=after, inferred=True),
-    ]
-
-
-def handshake(track: Track, record: Any) -> list[Step]:
-    """Return what completes a handshake; of a server all of it."""
-    facts: dict[str, Any] = {"fast_open": bool(record.flags & FLAG["fast_open"])}
-    if track.who.role == "server":
-        before = requests(track, record)
-        if all(step.initial is None for step in before):
-            facts["peer_initial"] = record.peer_initial_sequence
-        return before + last_ack(track, record, facts)
-    if track.state == "syn_recv":
-        return last_ack(track, record, facts)
-    fields = track.enter("established", record.time_ns)
-    peers = record.peer_initial_sequence
-    return [
-        track.step("syn_ack_received", record.time_ns, way=IN, bits=("SYN", "ACK"), initial=peers, facts=facts, **fields),
-        track.step("ack_sent", record.time_ns, way=OUT, bits=("ACK",), sequence=1, acknowledgement=1, inferred=True),
-    ]
-
-
-def last_ack(track: Track, record: Any, facts: Mapping[str, Any]) -> list[Step]:
-    """Return the ACK that completes a handshake on the side that was asked."""
-    fields = track.enter("established", record.time_ns)
-    return [
-        track.step("ack_received", record.time_ns, way=IN, bits=("ACK",), sequence=1, acknowledgement=1, facts=facts, **fields)
-    ]
-
-
-def requests(track: Track, record: Any) -> list[Step]:
-    """Return the SYN and the SYN-ACK that were before a server's socket, when they were.
-
-    A round trip that was taken from a later SYN-ACK says nothing of the first one; the later one has been told.
-    """
-    known = record.handshake_ns and not record.flags & (FLAG["handshake_unknown"] | FLAG["partial"])
-    sent_ns = record.time_ns - record.handshake_ns if known else None
-    again_ns = track.syn_ack_again_ns
-    if sent_ns is not None and again_ns is None:
-        track.base_ns = sent_ns
-    track.state, track.since_ns = "syn_recv", sent_ns
-    if again_ns is not None and (sent_ns is None or sent_ns > again_ns - SAME_NS):
-        return [track.step("accepted", again_ns)]
-    ours, peers = record.initial_sequence, record.peer_initial_sequence
-    return [
-        track.step("accepted", sent_ns),
-        track.step("syn_received", sent_ns, entered="syn_recv", way=IN, bits=("SYN",), inferred=True, initial=peers),
-        track.step("syn_ack_sent", sent_ns, way=OUT, bits=("SYN", "ACK"), inferred=True, initial=ours),
     ]
 
 
@@ -234,7 +179,10 @@ def failure(track: Track, record: Any) -> list[Step]:
     """Return the end of an attempt."""
     (code,) = failure_reasons(*_columns(record))
     fields = track.enter("close", record.time_ns)
-    return [track.step("failed", record.time_ns, facts={"reason": FAILURE_REASONS[code], "error": record.error}, **fields)]
+    waited = record.flags & FLAG["deferred"] and not record.sent_segments
+    no_syn = bool(waited or record.flags & FLAG["no_syn"])
+    facts = {"reason": FAILURE_REASONS[code], "error": record.error, "no_syn": no_syn}
+    return [track.step("failed", record.time_ns, facts=facts, **fields)]
 
 
 def close(track: Track, record: Any) -> list[Step]:

@@ -103,7 +103,7 @@ class Lives:
         return Track(self._told, record, begins, segments=self._segments)
 
     def _first_step(self, track: Track, record: Any) -> Step:
-        entered = "" if track.begins in {"opened", "stray"} else track.state
+        entered = "" if track.begins in {"opened", "restored", "stray"} else track.state
         return track.step(track.begins, record.time_ns, entered=entered)
 
     def _end(self, track: Track, record: Any) -> list[Step]:
@@ -120,7 +120,7 @@ class Lives:
 def _beginning(record: Any) -> str:
     """Return how the telling of a connection begins with this record."""
     if record.flags & FLAG["partial"]:
-        return "older"
+        return "restored" if record.flags & FLAG["repair"] and record.to_state != STATE["close"] else "older"
     if name_of(KINDS, record.kind) == "state":
         edge = {STATE["close"]: "opened", STATE["listen"]: "accepted"}
         return edge.get(record.from_state, "joined")

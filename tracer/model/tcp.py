@@ -3,8 +3,9 @@
 Theory of operation. The kernel says how a connection ended with three things: the state it left for CLOSE, the socket's error
 (sk_err) at that moment, and whether a reset was seen before or right after (model/aborts.py). None of them is enough alone:
 
-* sk_err 0 in SYN_SENT is the application giving up (what Go and asyncio do at their own deadline), unless no SYN was ever
-  sent: then no ephemeral port was free, or it gave up even sooner, and the first is what happens in practice.
+* sk_err 0 in SYN_SENT is the application giving up (what Go and asyncio do at their own deadline), unless connect() itself
+  failed before a SYN was sent: for want of a local port, or of a route from that port, say (bpf/failure.h). An ICMP message
+  that came while the socket was in use is not in sk_err; the record has its error all the same.
 * sk_err 104 is a reset by the peer, 32 the same one in CLOSE_WAIT, where the kernel reports a broken pipe. But 104 is also what
   disconnecting sets on its own socket, so it counts as ours when only a reset sent was seen.
 * sk_err 0 when leaving ESTABLISHED or CLOSE_WAIT is an abort by this side: close() with unread data, or linger 0. An orderly
@@ -15,6 +16,7 @@ Theory of operation. The kernel says how a connection ended with three things: t
 * sk_err 0 when leaving FIN_WAIT1, CLOSING or LAST_ACK is orderly once all is acknowledged: both FINs are through. If not, and
   no reset was sent, the kernel has dropped the socket (too many orphans, a namespace that goes away) or the application has,
   with linger 0: `other`.
+* A socket that is closed in TCP_REPAIR's mode (a checkpoint) sends nothing: its connection goes on elsewhere, so `other`.
 * sk_err 103 is an abort from outside (`ss -K`), which sends a reset unless the peer has our FIN already. sk_err 110 is the
   kernel's own patience, in any state.
 * An ICMP error that outlived every retransmission (113, 101) ends an open connection as `other`: neither side reset it.
@@ -33,7 +35,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import LAYOUT
+from tracer.ingest.decode import LAYOUT, Events
 
 Codes = NDArray[np.uint8]
 
@@ -81,7 +83,8 @@ class Rule:
 
 
 FAILURES = (
-    Rule("no_port", 0, flags=FLAG["no_syn"]),
+    Rule("no_port", 0, flags=FLAG["no_syn"] | FLAG["no_port"]),
+    Rule("other", 0, flags=FLAG["no_syn"]),
     Rule("refused", errno.ECONNREFUSED),
     Rule("timed_out", errno.ETIMEDOUT),
     Rule("host_unreachable", errno.EHOSTUNREACH),
@@ -92,6 +95,7 @@ FAILURES = (
 )
 
 CLOSES = (
+    Rule("other", flags=FLAG["repair"]),
     Rule("timed_out", errno.ETIMEDOUT),
     Rule("reset_received", flags=FLAG["reset_received"]),
     Rule("reset_sent", errno.ECONNABORTED, flags=FLAG["reset_sent"]),
@@ -120,6 +124,12 @@ def close_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags
     Arguments, each of shape (n,), are those fields of EVENT_CLOSE records.
     """
     return _first_match(CLOSES, CLOSE_REASONS, from_state, error, flags)
+
+
+def is_restored(events: Events) -> NDArray[np.bool_]:
+    """Return which state records, shape (n,), say that TCP_REPAIR has restored a connection: it is open from there on."""
+    restored: NDArray[np.bool_] = (events["flags"] & FLAG["repair"] != 0) & (events["to_state"] == STATE["established"])
+    return restored
 
 
 @lru_cache

@@ -37,6 +37,7 @@ from tracer.model.tcp import (
     STATES,
     close_reasons,
     failure_reasons,
+    is_restored,
     leaves_time_wait,
 )
 from tracer.model.unrecorded import WHAT, Unrecorded
@@ -132,6 +133,7 @@ class Model:
         kinds = np.ascontiguousarray(events["kind"])
         self._events += np.bincount(kinds, minlength=len(self._events)).astype(np.uint64)
         if (kinds == KIND["state"]).any():  # counted in the kernel, exactly; they must not open label sets
+            self._add_restored(Part(events, np.flatnonzero((kinds == KIND["state"]) & is_restored(events))))
             events, kinds = events[kinds != KIND["state"]], kinds[kinds != KIND["state"]]
         rows = self._sets.rows(events)
         self._reserve(len(self._sets))
@@ -155,6 +157,13 @@ class Model:
         self._open.opened(part, rows)
         known = part["flags"] & FLAG["handshake_unknown"] == 0
         self._handshake_times.add(rows[known], part["handshake_ns"][known])
+
+    def _add_restored(self, part: Part) -> None:
+        """Add what TCP_REPAIR has restored: connections that are open without a handshake."""
+        if len(part):
+            rows = self._sets.rows(part.events[part.index])
+            self._reserve(len(self._sets))
+            self._open.opened(part, rows)
 
     def _add_failures(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]

@@ -18,7 +18,7 @@ from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
 SENT_REMEMBERED = 16
 """Numbers of which the time of the last sending is kept, for the interval until they are sent again."""
 
-NOT_FROM_START = ("older", "stray")
+NOT_FROM_START = ("older", "restored", "stray")
 CARRY_DATA = ("fast", "timeout", "tail_loss_probe", "mtu")
 
 
@@ -47,9 +47,10 @@ def who_of(number: int, record: Any) -> Who:
 class Track:
     """One connection so far.
 
-    begins: how the telling begins: opened (by us), accepted, half_open (only a request), older (than the tracer), joined (the
-    beginning was lost), stray (no connection). shown: the position up to which data have been told, None for an older one
-    before its first. peer_fin: it was told.
+    begins: how the telling begins: opened (by us), accepted, half_open (only a request), older (than the tracer), restored (by
+    TCP_REPAIR), joined (the beginning was lost), stray (no connection).
+    shown: the position up to which data have been told, None for an older one before its first. peer_fin: it was told.
+    requests_told: the SYN and the SYN-ACK before a server's socket were told.
     segments: whether received segments have records, so that they need not be summed up.
     """
 
@@ -60,8 +61,10 @@ class Track:
         self.shown: Position | None = None if begins in NOT_FROM_START else START
         self.peer_fin = False
         self.syn_told = begins != "opened"
+        self.requests_told = False
+        self.peer_initial_told = False
         self.syn_ack_again_ns: int | None = None
-        self.base_ns = record.time_ns - (0 if record.flags & FLAG["partial"] else record.duration_ns)
+        self.base_ns: int = record.time_ns - (0 if record.flags & FLAG["partial"] else record.duration_ns)
         self.since_ns: int | None = None
         self._segments = segments
         self._sent_ns: dict[int, int] = {}

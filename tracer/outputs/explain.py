@@ -26,6 +26,10 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "RFC 9293 §3.5",
     ),
     "older": ("The connection was open before the trace began: what came before, no one has seen.", ""),
+    "restored": (
+        "A checkpoint was restored into this socket, with the saved connection's numbers: no segment was exchanged.",
+        "",
+    ),
     "joined": ("What told of its beginning was lost; what follows is exact all the same.", ""),
     "stray": (
         "A segment that fits no connection here is answered with a reset, so that its sender gives up.",
@@ -130,7 +134,10 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "Its acknowledgement lets the congestion window grow, and its window says how much room the peer has.",
         "RFC 5681 §3.1, RFC 9293 §3.8.6",
     ),
-    "failed.refused": ("Nobody listens there: the peer answered our SYN with a reset, and connect() fails.", "RFC 9293 §3.5.2"),
+    "failed.refused": (
+        "Nobody listens there, or a firewall says so: a reset or an ICMP message answered our SYN, and connect() fails.",
+        "RFC 9293 §3.5.2",
+    ),
     "failed.timed_out": (
         "The kernel gave up after the last retransmission of the SYN: connect() fails, and nobody knows whether it arrived.",
         "RFC 9293 §3.8.3",
@@ -138,6 +145,14 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     "failed.canceled": (
         "The application closed its socket before there was an answer: its own patience was shorter.",
         "RFC 9293 §3.10.4",
+    ),
+    "failed.canceled.no_syn": (
+        "The application closed its socket before its first send(): the SYN waits for it with TCP_FASTOPEN_CONNECT.",
+        "",
+    ),
+    "failed.other.no_syn": (
+        "connect() failed before a SYN was sent, though it had found a local port: no route from it, say.",
+        "",
     ),
     "failed.no_port": ("Every local port towards this destination is in use, so that no SYN could be sent.", ""),
     "failed": ("No connection came about; connect() fails with this error.", "RFC 9293 §3.8.3"),
@@ -186,4 +201,6 @@ def _key(step: Step) -> str:
     if step.kind == "call":
         end = "end" if facts["call"] == "receive" and not facts["result"] else "success"
         return f"call.{'error' if facts['result'] < 0 else end}"
+    if step.kind == "failed" and facts["no_syn"] and facts["reason"] in {"canceled", "other"}:
+        return f"failed.{facts['reason']}.no_syn"
     return f"{step.kind}.{facts.get('reason') or step.entered}"

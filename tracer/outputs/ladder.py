@@ -29,7 +29,7 @@ WORDS_AT = ARROW_AT + ARROW + len(GAP)
 LABEL = 14
 NARROWEST = 72
 
-FULL_WIDTH = {"opened", "accepted", "half_open", "older", "joined", "stray"}
+FULL_WIDTH = {"opened", "accepted", "half_open", "older", "restored", "joined", "stray"}
 """Steps with which the telling of a connection begins: a line of their own kind."""
 
 PALETTE = (36, 33, 35, 32, 34, 96, 93, 95)

@@ -118,10 +118,20 @@ def test_a_partial_connection_whose_handshake_was_seen_is_taken_off_without_a_du
     assert open_of(model_of(opened(2, flags=("partial",)), ends)) == {}
 
 
-def test_a_close_without_a_handshake_takes_nothing_off() -> None:
-    """A Fast Open server that closes before the last ACK."""
+def test_a_connection_that_was_never_established_but_had_its_handshake_is_taken_off() -> None:
+    """A Fast Open server that closes before the last ACK: its handshake has a record, and then its close."""
     ends = closed(1, visited=1 << STATE["syn_recv"] | 1 << STATE["fin_wait1"])
-    assert open_of(model_of(opened(1), ends)) == {CLIENT: 1}
+    assert open_of(model_of(opened(2), ends)) == {CLIENT: 1}
+
+
+def test_a_restored_connection_is_open_without_a_handshake() -> None:
+    visited = 1 << STATE["syn_sent"] | 1 << STATE["established"]
+    record = events(
+        "state", 3, role="client", remote_port=443, from_state="syn_sent", to_state=STATE["established"],
+        flags=("partial", "repair"), time_ns=BEFORE, netns=OWN,
+    )  # fmt: skip
+    model = model_of(record, closed(1, flags=("partial",), visited=visited))
+    assert open_of(model) == {CLIENT: 2}
 
 
 def test_another_namespace_is_left_alone_by_a_dump() -> None:

@@ -61,7 +61,16 @@ def test_a_failure_is_named_by_the_socket_error(error: int, reason: str) -> None
 
 
 def test_a_failure_without_error_and_without_a_syn_found_no_port() -> None:
-    assert reason_of_failure(0, "no_syn") == "no_port"
+    assert reason_of_failure(0, "no_syn", "no_port") == "no_port"
+
+
+def test_a_connect_that_found_a_port_and_failed_before_its_syn_is_other() -> None:
+    assert reason_of_failure(0, "no_syn") == "other"
+
+
+def test_a_socket_closed_in_repair_mode_is_other_whatever_else_is_there() -> None:
+    assert reason_of_close("established", 0, "repair") == "other"
+    assert reason_of_close("fin_wait1", errno.ECONNRESET, "repair", "reset_received") == "other"
 
 
 def test_a_failure_with_an_error_and_without_a_syn_keeps_its_error() -> None:

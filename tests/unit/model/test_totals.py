@@ -40,7 +40,7 @@ def test_a_handshake_of_unknown_time_counts_but_is_in_no_histogram() -> None:
 def test_failures_and_closes_are_counted_by_reason() -> None:
     report = report_of(
         events("failure", 5, from_state="syn_sent", error=errno.ECONNREFUSED),
-        events("failure", 2, from_state="syn_sent", flags=("no_syn",)),
+        events("failure", 2, from_state="syn_sent", flags=("no_syn", "no_port")),
         events("close", 7, from_state="fin_wait2"),
         events("close", 3, from_state="established"),
     )

@@ -199,7 +199,7 @@ def test_a_failure_for_another_reason_keeps_its_errno() -> None:
 
 
 def test_an_attempt_without_a_port_has_port_zero() -> None:
-    event = one(sample("failure", from_state="syn_sent", flags=("no_syn",), local_port=0))
+    event = one(sample("failure", from_state="syn_sent", flags=("no_syn", "no_port"), local_port=0))
     assert (event["reason"], event["local_port"]) == ("no_port", 0)
 
 
