@@ -46,7 +46,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Kernel:
-    """An unpacked kernel: version (6.1), release as uname gives it, and the directory with lib/modules and boot."""
+    """An unpacked kernel: version (6.1), release as uname gives it, and the directory with its packages' files."""
 
     version: str
     release: str
@@ -54,8 +54,9 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        """The compressed kernel."""
-        return next(path for path in (self.root / "boot").glob("vmlinuz-*"))
+        """The compressed kernel, which lies beside its modules since Debian's 7.x."""
+        places = (self.root / "boot" / f"vmlinuz-{self.release}", self.root / "lib/modules" / self.release / "vmlinuz")
+        return next(path for path in places if path.exists())
 
 
 DEBIAN = Archive("Debian", "http://deb.debian.org/debian", Path("/usr/share/keyrings/debian-archive-keyring.gpg"))
