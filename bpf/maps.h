@@ -123,9 +123,12 @@ static __always_inline void count(u32 cell, u64 n)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 	struct cells *row = counters.lookup(&cpu);
+	u64 index = cell;
 
-	if (row && cell < COUNTER_CELLS)
-		__sync_fetch_and_add(&row->cell[cell], n);
+	/* the compiler knows the limit and drops the check; Linux 5.10 does not */
+	asm volatile("" : "+r"(index));
+	if (row && index < COUNTER_CELLS)
+		__sync_fetch_and_add(&row->cell[index], n);
 }
 
 /* The ring or the connection table was full: what has no record is counted. */
