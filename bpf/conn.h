@@ -126,6 +126,9 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 	}
 	if (role)
 		forget_ended(sk);
+	/* the socket's next life, and the end of the last one was not seen */
+	if (conn && conn->state != READ(u8, sk, sock_common, skc_state))
+		count(COUNTER_UNREACHED, 1);
 	if (role == ROLE_CLIENT && READ_BITS(sk, tcp_sock, repair)) {
 		flags = FLAG_PARTIAL | FLAG_HANDSHAKE_UNKNOWN | FLAG_REPAIR;
 		role = ROLE_UNKNOWN;
@@ -159,6 +162,21 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 	return conn;
 }
 
+/*
+ * A kernel may run no program for some hits of a tracepoint. What was left
+ * differs from what was entered last then, and the times of the states are
+ * not known; nor is that of the handshake, if that was it.
+ */
+static __always_inline void note_gap(struct conn *conn, u8 from)
+{
+	if (!conn->state || conn->state == from)
+		return;
+	count(COUNTER_UNREACHED, 1);
+	conn->flags |= FLAG_GAP;
+	if (!(conn->visited & 1 << STATE_ESTABLISHED))
+		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
+}
+
 static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)
 {
 	u32 left = from & 15; /* so that the verifier sees its limit */
@@ -166,5 +184,6 @@ static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)
 	if (left < 12)
 		conn->state_ns[left] += now_ns - conn->since_ns;
 	conn->since_ns = now_ns;
+	conn->state = to;
 	conn->visited |= 1 << (from & 15) | 1 << (to & 15);
 }

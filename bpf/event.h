@@ -70,6 +70,7 @@ enum event_flag {
 	FLAG_FAILED = 128,           /* a retransmission that never left */
 	FLAG_REPAIR = 256,           /* restored or dropped by TCP_REPAIR */
 	FLAG_NO_PORT = 512,          /* FLAG_NO_SYN, for want of a port */
+	FLAG_GAP = 8192,             /* a change of state was not seen */
 	FLAG_TIME_WAIT = 1024,       /* the end has left a timewait object */
 	FLAG_UNEXPLAINED = 16384,    /* a reset of ours may explain the end */
 	FLAG_DEFERRED = 32768,       /* its SYN may have waited for a send() */
@@ -150,6 +151,9 @@ enum counter {
 	COUNTER_RETRANS_SEGS = 275,
 	COUNTER_RESCUED = 276,        /* runs that were skipped and made good */
 	COUNTER_RESETS_SEEMING = 279, /* received, unless one of ours follows */
+	COUNTER_UNREACHED =
+		280, /* missed changes of state, known by later ones */
+	COUNTER_EVENTS_REFUSED = 281, /* of those lost; told by the reader */
 	COUNTER_UNRECORDED = 288,     /* + enum unrecorded * 3 + enum role */
 	COUNTER_SYN_LEFT = 330,       /* left SYN_SENT after a SYN; own netns */
 	COUNTER_RESETS_NEVER = 352,   /* so many of those were not */

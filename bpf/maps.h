@@ -50,7 +50,8 @@ struct conn {
 	u8 peer;            /* enum peer */
 	u8 began;           /* BEGAN_ bits */
 	u8 first_error;     /* sk_err when it began: the last connection's */
-	u8 reserved[5];
+	u8 state;           /* entered last, 0: none was seen */
+	u8 reserved[4];
 };
 
 /* Bits of conn.began. */

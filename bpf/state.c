@@ -169,6 +169,7 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 	/* update the connection */
 	if (conn->peer == PEER_LEARNT)
 		emit_beginning(sk, conn, &tuple);
+	note_gap(conn, from);
 	step(conn, from, to, now_ns);
 	note_beginning(sk, conn, from, to);
 	if (to == STATE_SYN_SENT)

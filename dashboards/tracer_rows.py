@@ -40,6 +40,8 @@ def trust() -> list[Panel]:
             "Losses a second: records that found the ring full, connections that found the table full, runs of a program that "
             "the kernel skipped for good. And records counted as 'other', where there are too many labels: raise --max-series.",
             Query(total(rate("events_lost_total")), "records lost: ring full"),
+            Query(total(rate("events_refused_total")), "of these: refused by a ring with room"),
+            Query(total(rate("events_unreached_total")), "state changes that reached no program"),
             Query(total(rate("connections_untracked_total")), "connections untracked: table full"),
             Query(total(rate("program_misses_total"), "program"), "runs skipped: {{program}}"),
             Query(total(rate("label_overflow_total")), "records counted as other: too many labels"),

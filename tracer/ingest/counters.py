@@ -19,6 +19,29 @@ TWICE = "inet_sock_set_state"
 _FIGURE = re.compile(rb"^(run_time_ns|run_cnt|recursion_misses):\s*(\d+)$", re.MULTILINE)
 
 
+EVENTS_LOST, EVENTS_REFUSED = (LAYOUT.enums["counter"][f"COUNTER_EVENTS_{name}"] for name in ("LOST", "REFUSED"))
+
+
+class Refused:
+    """Counts those of the lost records for which the ring had room, into the cell that the kernel leaves to the reader.
+
+    A ring may refuse a record although there is room: its lock is one that can fail where the kernel fears a deadlock
+    (rqspinlock, Linux 6.15). bcc has no way to ask for its fill in the kernel, but the reader sees how much it had to take.
+    """
+
+    def __init__(self) -> None:
+        self._lost = self._refused = 0
+
+    def add(self, cells: NDArray[np.uint64], *, was_full: bool) -> NDArray[np.uint64]:
+        """Return the cells with that count. was_full: whether the ring was, at any time since the last call."""
+        lost = int(cells[EVENTS_LOST])
+        if not was_full:
+            self._refused += lost - self._lost
+        self._lost = lost
+        cells[EVENTS_REFUSED] = self._refused
+        return cells
+
+
 class Counters:
     """The counter map, one row of cells a CPU; read without a system call."""
 

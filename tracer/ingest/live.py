@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books, KernelBooks
 from tracer.ingest.clock import Anchor, kernel_ns, measure
-from tracer.ingest.counters import Counters, Misses, Programs
+from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.late import Explained
 from tracer.ingest.ring import Ring
@@ -32,6 +35,7 @@ class LiveSource:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
         self._records = Explained(self._ring)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
+        self._refused = Refused()
         self._programs = Programs(loaded.programs, loaded.held)
         for fd in (loaded.ring, loaded.counters):
             os.close(fd)
@@ -67,12 +71,16 @@ class LiveSource:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
         if now_ns - self._looked_ns < self._look_every_ns:
-            return Reading(events, self._counters.read(), now_ns, self._figures, snapshot, anchor_ns=anchor_ns)
+            return Reading(events, self._cells(), now_ns, self._figures, snapshot, anchor_ns=anchor_ns)
         figures = self._programs.read()
         before = self._books.read()
-        cells = self._counters.read()
+        cells = self._cells()
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
+
+    def _cells(self) -> NDArray[np.uint64]:
+        """Return the exact counters; read behind the ring, as Refused wants it."""
+        return self._refused.add(self._counters.read(), was_full=self._ring.was_full())
 
     def close(self) -> None:
         """Detach the programs and free all that the kernel holds for us."""

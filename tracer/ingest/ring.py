@@ -110,16 +110,24 @@ class Ring:
         self._producer = np.frombuffer(self._theirs, np.uint64, 1)
         self._data = np.frombuffer(self._theirs, np.uint8, size, page)
         self.foreign = 0
+        self._most = 0
 
     def read(self) -> NDArray[np.void]:
         """Return the records that are there, copied, and give their room back to the kernel; shape (n,)."""
         consumer, producer = int(self._consumer[0]), int(self._producer[0])
+        self._most = max(self._most, producer - consumer)
         order_loads()
         taken = take(self._data, consumer, producer, self._dtype)
         order_loads()
         self._consumer[0] = taken.position
         self.foreign += taken.foreign
         return taken.records
+
+    def was_full(self) -> bool:
+        """Say whether a look since this was asked before found no room for one more record; between looks it only fills."""
+        full = self._most + _stride(self._dtype.itemsize) > len(self._data)
+        self._most = 0
+        return full
 
     def close(self) -> None:
         """Unmap; the arrays over the mappings go first."""

@@ -63,8 +63,9 @@ class Report:
     state_times: time spent in each state by connections that ended, row = number in STATES.
     events: records seen by kind, by number in KINDS.
     transitions: exact, [from, to] by number in STATES. snapshot: the sums over all sockets.
-    What the source has not said yet is None: transitions, events_lost, untracked and partial before the first reading, the
-    snapshot before the first one. label_overflow: records that were counted under `other`.
+    What the source has not said yet is None: transitions, events_lost, untracked, partial, unreached and refused before the
+    first reading, the snapshot before the first one. unreached: changes of state that reached no program, as later ones show.
+    refused: of the events lost, those that a ring with room refused. label_overflow: records that were counted under `other`.
     audit: empty before the kernel's books were seen. workloads: whose the label sets are, with the label `container` alone.
     unseen_beginnings, unseen_ends: connections that a dump of all sockets found open, or no longer, although no record said so.
     """
@@ -82,6 +83,8 @@ class Report:
     events_lost: int | None = None
     untracked: int | None = None
     partial: int | None = None
+    unreached: int | None = None
+    refused: int | None = None
     audit: tuple[AuditLine, ...] = ()
     workloads: tuple[Workload, ...] = ()
     unseen_beginnings: int = 0

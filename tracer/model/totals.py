@@ -209,6 +209,7 @@ class Model:
         self._add_states(part)
 
     def _add_states(self, part: Part) -> None:
+        part = part.where(part["flags"] & FLAG["gap"] == 0)
         visited = np.flatnonzero((part["visited"][:, None] & _STATE_BITS) != 0)
         self._states.add(visited % TIMED_STATES, part["state_ns"].reshape(-1)[visited])
 
@@ -244,6 +245,8 @@ class Model:
             events_lost=self._cell("events_lost"),
             untracked=self._cell("untracked"),
             partial=self._cell("partial"),
+            unreached=self._cell("unreached"),
+            refused=self._cell("events_refused"),
             audit=self._audit.lines,
             workloads=self._sets.workloads(),
             unseen_beginnings=self._open.unseen_beginnings,

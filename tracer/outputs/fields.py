@@ -185,9 +185,9 @@ def _direction(batch: Batch) -> list[str]:
 
 
 def _states(batch: Batch) -> list[Mapping[str, float] | None]:
-    """Return the seconds in each state that was left, by name; None for a socket whose beginning was not seen."""
+    """Return the seconds in each state that was left, by name; None for a socket whose beginning or a change was not seen."""
     visited, to_state = batch.column("visited").tolist(), batch.column("to_state").tolist()
-    seconds, partial = (batch.column("state_ns") / 1e9).tolist(), batch.has("partial").tolist()
+    seconds, partial = (batch.column("state_ns") / 1e9).tolist(), (batch.has("partial") | batch.has("gap")).tolist()
     return [
         None if unknown else {name: spent[number] for number, name in _passed(bits, to)}
         for bits, to, spent, unknown in zip(visited, to_state, seconds, partial, strict=True)

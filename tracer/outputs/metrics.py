@@ -184,6 +184,20 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric("events_total", "counter", "Records read from the kernel.", ("kind",), events),
     Metric("events_lost_total", "counter", "Records lost, the ring was full" + NO_RECORD, (), known(lambda r: r.events_lost)),
     Metric(
+        "events_refused_total",
+        "counter",
+        "Of the records lost, those that a ring with room refused.",
+        (),
+        known(lambda r: r.refused),
+    ),
+    Metric(
+        "events_unreached_total",
+        "counter",
+        "State changes that reached no program, found out later.",
+        (),
+        known(lambda r: r.unreached),
+    ),
+    Metric(
         "connections_untracked_total",
         "counter",
         "Connections that found the table full, each once" + NO_RECORD,

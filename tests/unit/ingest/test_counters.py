@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from tracer.ingest.counters import Counters, Misses, Programs, parse_program
+from tracer.ingest.counters import EVENTS_LOST, EVENTS_REFUSED, Counters, Misses, Programs, Refused, parse_program
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.source import Program
 
@@ -152,3 +152,13 @@ def test_the_misses_of_the_other_programs_are_as_the_kernel_says() -> None:
     cells = np.full(LAYOUT.enums["counter"]["COUNTER_CELLS"], 9, np.uint64)
     (program,) = Misses().without_rescued((Program("tcp_send_reset", True, 0, 0.0, 5),), cells)
     assert program.misses == 5
+
+
+def test_a_record_lost_while_the_ring_had_room_was_refused() -> None:
+    refused = Refused()
+    told = []
+    for lost, was_full in ((0, False), (2, False), (5, True), (6, False)):
+        cells = np.zeros(LAYOUT.enums["counter"]["COUNTER_CELLS"], np.uint64)
+        cells[EVENTS_LOST] = lost
+        told.append(int(refused.add(cells, was_full=was_full)[EVENTS_REFUSED]))
+    assert told == [0, 2, 2, 3]

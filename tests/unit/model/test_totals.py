@@ -177,3 +177,10 @@ def test_the_model_grows_to_many_label_sets_without_mixing_them_up() -> None:
     assert all(
         report.series.handshake_times.maxima[i] == int(labels[1]) * 1000 for i, labels in enumerate(report.series.labels) if i
     )
+
+
+def test_a_connection_of_which_a_change_of_state_was_missed_is_in_no_time_of_a_state() -> None:
+    times = {"syn_sent": 30_000, "established": 7_000}
+    report = report_of(events("close", 3, state_ns=times, flags=("gap",)), events("close", 5, state_ns=times))
+    assert report.state_times.totals[STATE["established"]] == 5
+    assert report.series.closes.sum() == 8
