@@ -25,11 +25,15 @@ INSIDE = Path(__file__).with_name("inside.sh")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a guest left: the command's status, None where it never ended, its output, and the directory with its files."""
+    """What a guest left: the command's status, None where it never ended, its output, and the directory with its files.
+
+    timed_out: whether the machine was ended because its time was up.
+    """
 
     status: int | None
     output: str
     place: Path
+    timed_out: bool
 
     @property
     def summary(self) -> str:
@@ -49,12 +53,12 @@ def run(kernel: Kernel, command: str, seconds: float, *, options: str = "", name
     pack_checkout(place / "checkout.tar")
     with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".cpio") as initramfs:
         write_initramfs(kernel, Path(initramfs.name))
-        emulate(kernel, Path(initramfs.name), place, seconds, f"{OPTIONS} {options}")
-    return outcome(place)
+        ended = emulate(kernel, Path(initramfs.name), place, seconds, f"{OPTIONS} {options}")
+    return outcome(place, timed_out=not ended)
 
 
-def emulate(kernel: Kernel, initramfs: Path, place: Path, seconds: float, options: str) -> None:
-    """Run the machine until it powers off, or for so many seconds."""
+def emulate(kernel: Kernel, initramfs: Path, place: Path, seconds: float, options: str) -> bool:
+    """Run the machine until it powers off, or for so many seconds; return whether it powered off."""
     shares = {"host": "/", "out": str(place), "modules": str(kernel.root / "lib/modules")}
     command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G", "-no-reboot"]
     command += [
@@ -78,10 +82,12 @@ def emulate(kernel: Kernel, initramfs: Path, place: Path, seconds: float, option
             machine.wait(seconds)
         except subprocess.TimeoutExpired:
             machine.kill()
+            return False
+    return True
 
 
-def outcome(place: Path) -> Outcome:
+def outcome(place: Path, *, timed_out: bool) -> Outcome:
     """Return what is in the directory of results."""
     status = place / "status"
     parts = [(place / name).read_text(errors="replace") for name in ("log", "output") if (place / name).exists()]
-    return Outcome(int(status.read_text()) if status.exists() else None, "".join(parts), place)
+    return Outcome(int(status.read_text()) if status.exists() else None, "".join(parts), place, timed_out)
