@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tracer.ingest.recording import Recorder
-from tracer.ingest.source import Reading, Source
+from tracer.ingest.source import Program, Reading, Source
 from tracer.model.report import Report
 from tracer.model.totals import Model
 
@@ -41,6 +41,8 @@ class Pipeline:
         self._lock = threading.Lock()
         self._last_read = time.monotonic()
         self._ended = False
+        self._attached: frozenset[str] = frozenset()
+        self._lost: frozenset[str] = frozenset()
 
     def pump(self) -> Reading | None:
         """Move one reading, and return it; None when the source is at its end."""
@@ -60,8 +62,8 @@ class Pipeline:
             return self._model.report()
 
     def healthy(self) -> bool:
-        """Say whether the source is still being read."""
-        return not self._ended and time.monotonic() - self._last_read < STALE_SECONDS
+        """Say whether the source is still being read, and every program attached that ever was."""
+        return not self._ended and not self._lost and time.monotonic() - self._last_read < STALE_SECONDS
 
     def close(self) -> None:
         """Let go of the source; reports can still be taken."""
@@ -76,9 +78,16 @@ class Pipeline:
             self._ended = True
         else:
             self._model.add(reading)
+            self._look_at(reading.programs)
             if self._recorder:
                 self._recorder.write(reading)
         return reading
+
+    def _look_at(self, programs: tuple[Program, ...]) -> None:
+        """Note what is attached; what this kernel lacks never was, and is no fault that a restart could mend."""
+        attached = frozenset(program.name for program in programs if program.attached)
+        self._attached |= attached
+        self._lost = self._attached - attached if programs else frozenset()
 
 
 class Stop(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer import pipeline as module
 from tracer.errors import TcptraceError
 from tracer.ingest.recording import RecordedSource, Recorder
-from tracer.ingest.source import Reading
+from tracer.ingest.source import Program, Reading
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.pipeline import Pipeline, drain, ticks
@@ -107,6 +108,22 @@ def test_closing_twice_does_no_harm_and_closes_the_source(tmp_path: Path) -> Non
     pipeline.close()
     pipeline.close()
     assert file.closed
+
+
+def attached(**programs: bool) -> Reading:
+    """Return a reading in which these programs are attached or not."""
+    return replace(READINGS[0], programs=tuple(Program(name, is_so, 0, 0.0, 0) for name, is_so in programs.items()))
+
+
+def test_a_program_that_is_detached_is_no_health_and_one_that_never_was_attached_is_no_fault() -> None:
+    pipeline = pipeline_of(
+        recorded((attached(one=True, two=False), attached(one=True, two=True), attached(one=True, two=False)))
+    )
+    seen = []
+    for _ in range(3):
+        pipeline.pump()
+        seen.append(pipeline.healthy())
+    assert seen == [True, True, False]
 
 
 def test_a_source_that_nobody_reads_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:

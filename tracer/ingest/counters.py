@@ -16,6 +16,7 @@ from tracer.ingest.source import Program
 TWICE = "inet_sock_set_state"
 """The program that is attached twice."""
 
+_PROGRAM_ID = re.compile(rb"^prog_id:\s*(\d+)$", re.MULTILINE)
 _FIGURE = re.compile(rb"^(run_time_ns|run_cnt|recursion_misses):\s*(\d+)$", re.MULTILINE)
 
 
@@ -99,24 +100,51 @@ class Misses:
 class Programs:
     """The attached programs. Their fdinfo is opened at the start: after the drop of rights its owner is root.
 
-    descriptors: program name to its descriptor and its attachment's. held: what else belongs to them. Closing this closes
-    them all, and detaches.
+    descriptors: program name to its descriptor and its attachment's. held: the attachments of second programs (bpf/twice.h).
+    absent: names of programs that this kernel cannot have. Closing this closes all descriptors, and detaches.
     """
 
-    def __init__(self, descriptors: dict[str, tuple[int, int]], held: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, descriptors: dict[str, tuple[int, int]], held: tuple[int, ...] = (), absent: tuple[str, ...] = ()
+    ) -> None:
         self._descriptors = descriptors
         self._held = held
-        self._files = {name: os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY) for name, (fd, _) in descriptors.items()}
+        self._files = {
+            name: [_open_info(fd) for fd in (*pair, *(held if name == TWICE else ()))] for name, pair in descriptors.items()
+        }
+        self._ids = {name: self._read_ids(name) for name in descriptors}
+        self._last = {name: Program(name, False, 0, 0.0, 0) for name in (*descriptors, *absent)}
 
     def read(self) -> tuple[Program, ...]:
-        """Return every program's present figures."""
-        return tuple(parse_program(name, os.pread(fd, 4096, 0)) for name, fd in self._files.items())
+        """Return every program's present figures; of one that is attached no more the last ones."""
+        for name, files in self._files.items():
+            if None in self._ids[name] or self._read_ids(name) != self._ids[name]:
+                self._last[name] = replace(self._last[name], attached=False)
+            else:
+                self._last[name] = parse_program(name, os.pread(files[0], 4096, 0))
+        return tuple(self._last.values())
 
     def close(self) -> None:
         """Close everything; with the last descriptor the kernel detaches and frees the programs."""
         for pair in self._descriptors.values():
             for fd in pair:
                 os.close(fd)
-        for fd in (*self._files.values(), *self._held):
+        for fd in (*(fd for files in self._files.values() for fd in files), *self._held):
             os.close(fd)
         self._descriptors, self._files, self._held = {}, {}, ()
+
+    def _read_ids(self, name: str) -> list[bytes | None]:
+        """Return which program is behind each descriptor: b'' where there is none, None where the descriptor is closed."""
+        return [_program_id(fd) for fd in self._files[name]]
+
+
+def _open_info(fd: int) -> int:
+    return os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY)
+
+
+def _program_id(file: int) -> bytes | None:
+    try:
+        found = _PROGRAM_ID.search(os.pread(file, 4096, 0))
+    except OSError:
+        return None
+    return found[1] if found else b""

@@ -36,7 +36,7 @@ class LiveSource:
         self._records = Explained(self._ring)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._refused = Refused()
-        self._programs = Programs(loaded.programs, loaded.held)
+        self._programs = Programs(loaded.programs, loaded.held, loaded.absent)
         for fd in (loaded.ring, loaded.counters):
             os.close(fd)
         self._figures: tuple[Program, ...] = ()

@@ -25,6 +25,7 @@ class Loaded:
     programs: name of each raw tracepoint, to its program's descriptor and that of its attachment.
     held: more that has to stay open for as long as the programs are to run.
     reset_reasons: the running kernel's enum sk_rst_reason by value, in lower case without its prefix.
+    absent: names of tracepoints that this kernel does not have.
     doors: into the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
     """
 
@@ -39,6 +40,7 @@ class Loaded:
     missing: tuple[str, ...]
     reset_reasons: dict[int, str] = field(default_factory=dict)
     held: tuple[int, ...] = ()
+    absent: tuple[str, ...] = ()
     doors: tuple[Door, ...] = ()
 
 
@@ -76,5 +78,6 @@ def receive_loaded(channel: socket.socket) -> Loaded:
     body["doors"] = tuple(Door(door["netns"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"]))
     body["held"] = tuple(held)
     body["missing"] = tuple(body["missing"])
+    body["absent"] = tuple(body["absent"])
     body["reset_reasons"] = {int(value): name for value, name in body["reset_reasons"].items()}
     return Loaded(**{**body, "ring": ring, "counters": counters})

@@ -27,7 +27,7 @@ from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
 from tracer.kernel.namespaces import open_doors
 from tracer.kernel.privileges import missing_right
-from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes
+from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes, wanted_tracepoints
 from tracer.kernel.sources import shipped
 
 # bcc says what it thinks of code that is its own
@@ -101,6 +101,7 @@ def load(settings: Settings) -> Loaded:
         kernel=platform.release(),
         bcc=str(bcc.__version__),
         missing=program.missing + unknown,
+        absent=tuple(point.name for point in wanted_tracepoints(settings) if point.name not in names),
         reset_reasons=reset_reasons(btf),
         doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )

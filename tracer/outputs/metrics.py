@@ -40,6 +40,7 @@ ENDED = ", of connections that ended."
 STATS = " (0 unless the sysctl kernel.bpf_stats_enabled is set)."
 NO_RECORD = "; what they were is counted under the port other."
 OPEN = "Open connections, older ones included, as of the last dump and the records since."
+ATTACHED = "Whether a BPF program is attached; 0 if this kernel lacks its tracepoint, too."
 OVERFLOW = ", because there were too many label sets."
 
 PREFIX = "tcptrace_"
@@ -175,7 +176,13 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         ("container", "container_id", "pod_uid", "unit"),
         containers,
     ),
-    Metric("program_attached", "gauge", "Whether a BPF program is attached.", ("program",), by_program(lambda p: p.attached)),
+    Metric(
+        "program_attached",
+        "gauge",
+        ATTACHED,
+        ("program",),
+        by_program(lambda p: p.attached),
+    ),
     Metric("program_runs_total", "counter", "Runs of a BPF program" + STATS, ("program",), by_program(lambda p: p.runs)),
     Metric(
         "program_run_seconds_total", "counter", "Time in a program" + STATS, ("program",), by_program(lambda p: p.run_seconds)

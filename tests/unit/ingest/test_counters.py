@@ -162,3 +162,14 @@ def test_a_record_lost_while_the_ring_had_room_was_refused() -> None:
         cells[EVENTS_LOST] = lost
         told.append(int(refused.add(cells, was_full=was_full)[EVENTS_REFUSED]))
     assert told == [0, 2, 2, 3]
+
+
+def test_a_program_that_was_lost_or_that_the_kernel_lacks_is_not_attached(tmp_path: Path) -> None:
+    (tmp_path / "any").write_bytes(b"")
+    pairs = {name: (os.open(tmp_path / "any", os.O_RDONLY), os.open(tmp_path / "any", os.O_RDONLY)) for name in ("one", "two")}
+    programs = Programs(pairs, absent=("three",))
+    assert [(program.name, program.attached) for program in programs.read()] == [("one", True), ("two", True), ("three", False)]
+    os.close(pairs["two"][1])
+    assert [program.attached for program in programs.read()] == [True, False, False]
+    os.dup2(pairs["one"][0], pairs["two"][1])
+    programs.close()

@@ -21,6 +21,9 @@ NOT_TLS = (
 )
 
 
+HEALTH = "/healthz"
+
+
 class TlsSocket(ssl.SSLSocket):
     """An accepted connection; that its client has gone again comes out in the handshake.
 
@@ -45,10 +48,13 @@ class Passwords(Protocol):
 class Access:
     """How the server is reached; by default everybody may ask, over plain HTTP.
 
-    names: of which a client's certificate must have one, if there are any. headers: put on every answer.
+    certificate: whether a client must have shown one; the handshake asks for it, and each request but those to /healthz is
+    refused without, since the one who probes a service's health has none. names: of which a client's certificate must have one,
+    if there are any. headers: put on every answer.
     """
 
     tls: ssl.SSLContext | None = None
+    certificate: bool = False
     names: frozenset[str] = frozenset()
     headers: Mapping[str, str] = field(default_factory=dict)
     passwords: Passwords | None = None
@@ -57,6 +63,14 @@ class Access:
     def scheme(self) -> str:
         """The first word of this server's addresses."""
         return "https" if self.tls else "http"
+
+    def refusal(self, path: str, sock: socket.socket, authorization: str) -> HTTPStatus | None:
+        """Return None for a request that may be answered, else the status that tells why not."""
+        if path == HEALTH:  # who probes it has neither password nor certificate
+            return None
+        if self.certificate and not _has_certificate(sock):
+            return HTTPStatus.FORBIDDEN
+        return self.passwords.refusal(authorization) if self.passwords else None
 
     def wrap(self, sock: socket.socket) -> socket.socket:
         """Return an accepted socket as one to speak through; does not wait for the client."""
@@ -71,8 +85,13 @@ class Access:
         except ssl.SSLError as error:
             _turn_away(sock, NOT_TLS if error.reason == "HTTP_REQUEST" else b"")
             raise
-        if self.names and self.names.isdisjoint(_names_of(sock)):
+        if self.names and sock.getpeercert() and self.names.isdisjoint(_names_of(sock)):
             raise PermissionError("the client's certificate has none of the names in client_allowed_sans")
+
+
+def _has_certificate(sock: socket.socket) -> bool:
+    """Say whether the client has shown a certificate, which then was found to be good."""
+    return isinstance(sock, ssl.SSLSocket) and bool(sock.getpeercert())
 
 
 def _turn_away(sock: ssl.SSLSocket, words: bytes) -> None:

@@ -26,7 +26,7 @@ from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
 from tracer.outputs.accept import negotiate
 from tracer.outputs.web import page
-from tracer.outputs.web.access import Access, say_goodbye
+from tracer.outputs.web.access import HEALTH, Access, say_goodbye
 from tracer.outputs.web.scrapes import Scrapes
 
 PATIENCE_SECONDS = 75.0
@@ -226,7 +226,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - http.server's own name
 
     def _answer(self) -> Answer:
-        pages = {"/metrics": self._metrics, "/healthz": self._health, "/": self._page}
+        pages = {"/metrics": self._metrics, HEALTH: self._health, "/": self._page}
         make = pages.get(self.path.partition("?")[0])
         if make is None:
             return Answer(HTTPStatus.NOT_FOUND, b"not found; there are /metrics, /healthz and /\n")
@@ -238,11 +238,12 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _refusal(self) -> Answer | None:
         """Return what to say to somebody who has not shown that they may ask, None to the others."""
-        passwords = self.server.access.passwords
-        status = passwords.refusal(self.headers.get("Authorization", "")) if passwords else None
+        path, authorization = self.path.partition("?")[0], self.headers.get("Authorization", "")
+        status = self.server.access.refusal(path, self.connection, authorization)
         if status is None:
             return None
-        return Answer(status, f"{status.phrase.lower()}\n".encode(), extra={"WWW-Authenticate": CHALLENGE})
+        extra = {} if status == HTTPStatus.FORBIDDEN else {"WWW-Authenticate": CHALLENGE}
+        return Answer(status, f"{status.phrase.lower()}\n".encode(), extra=extra)
 
     def _refuse(self) -> None:
         self.close_connection = True

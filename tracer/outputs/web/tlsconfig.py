@@ -20,10 +20,11 @@ KNOWN = frozenset(
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
+REQUIRED = "RequireAndVerifyClientCert"
 CLIENTS = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
-    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+    REQUIRED: ssl.CERT_OPTIONAL,  # /healthz is for everybody: what else is asked for is refused without, see access.py
 }
 UNVERIFIED = {"RequestClientCert", "RequireAnyClientCert", "RequireClientCert"}
 
@@ -144,7 +145,7 @@ def _ask_for_certificate(context: ssl.SSLContext, settings: Settings) -> None:
         raise settings.fault(name, f"is {kind}, which is not known", f"give {_known_kinds()}")
     if settings.values.get("client_allowed_sans") is not None and not settings.texts("client_allowed_sans"):
         raise settings.fault("client_allowed_sans", "is empty, so that nobody could connect", "name somebody, or leave it out")
-    if settings.texts("client_allowed_sans") and kind != "RequireAndVerifyClientCert":
+    if settings.texts("client_allowed_sans") and kind != REQUIRED:
         raise settings.fault("client_allowed_sans", f"needs RequireAndVerifyClientCert, and {name} is {kind}")
     authority = _pem(settings, "client_ca")
     if (authority is None) != (kind == "NoClientCert"):

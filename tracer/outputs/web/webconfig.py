@@ -12,7 +12,7 @@ from pathlib import Path
 from tracer.outputs.web.access import Access
 from tracer.outputs.web.basicauth import Users, is_hash
 from tracer.outputs.web.settings import Settings, read
-from tracer.outputs.web.tlsconfig import KNOWN as TLS_SETTINGS, tls_context
+from tracer.outputs.web.tlsconfig import KNOWN as TLS_SETTINGS, REQUIRED, tls_context
 
 SECTIONS = frozenset({"tls_server_config", "http_server_config", "basic_auth_users"})
 
@@ -32,6 +32,7 @@ def read_access(path: Path) -> Access:
     tls = settings.section("tls_server_config", TLS_SETTINGS)
     return Access(
         tls=tls_context(tls),
+        certificate=tls.text("client_auth_type") == REQUIRED,
         names=frozenset(tls.texts("client_allowed_sans")),
         headers=_headers(settings.section("http_server_config", frozenset({"http2", "headers"}))),
         passwords=_users(settings.section("basic_auth_users")),

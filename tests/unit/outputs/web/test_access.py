@@ -201,13 +201,28 @@ def test_a_tls_connection_is_ended_with_a_goodbye(tmp_path: Path) -> None:
     assert said.endswith(b"ok\n")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/", "/nothing"])
+@pytest.mark.parametrize("path", ["/metrics", "/", "/nothing", "/healthz/"])
 @pytest.mark.parametrize("user", ["", "alice:wrong", "alice:", "eve:secret", ":secret", "alice"])
 def test_nobody_gets_anything_without_the_right_name_and_password(tmp_path: Path, path: str, user: str) -> None:
     with secured(tmp_path, USERS) as server:
         status, body, headers = ask(server.address, path, user=user)
     assert (status, body) == (401, b"unauthorized\n")
     assert headers["WWW-Authenticate"].startswith("Basic realm=")
+
+
+@pytest.mark.parametrize("user", ["", "alice:wrong", "alice:secret"])
+def test_health_is_told_to_everybody(tmp_path: Path, user: str) -> None:
+    with secured(tmp_path, USERS) as server:
+        assert ask(server.address, "/healthz", user=user)[:2] == (200, b"ok\n")
+
+
+@pytest.mark.parametrize("version", ["TLS12", "TLS13"])
+def test_health_is_told_without_a_client_certificate_and_nothing_else_is(tmp_path: Path, version: str) -> None:
+    text = f"{REQUIRED}  client_allowed_sans: [prometheus.example]\n  max_version: {version}\n"
+    with secured(tmp_path, text + USERS) as server:
+        assert ask(server.address, "/healthz", context=client_context())[:2] == (200, b"ok\n")
+        for path in ("/metrics", "/", "/nothing"):
+            assert ask(server.address, path, context=client_context(), user="alice:secret")[0] == 403
 
 
 def test_a_method_that_is_not_allowed_is_unauthorized_first(tmp_path: Path) -> None:
@@ -219,7 +234,7 @@ def test_a_method_that_is_not_allowed_is_unauthorized_first(tmp_path: Path) -> N
 @pytest.mark.parametrize("header", ["Bearer YWxpY2U6c2VjcmV0", "Basic", "Basic %%%", "Basic YWxpY2U6c2VjcmV0=x", "Basic \xe9"])
 def test_an_authorization_that_is_not_basic_is_none(tmp_path: Path, header: str) -> None:
     with secured(tmp_path, USERS) as server, closing(connect(server.address, None)) as connection:
-        connection.request("GET", "/healthz", headers={"Authorization": header})
+        connection.request("GET", "/metrics", headers={"Authorization": header})
         assert connection.getresponse().status == 401
 
 
