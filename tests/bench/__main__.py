@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from tests.bench.cost import cost
 from tests.bench.decode import decode
+from tests.bench.drift import drift
 from tests.bench.fleet import fleet
 from tests.bench.follow import follow
 from tests.bench.scrape import scrape
@@ -26,6 +27,7 @@ TABLES: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "scrape": lambda options: scrape(options.rounds),
     "fleet": lambda _: fleet(),
     "truth": lambda _: truth(),
+    "drift": lambda options: drift(options.seconds, options.busy),
     "timewait": lambda options: timewait(options.rounds),
 }
 """Every table by its name, in the order in which they are printed."""
@@ -37,6 +39,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(TABLES)}; all without any")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is shown (5)")
     parser.add_argument("--connections", type=int, default=40_000, help="in a round of cost and follow (40,000)")
+    parser.add_argument("--seconds", type=float, default=60, help="of traffic in drift (60)")
+    parser.add_argument("--busy", type=int, default=8, help="processes that keep the machine busy in drift (8)")
     options = parser.parse_args()
     if unknown := set(options.names) - set(TABLES):
         parser.error(f"there is no {', '.join(sorted(unknown))}")

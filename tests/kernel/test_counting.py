@@ -73,7 +73,13 @@ def test_the_metrics_say_the_same_while_it_runs(link: Link, port: int) -> None:
     assert scrape.value("handshake_failures_total", reason="refused") == 5
     assert scrape.value("resets_received_total", role="client") == 5
     assert scrape.value("resets_sent_total", role="server") == 5
-    for nothing in ("events_lost_total", "connections_untracked_total", "connections_partial_total", "program_misses_total"):
+    for nothing in (
+        "events_lost_total",
+        "connections_untracked_total",
+        "connections_partial_total",
+        "program_misses_total",
+        "events_unreached_total",
+    ):
         assert scrape.value(nothing) == 0
 
 
