@@ -9,7 +9,7 @@ C_FILES = $(shell find bpf -name '*.[ch]')
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-distributions bench check format install uninstall clean
+.PHONY: help setup run demo test test-distributions test-kernels bench check format install uninstall clean
 
 help: ## list the targets (this)
 	@echo 'usage: make TARGET [ARGS="…"]'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|distributions|bench|check|install`.
+# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|guests|distributions|bench|check|install`.
 # It says what it installs before it does, never asks a question, and goes on without a package that it may not install,
 # naming what will not work. The distribution gives what pip cannot: bcc (PyPI's `bcc` is an unrelated package), and tools.
 
@@ -221,8 +221,8 @@ ensure_prometheus() {
 main() {
 	cd "$(dirname "$0")/.."
 	case ${1:-} in
-	run | test | distributions | bench | check | install) ;;
-	*) die "usage: deploy/setup.sh run|test|distributions|bench|check|install" "see 'make help'" ;;
+	run | test | guests | distributions | bench | check | install) ;;
+	*) die "usage: deploy/setup.sh run|test|guests|distributions|bench|check|install" "see 'make help'" ;;
 	esac
 	# shellcheck disable=SC2046 # one word a package is what is wanted
 	ensure_packages $(packages_of "$1")
