@@ -76,6 +76,7 @@ def test_an_abort_is_told_as_what_the_kernel_did_in_every_state(watch: Watching,
         port = pair.client.getsockname()[1]
         way.before(pair)
         bring_client_to(pair, state)
+        pair.way.rule(f"tcp sport {service} drop")  # a FIN that is retransmitted would be answered with a reset of its own
         sent = pair.way.client.counters()["OutRsts"]
         way.end(pair)
         end = watch.one(port, "close", "client")
