@@ -13,7 +13,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,7 @@ EVENTS = {
 }
 """The tracepoints, and the filter on each."""
 
+PREFIX = "tcptrace-tests-"
 WITNESS = ("/usr/bin/python3", "-I", str(Path(__file__).with_name("witness.py")))
 LINE = re.compile(r"-(\d+) +\[\d+\] \S+ +[\d.]+: (\w+): (.*)")
 PORTS = re.compile(r"\b(?:sport=|dport=|src=\S*:|dest=\S*:)(\d+)")
@@ -127,7 +128,10 @@ def tracefs() -> Iterator[Path | None]:
         if done.returncode:
             yield None
             return
-        place = Path(directory, "instances", f"tcptrace-tests-{os.getpid()}")
+        instances = Path(directory, "instances")
+        for left in instances.glob(f"{PREFIX}*"):
+            remove_dead(left)
+        place = instances / f"{PREFIX}{os.getpid()}"
         try:
             place.mkdir()
             yield place
@@ -135,6 +139,15 @@ def tracefs() -> Iterator[Path | None]:
             if place.exists():
                 place.rmdir()
             subprocess.run([tool("umount"), directory], check=True)
+
+
+def remove_dead(place: Path) -> None:
+    """Remove the instance of a session that was killed: its events would go on to cost the whole machine."""
+    if Path("/proc", place.name.removeprefix(PREFIX)).exists():
+        return
+    with suppress(OSError):  # another session does the same
+        place.joinpath("events", "enable").write_text("0", "ascii")
+        place.rmdir()
 
 
 def trace(place: Path) -> None:

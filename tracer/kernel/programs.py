@@ -43,7 +43,7 @@ PAGE_BYTES = 4096
 THREAD_BYTES = 16_384
 """A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""
 
-ENTRY_BYTES = 272
+ENTRY_BYTES = 280
 """An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
 
 MAX_LISTENERS = 16_384

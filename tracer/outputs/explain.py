@@ -88,8 +88,8 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     ),
     "retransmission.mtu": (
         "A router said that the segment is too large for the path, or a probe for a larger size was lost: the same bytes "
-        "leave at once in smaller segments. Nothing was lost to congestion, so the window stays.",
-        "RFC 1191, RFC 8201, RFC 4821 §7.6",
+        "leave at once in smaller segments, and the window stays, since nothing was lost to congestion.",
+        "RFC 1191 §3, RFC 8201 §4, RFC 4821 §7.6",
     ),
     "retransmission.fin": ("A FIN is numbered like a byte, and sent again like one until it is acknowledged.", "RFC 6298 §5"),
     "retransmission.failed": ("The kernel wanted to send it again but this machine did not let it out.", ""),
