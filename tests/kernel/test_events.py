@@ -146,7 +146,7 @@ def test_an_abort_is_a_reset_and_a_close_with_the_kernel_s_reason(side: Namespac
             client.recv(1, socket.MSG_PEEK)
             client.close()
             server.close()
-        reset, close = next_event(process), next_event(process)
+        close, reset = next_event(process), next_event(process)
     assert (reset["kind"], reset["direction"], reset["reset_reason"]) == ("reset", "sent", close["reset_reason"])
     assert (close["kind"], close["reason"], close["closed_first"]) == ("close", "reset_sent", None)
 
