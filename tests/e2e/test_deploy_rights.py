@@ -153,22 +153,13 @@ def test_each_of_a_container_s_rights_is_needed(without: str, said: str) -> None
     assert said in ends_with(as_service(*rights, user=0))
 
 
-@pytest.mark.parametrize(
-    ("rights", "named"),
-    [([], False), (["dac_read_search"], False), (["sys_ptrace"], False), (["dac_read_search", "sys_ptrace"], True)],
-    ids=lambda value: "+".join(value) if isinstance(value, list) else "",
-)
-def test_older_servers_have_names_only_with_two_more_rights(rights: list[str], named: bool) -> None:
+def test_existing_servers_have_names_without_more_rights() -> None:
     with net.namespace() as side, Peer(side) as client, Peer(side) as server:
         server.listen("127.0.0.1", PORT)
-        with tracing("--port", str(PORT), "--label", "process", command=as_service(*TRACING, *rights)) as tracer:
+        with tracing("--port", str(PORT), "--label", "process", command=as_service(*TRACING)) as tracer:
             meet(client, server, "127.0.0.1", PORT, times=1)
             tracer.wait_for_transitions({("fin_wait2", "close"): 1, ("last_ack", "close"): 1})
-            scrape = tracer.scrape()
-            log = tracer.stop().log
-    assert ("servers that listen already have no process name" in log) is not named
-    name = Path(sys.executable).name if named else ""
-    assert scrape.value("handshakes_total", role="server", process=name) == 1
+            assert tracer.scrape().value("handshakes_total", role="server", process=Path(sys.executable).name) == 1
 
 
 @pytest.mark.parametrize(

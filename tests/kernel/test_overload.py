@@ -74,9 +74,15 @@ def assert_exact(scrape: Scrape, kernel: dict[str, int], scrapes: int) -> None:
     assert scrape.value("handshakes_total", role="server") == kernel["PassiveOpens"] + scrapes
 
 
-def open_in_all(scrape: Scrape) -> int:
-    """Return the open connections that are not the scrape's own two ends."""
-    return int(scrape.value("connections") or 0) - 2
+def open_besides(scrape: Scrape, tracer: Tracing) -> int:
+    """Return the open connections of all services but the tracer's own, which the scrape itself uses."""
+    own = ("port", tracer.address.rpartition(":")[2])
+    found = [value for (name, labels), value in scrape.samples.items() if name == "tcptrace_connections" and own not in labels]
+    return int(sum(found))
+
+
+QUIET_SECONDS = 2.5
+"""A scrape opens a connection of its own: a dump has to come in between that finds nothing opening or closing."""
 
 
 def wait_for_gauge(tracer: Tracing, wanted: int) -> Scrape:
@@ -84,8 +90,9 @@ def wait_for_gauge(tracer: Tracing, wanted: int) -> Scrape:
     found: list[Scrape] = []
 
     def right() -> bool:
+        time.sleep(QUIET_SECONDS)
         found.append(tracer.scrape())
-        return open_in_all(found[-1]) == wanted
+        return open_besides(found[-1], tracer) == wanted
 
     until(right, f"{wanted} connections are open")
     return found[-1]

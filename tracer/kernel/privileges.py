@@ -15,7 +15,7 @@ from tracer.errors import TcptraceError
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION_3 = 0x20080522
-CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 2, 19, 21, 38, 39
+CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 19, 21, 38, 39
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,9 @@ def unseen_without_rights(*, sockets: bool) -> tuple[str, ...]:
     sockets: whether those of all network namespaces are to be counted.
     """
     held = effective_capabilities()
-    reads_processes = held >> CAP_SYS_PTRACE & 1
-    unseen = []
-    if sockets and not (reads_processes and held >> CAP_SYS_ADMIN & 1):
-        unseen.append("without CAP_SYS_PTRACE and CAP_SYS_ADMIN, open sockets are counted in this network namespace only")
-    if not (reads_processes and held >> CAP_DAC_READ_SEARCH & 1):
-        unseen.append("without CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, servers that listen already have no process name")
-    return tuple(unseen)
+    if sockets and not (held >> CAP_SYS_PTRACE & 1 and held >> CAP_SYS_ADMIN & 1):
+        return ("without CAP_SYS_PTRACE and CAP_SYS_ADMIN, open sockets are counted in this network namespace only",)
+    return ()
 
 
 def effective_capabilities(task: str = "self") -> int:
