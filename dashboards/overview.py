@@ -197,8 +197,8 @@ def _retransmissions() -> list[Panel]:
         ),
         lines(
             "How many segments are sent again for each MB of payload?",
-            "Data segments sent again (fast, timeout, tail-loss probe, mtu) for each megabyte that connections had sent when "
-            "they ended. About 700 full segments make one megabyte. Long connections count their bytes only at their end.",
+            "Data segments retransmitted (fast, timeout, tail-loss probe, mtu) for each megabyte that connections had sent "
+            "when they ended. About 700 full segments make one megabyte. Long connections count their bytes only at their end.",
             Query(per_megabyte, SERVICE_LEGEND),
             unit="short",
             width=8,

@@ -89,7 +89,7 @@ def key(place: Keys | int, address: Keys, port: Keys) -> Keys:
 def tally(keys: Keys) -> tuple[Keys, NDArray[np.intp]]:
     """Return the different keys in their order, and how often each occurs; shape (k,) each.
 
-    As np.unique() does, which imports a part of numpy when it is first called: too late, without rights to the files.
+    As np.unique() does, which imports a part of numpy when it is first called: too late for an unprivileged process.
     """
     ordered = np.sort(keys)
     fresh = np.ones(len(keys), bool)

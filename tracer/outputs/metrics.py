@@ -214,7 +214,7 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric(
         "connections_partial_total",
         "counter",
-        "Connections older than the tracing, each once.",
+        "Existing connections that were met half-way, each once.",
         (),
         known(lambda r: r.partial),
     ),
