@@ -123,7 +123,7 @@ static __always_inline void called(struct bpf_raw_tracepoint_args *ctx, u8 call)
 }
 
 #if HAVE_sock_send_length
-RAW_TRACEPOINT_PROBE(sock_send_length)
+PROGRAM(sock_send_length)
 {
 	called(ctx, CALL_SEND);
 	return 0;
@@ -131,7 +131,7 @@ RAW_TRACEPOINT_PROBE(sock_send_length)
 #endif
 
 #if HAVE_sock_recv_length
-RAW_TRACEPOINT_PROBE(sock_recv_length)
+PROGRAM(sock_recv_length)
 {
 	called(ctx, CALL_RECEIVE);
 	return 0;

@@ -58,7 +58,7 @@ static __always_inline void note_holder(u64 sk, const struct process *p,
 #endif
 }
 
-int bpf_iter__task_file(struct task_file *ctx)
+int on_holders(struct task_file *ctx)
 {
 	struct process process = {};
 	u64 task = ctx->task, file = ctx->file, sk;

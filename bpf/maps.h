@@ -98,17 +98,21 @@ struct cells {
 	u64 cell[COUNTER_CELLS];
 };
 
-BPF_RINGBUF_OUTPUT(events, RING_PAGES);
-BPF_F_TABLE("array", u32, struct cells, counters, CPUS, BPF_F_MMAPABLE);
+/*
+ * Where one entry is said, tracer/kernel/programs.py has the number: the size
+ * of a table is nothing that has to be compiled.
+ */
+BPF_RINGBUF_OUTPUT(events, 1);
+BPF_F_TABLE("array", u32, struct cells, counters, 1, BPF_F_MMAPABLE);
 /* never written: what an entry of conns is before it is filled */
 BPF_F_TABLE("array", u32, struct conn, blanks, 1, 0);
-BPF_F_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS, CONNS_FLAGS);
+BPF_F_TABLE("hash", u64, struct conn, conns, 1, CONNS_FLAGS);
 /* sockets that found conns full, so that each is counted once */
 BPF_F_TABLE("hash", u64, u8, untracked, 16384, CONNS_FLAGS);
 /* sockets that listen, by their address; how many do so on a port */
-BPF_F_TABLE("hash", u64, struct owner, listeners, MAX_LISTENERS, CONNS_FLAGS);
-BPF_F_TABLE("hash", u64, u32, listening, MAX_LISTENERS, CONNS_FLAGS);
-BPF_F_TABLE("hash", u32, struct server, servers, MAX_LISTENERS, CONNS_FLAGS);
+BPF_F_TABLE("hash", u64, struct owner, listeners, 1, CONNS_FLAGS);
+BPF_F_TABLE("hash", u64, u32, listening, 1, CONNS_FLAGS);
+BPF_F_TABLE("hash", u32, struct server, servers, 1, CONNS_FLAGS);
 /*
  * Ended connections of which more is to be told: ends that a reset of ours may
  * explain (end.h) and, for follow, sockets that are still open (call.c). The

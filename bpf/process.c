@@ -10,7 +10,7 @@
  */
 
 #if HAVE_sched_process_fork
-RAW_TRACEPOINT_PROBE(sched_process_fork)
+PROGRAM(sched_process_fork)
 {
 	const void *task = (const void *)ctx->args[0];
 	const void *new_task = (const void *)ctx->args[1];
@@ -29,7 +29,7 @@ RAW_TRACEPOINT_PROBE(sched_process_fork)
 #endif
 
 #if HAVE_sched_process_exit
-RAW_TRACEPOINT_PROBE(sched_process_exit)
+PROGRAM(sched_process_exit)
 {
 	const void *task = (const void *)ctx->args[0];
 	const void *signal = (const void *)READ(u64, task, task_struct, signal);

@@ -148,7 +148,7 @@ static __always_inline bool late_reset(const void *sk, u32 reason, u64 now_ns)
 }
 
 #if HAVE_tcp_send_reset
-RAW_TRACEPOINT_PROBE(tcp_send_reset)
+PROGRAM(tcp_send_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *skb = (const void *)ctx->args[1];
@@ -187,7 +187,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 #endif
 
 #if HAVE_tcp_receive_reset
-RAW_TRACEPOINT_PROBE(tcp_receive_reset)
+PROGRAM(tcp_receive_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
 	u8 state = READ(u8, sk, sock_common, skc_state);

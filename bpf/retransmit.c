@@ -137,7 +137,7 @@ static __always_inline void note_deferred(const void *sk, struct conn *conn,
 }
 
 #if HAVE_tcp_retransmit_skb
-RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
+PROGRAM(tcp_retransmit_skb)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *skb = (const void *)ctx->args[1];
@@ -196,7 +196,7 @@ RAW_TRACEPOINT_PROBE(tcp_retransmit_skb)
 
 /* A request's tuple is in its common part, like a socket's. */
 #if HAVE_tcp_retransmit_synack
-RAW_TRACEPOINT_PROBE(tcp_retransmit_synack)
+PROGRAM(tcp_retransmit_synack)
 {
 	const void *sk = (const void *)ctx->args[0];
 	const void *req = (const void *)ctx->args[1];

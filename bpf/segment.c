@@ -38,7 +38,7 @@ static __always_inline void emit_arrival(const void *sk, const void *skb,
 }
 
 #if HAVE_tcp_probe
-RAW_TRACEPOINT_PROBE(tcp_probe)
+PROGRAM(tcp_probe)
 {
 	const void *sk = (const void *)ctx->args[0];
 	u64 key = (u64)sk;

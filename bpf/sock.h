@@ -9,6 +9,23 @@
  * kernel compile as well, and read garbage.
  */
 
+/*
+ * A number of one run, put into the compiled program when it is loaded
+ * (tracer/kernel/bytecode.py): unsigned, 64 bits. The verifier knows it as it
+ * knows one that was compiled, and drops what it rules out.
+ */
+#define CONSTANT(n)                                                            \
+	({                                                                     \
+		u64 value_;                                                    \
+		asm("%0 = %1 ll"                                               \
+		    : "=r"(value_)                                             \
+		    : "i"(0x7463707400000000 | n));                            \
+		value_;                                                        \
+	})
+#define IS_SECOND CONSTANT(0) /* of two on one tracepoint, see twice.h */
+
+#define PROGRAM(name) int on_##name(struct bpf_raw_tracepoint_args *ctx)
+
 #define OFFSET(type, member) (OFFSET_##type##__##member)
 #define HAVE(type, member) (OFFSET(type, member) >= 0)
 

@@ -184,18 +184,14 @@ static __always_inline u64 event_of(struct bpf_raw_tracepoint_args *ctx)
 	return ctx->args[0] ^ ctx->args[1] << 56 ^ ctx->args[2] << 48;
 }
 
-RAW_TRACEPOINT_PROBE(inet_sock_set_state)
+PROGRAM(inet_sock_set_state)
 {
-	change_state(ctx);
-	note_handled(ctx, event_of(ctx));
-	return 0;
-}
-
-int again__inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx)
-{
-	if (was_handled(ctx, event_of(ctx)))
+	if (IS_SECOND && was_handled(ctx, event_of(ctx)))
 		return 0;
-	count(COUNTER_RESCUED, 1);
+	if (IS_SECOND)
+		count(COUNTER_RESCUED, 1);
 	change_state(ctx);
+	if (!IS_SECOND)
+		note_handled(ctx, event_of(ctx));
 	return 0;
 }

@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tracer.kernel.filters import Filters  # noqa: E402 - the path comes first
-from tracer.kernel.loader import import_bcc, load  # noqa: E402
+from tracer.kernel.loader import load  # noqa: E402
 from tracer.kernel.programs import Settings  # noqa: E402
 
 ASKED = {
@@ -26,13 +26,17 @@ ASKED = {
 
 
 def main() -> None:
-    """Load for each command, and leave as the loader does: bcc's exit hook has nothing left to do."""
+    """Load for each command, and leave as the loader does."""
+    bcc = ""
     for command, settings in ASKED.items():
         start = time.monotonic()
         loaded = load(settings)
+        bcc = loaded.bcc
         missing = ", ".join(loaded.missing) or "nothing"
-        print(f"{command}: {len(loaded.programs)} programs in {time.monotonic() - start:.2f} s; missing: {missing}")
-    print(f"bcc {import_bcc().__version__}, Python {platform.python_version()}, {platform.machine()}", flush=True)
+        print(
+            f"{command}: {len(loaded.programs)} programs in {time.monotonic() - start:.2f} s; missing: {missing}"
+        )
+    print(f"bcc {bcc}, Python {platform.python_version()}, {platform.machine()}", flush=True)
     os._exit(0)
 
 

@@ -10,6 +10,7 @@ import ctypes
 from dataclasses import dataclass
 
 from tracer.errors import TcptraceError
+from tracer.kernel.bpf import libbpf
 
 BTF_FILE = "/sys/kernel/btf/vmlinux"
 
@@ -92,7 +93,11 @@ class Btf:
 
     def has_function(self, name: str) -> bool:
         """Say whether the kernel has a function of this name."""
-        return self._find(name, FUNC) > 0
+        return self.function(name) > 0
+
+    def function(self, name: str) -> int:
+        """Return the number of a function's type, by which programs refer to it; 0 or less when there is none."""
+        return self._find(name, FUNC)
 
     def _find(self, name: str, kind: int) -> int:
         return int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind))
@@ -139,10 +144,7 @@ def _words(address: int, count: int) -> list[int]:
 
 
 def _libbpf() -> ctypes.CDLL:
-    try:
-        lib = ctypes.CDLL("libbpf.so.1")
-    except OSError as error:
-        raise TcptraceError(f"cannot load libbpf: {error}", "install it: apt-get install libbpf1") from error
+    lib = libbpf()
     for name in ("btf__load_vmlinux_btf", "btf__type_by_id", "btf__name_by_offset"):
         getattr(lib, name).restype = ctypes.c_void_p
     # its complaints go to standard error; what they mean for us is said by who asks

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from tracer.errors import UsageError
+from tracer.kernel.constants import Constants
 
 ROLES = {"client": "ROLE_CLIENT", "server": "ROLE_SERVER"}
 CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
@@ -47,22 +48,23 @@ class Filters:
             _cgroup(self.cgroup)
 
 
-def filter_macros(filters: Filters, own_netns: int) -> str:
+def filter_macros(filters: Filters, constants: Constants) -> str:
     """Return the FILTER_ definitions for the programs; a filter that was not asked for has none and costs nothing."""
     lines = []
     if filters.ports:
-        lines.append(_predicate("PORT", "port", [f"(port) == {port}" for port in filters.ports]))
+        lines.append(_predicate("PORT", "port", [f"(port) == {constants.text(port)}" for port in filters.ports]))
     if filters.addresses:
-        lines.append(_predicate("ADDRESS", "a", [_address_test(network_of(text)) for text in filters.addresses]))
+        tests = [_address_test(network_of(text), constants) for text in filters.addresses]
+        lines.append(_predicate("ADDRESS", "a", tests))
     if filters.role:
         lines.append(_predicate("ROLE", "role", [f"(role) == {ROLES[filters.role]}"]))
     if filters.own_netns:
-        lines.append(_predicate("NETNS", "netns", [f"(netns) == {own_netns}u"]))
+        lines.append(_predicate("NETNS", "netns", ["(netns) == OWN_NETNS"]))
     if filters.pid is not None:
-        lines.append(f"#define FILTER_PID {filters.pid}\n")
+        lines.append(f"#define FILTER_PID {constants.text(filters.pid)}\n")
     if filters.cgroup is not None:
         levels, identity = _cgroup(filters.cgroup)
-        lines.append(f"#define FILTER_CGROUP {identity}ULL\n")
+        lines.append(f"#define FILTER_CGROUP {constants.text(identity)}\n")
         lines.append(f"#define FILTER_CGROUP_LEVEL {levels.start}\n#define FILTER_CGROUP_LAST {levels.stop - 1}\n")
     return "".join(lines)
 
@@ -82,11 +84,12 @@ def network_of(text: str) -> ipaddress.IPv6Network:
     return network
 
 
-def _address_test(network: ipaddress.IPv6Network) -> str:
+def _address_test(network: ipaddress.IPv6Network, constants: Constants) -> str:
     """Compare word by word, in network order as the kernel keeps them; words without a bit of the mask say nothing."""
     mask, value = network.netmask.packed, network.network_address.packed
     words = [(i, _word(mask, i), _word(value, i)) for i in range(4)]
-    return " && ".join(f"((a)[{i}] & {m}u) == {v}u" for i, m, v in words if m) or "true"
+    tests = [f"((a)[{i}] & {constants.text(m)}) == {constants.text(v)}" for i, m, v in words if m]
+    return " && ".join(tests) or "true"
 
 
 def _word(packed: bytes, index: int) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf
+from tracer.kernel.constants import Constants
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout
@@ -36,9 +37,6 @@ HEADERS = (
 HOLDERS = "holders.c"
 FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """Its inode number, PROC_PID_INIT_INO in include/linux/proc_ns.h."""
-
-PAGE_BYTES = 4096
-"""bpf/kernel/include/asm/page.h says the same; a real page may be larger, and the ring's size is a multiple of that too."""
 
 THREAD_BYTES = 16_384
 """A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""
@@ -117,11 +115,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class ProgramText:
-    """What to compile, which programs of it to attach, and what this kernel cannot show."""
+    """What to compile, which programs of it to attach, and what this kernel cannot show.
+
+    constants: the value of each CONSTANT(n) in the text. entries: of the tables whose size the text leaves open, by name.
+    """
 
     text: str
     tracepoints: tuple[Tracepoint, ...]
     missing: tuple[str, ...]
+    constants: tuple[int, ...]
+    entries: dict[str, int]
 
 
 def program_text(
@@ -142,10 +145,13 @@ def program_text(
         )
     if not btf.has_function("bpf_ringbuf_reserve"):
         raise TcptraceError("this kernel has no BPF ring buffers", "tcptrace needs Linux 5.8 or newer")
+    constants = Constants()
+    own = constants.text(own_netns)
     parts = [
-        "".join(_setting_macros(btf, settings, own_netns, cpus)),
-        f"#define PID_NAMESPACE {pid_namespace}u\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
-        filter_macros(settings.filters, own_netns),
+        "".join(_setting_macros(btf, settings)),
+        f"#define OWN_NETNS {own}\n",
+        f"#define PID_NAMESPACE {constants.text(pid_namespace)}\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
+        filter_macros(settings.filters, constants),
         macros,
         "".join(_tracepoint_macros(present)),
         *(_file(name) for name in HEADERS),
@@ -154,7 +160,8 @@ def program_text(
         _file(HOLDERS),
     ]
     attached = tuple(point for point, count in present.items() if count is not None)
-    return ProgramText("".join(parts), attached, tuple(dict.fromkeys([*lost_points, *lost_fields])))
+    missing = tuple(dict.fromkeys([*lost_points, *lost_fields]))
+    return ProgramText("".join(parts), attached, missing, constants.values, _entries(btf, settings, cpus))
 
 
 def losses(point: Tracepoint, arguments: int | None) -> tuple[str, ...]:
@@ -195,15 +202,20 @@ def connection_entries(most: int, *, on_demand: bool) -> int:
     return min(most, memory // 64 // ENTRY_BYTES)
 
 
-def _setting_macros(btf: Btf, settings: Settings, own_netns: int, cpus: int) -> list[str]:
-    on_demand = allocates_on_demand(btf)
+def _entries(btf: Btf, settings: Settings, cpus: int) -> dict[str, int]:
+    return {
+        "events": ring_bytes(settings, cpus),
+        "counters": cpus,
+        "conns": connection_entries(settings.max_connections, on_demand=allocates_on_demand(btf)),
+        "listeners": MAX_LISTENERS,
+        "listening": MAX_LISTENERS,
+        "servers": MAX_LISTENERS,
+    }
+
+
+def _setting_macros(btf: Btf, settings: Settings) -> list[str]:
     values = {
-        "RING_PAGES": ring_bytes(settings, cpus) // PAGE_BYTES,
-        "MAX_CONNECTIONS": connection_entries(settings.max_connections, on_demand=on_demand),
-        "CONNS_FLAGS": int(on_demand),
-        "MAX_LISTENERS": MAX_LISTENERS,
-        "CPUS": cpus,
-        "OWN_NETNS": f"{own_netns}u",
+        "CONNS_FLAGS": int(allocates_on_demand(btf)),
         "THREAD_BYTES": max(THREAD_BYTES, mmap.PAGESIZE),
         "EMIT_STATES": int(settings.states or settings.follow),
         "EMIT_FOLLOW": int(settings.follow),

@@ -10,6 +10,7 @@ import ipaddress
 import itertools
 import os
 import random
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.needs import tool
 from tracer.errors import UsageError
+from tracer.kernel.constants import Constants
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import CGROUP_ROOTS, Filters, filter_macros
 from tracer.kernel.sources import read_source
@@ -195,21 +197,26 @@ class Programs:
         return bool(self.shared.ask_cgroup(len(ids) - 1, (ctypes.c_uint64 * len(ids))(*ids)) & 255)
 
 
+def predicates(filters: Filters) -> str:
+    """Return the definitions with the numbers that loading puts in."""
+    constants = Constants()
+    text = filter_macros(filters, constants)
+    return re.sub(r"CONSTANT\((\d+)\)", lambda found: f"{constants.values[int(found[1])]}ULL", text)
+
+
 def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...] = ()) -> Programs:
-    macros = filters if isinstance(filters, str) else filter_macros(filters, NETNS)
+    macros = filters if isinstance(filters, str) else predicates(filters)
     headers = [
         read_source(name) for name in ("event.h", "maps.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
     ]
-    settings_ = (
-        "#define CPUS 1\n#define RING_PAGES 1\n#define MAX_CONNECTIONS 1\n#define CONNS_FLAGS 0\n#define MAX_LISTENERS 1\n"
-    )
+    settings_ = f"#define CONNS_FLAGS 0\n#define OWN_NETNS {NETNS}u\n"
     return Programs(compiled(directory, "".join([KERNEL, NODES, settings_, macros, field_macros(lacking), *headers, ASK])))
 
 
 @pytest.mark.needs("gcc")
 def test_without_filters_everything_is_wanted(tmp_path: Path) -> None:
     asked = programs(tmp_path, Filters())
-    assert filter_macros(Filters(), NETNS) == ""
+    assert predicates(Filters()) == ""
     assert asked.want()
     assert asked.want("::1", "2001:db8::1", role=SERVER, netns=5, pid=23)
     assert asked.want_stray()
@@ -316,7 +323,7 @@ needs_cgroups = pytest.mark.skipif(cgroup_root() is None, reason="needs a mounte
 def test_the_root_cgroup_is_at_level_0_with_its_inode_as_id() -> None:
     root = cgroup_root()
     assert root is not None
-    macros = filter_macros(Filters(cgroup=str(root)), NETNS)
+    macros = predicates(Filters(cgroup=str(root)))
     assert (
         macros
         == f"#define FILTER_CGROUP {root.stat().st_ino}ULL\n#define FILTER_CGROUP_LEVEL 0\n#define FILTER_CGROUP_LAST 0\n"
@@ -341,7 +348,7 @@ def test_a_cgroup_is_known_by_its_depth_and_inode_however_its_path_is_written(tm
             f"#define FILTER_CGROUP {inner.stat().st_ino}ULL\n#define FILTER_CGROUP_LEVEL 2\n#define FILTER_CGROUP_LAST 2\n"
         )
         for path in (inner, f"{inner}/", outer / "inner" / ".." / "inner", link):
-            assert filter_macros(Filters(cgroup=str(path)), NETNS) == expected
+            assert predicates(Filters(cgroup=str(path))) == expected
     finally:
         inner.rmdir()
         outer.rmdir()
@@ -349,7 +356,7 @@ def test_a_cgroup_is_known_by_its_depth_and_inode_however_its_path_is_written(tm
 
 def test_a_directory_that_is_no_cgroup_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no cgroup of version 2") as caught:
-        filter_macros(Filters(cgroup=str(tmp_path)), NETNS)
+        predicates(Filters(cgroup=str(tmp_path)))
     assert caught.value.hint
 
 
@@ -415,7 +422,7 @@ def test_an_address_filter_decides_like_pythons_ipaddress(
     everything: list[Network] = [*fixed, *found]
     text = "#include <stdbool.h>\ntypedef unsigned int u32;\n"
     for i, network in enumerate(everything):
-        text += filter_macros(Filters(addresses=(str(network),)), NETNS)
+        text += predicates(Filters(addresses=(str(network),)))
         text += f"int in_{i}(const u32 *address) {{ return FILTER_ADDRESS(address); }}\n#undef FILTER_ADDRESS\n"
     library = compiled(tmp_path_factory.mktemp("addresses"), text)
     addresses = [address for network in everything for address in near(network, number)]
@@ -426,6 +433,6 @@ def test_an_address_filter_decides_like_pythons_ipaddress(
 
 
 def test_the_word_order_is_that_of_this_machine() -> None:
-    macro = filter_macros(Filters(addresses=("10.0.0.0/8",)), NETNS)
+    macro = predicates(Filters(addresses=("10.0.0.0/8",)))
     mask = int.from_bytes(b"\xff\x00\x00\x00", sys.byteorder)
-    assert f"((a)[3] & {mask}u) == {int.from_bytes(bytes([10, 0, 0, 0]), sys.byteorder)}u" in macro
+    assert f"((a)[3] & {mask}ULL) == {int.from_bytes(bytes([10, 0, 0, 0]), sys.byteorder)}ULL" in macro

@@ -21,6 +21,7 @@ from tracer.kernel.programs import (
     HEADERS,
     HOLDERS,
     TRACEPOINTS,
+    ProgramText,
     Settings,
     connection_entries,
     program_text,
@@ -48,6 +49,12 @@ class SomeKernel(Btf):
 
     def has_function(self, name: str) -> bool:
         return (not self._old or name == "bpf_ringbuf_reserve") and name not in self._lacking
+
+
+def constant(program: ProgramText, macro: str) -> int | None:
+    """Return the number that a macro has in it once the program is loaded."""
+    found = re.search(rf"^#define {macro}\b.*CONSTANT\((\d+)\)", program.text, flags=re.MULTILINE)
+    return program.constants[int(found[1])] if found else None
 
 
 def definitions(text: str) -> dict[str, str]:
@@ -130,7 +137,7 @@ def test_what_older_kernels_do_not_pass_is_named() -> None:
 
 def test_a_program_is_compiled_only_where_its_tracepoint_exists() -> None:
     for point in TRACEPOINTS[1:]:
-        assert f"#if HAVE_{point.name}\nRAW_TRACEPOINT_PROBE({point.name})" in read_source(point.file)
+        assert f"#if HAVE_{point.name}\nPROGRAM({point.name})" in read_source(point.file)
 
 
 def test_an_argument_of_a_missing_tracepoint_is_missing_too() -> None:
@@ -157,18 +164,27 @@ def test_a_cgroup_is_refused_where_the_kernel_does_not_tell_that_of_a_socket(tmp
         program_text(SomeKernel("sock.sk_cgrp_data.cgroup"), asked, NETNS, 4)
 
 
-@pytest.mark.parametrize(("namespace", "number"), [(FIRST_PID_NAMESPACE, None), (4026532198, "4026532198u")])
-def test_pids_are_translated_only_where_tcptrace_is_in_a_pid_namespace_of_its_own(namespace: int, number: str | None) -> None:
-    assert definitions(program_text(SomeKernel(), SETTINGS, NETNS, 4, namespace).text).get("PID_NAMESPACE") == number
+@pytest.mark.parametrize(("namespace", "number"), [(FIRST_PID_NAMESPACE, None), (4026532198, 4026532198)])
+def test_pids_are_translated_only_where_tcptrace_is_in_a_pid_namespace_of_its_own(namespace: int, number: int | None) -> None:
+    assert constant(program_text(SomeKernel(), SETTINGS, NETNS, 4, namespace), "PID_NAMESPACE") == number
 
 
 def test_settings_reach_the_program() -> None:
     settings = Settings(Filters(ports=(443,)), ring_bytes=1 << 20, max_connections=23, states=True)
-    text = program_text(SomeKernel(), settings, NETNS, 6).text
-    macros = definitions(text)
-    wanted = {"RING_PAGES": "256", "MAX_CONNECTIONS": "23", "EMIT_STATES": "1", "CPUS": "6", "OWN_NETNS": f"{NETNS}u"}
-    assert {name: macros[name] for name in wanted} == wanted
-    assert "#define FILTER_PORT(port) (((port) == 443))\n" in text
+    program = program_text(SomeKernel(), settings, NETNS, 6)
+    assert definitions(program.text)["EMIT_STATES"] == "1"
+    assert constant(program, "OWN_NETNS") == NETNS
+    assert constant(program, "FILTER_PORT") == 443
+    assert {name: program.entries[name] for name in ("events", "conns", "counters")} == {
+        "events": 1 << 20,
+        "conns": 23,
+        "counters": 6,
+    }
+
+
+def test_what_differs_from_run_to_run_is_not_compiled() -> None:
+    some, other = Settings(Filters(ports=(443,))), Settings(Filters(ports=(80,)), ring_bytes=1 << 20, max_connections=23)
+    assert program_text(SomeKernel(), some, NETNS, 4).text == program_text(SomeKernel(), other, NETNS + 1, 6).text
 
 
 def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
@@ -184,10 +200,10 @@ def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open(
 
 def test_each_file_is_in_the_program_once_and_every_tracepoint_has_its_program() -> None:
     text = program_text(SomeKernel(), EVERYTHING, NETNS, 4).text
-    found = re.findall(r"^RAW_TRACEPOINT_PROBE\((\w+)\)", text, flags=re.MULTILINE)
+    found = re.findall(r"^PROGRAM\((\w+)\)", text, flags=re.MULTILINE)
     assert sorted(found) == sorted(point.name for point in TRACEPOINTS)
     for point in TRACEPOINTS:
-        assert f"RAW_TRACEPOINT_PROBE({point.name})" in read_source(point.file)
+        assert f"PROGRAM({point.name})" in read_source(point.file)
 
 
 def test_the_compiler_checks_the_layout_that_python_read() -> None:

@@ -1,0 +1,147 @@
+"""The kernel's bpf() by libbpf, which bcc's package brings along: tables, programs, attachments."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from tracer.errors import TcptraceError
+from tracer.kernel.bytecode import INSTRUCTION, Table
+
+# enum bpf_prog_type and enum bpf_attach_type in include/uapi/linux/bpf.h
+RAW_TRACEPOINT = 17
+TRACING = 26
+TRACE_ITER = 28
+
+BPF_NOEXIST = 1
+
+LOG_BYTES = 1 << 24
+"""The most that the verifier is asked to say; before Linux 6.4 it fails when it has more to say."""
+
+LOG_LINES = 20
+
+
+class ProgramRefusedError(OSError):
+    """The kernel does not take a program. said: the last lines of the verifier, empty where it was not asked."""
+
+    def __init__(self, number: int, name: str, said: str) -> None:
+        """Keep errno, the program's name and the verifier's words."""
+        super().__init__(number, os.strerror(number))
+        self.name = name
+        self.said = said
+
+
+class _MapOptions(ctypes.Structure):
+    """struct bpf_map_create_opts of libbpf 1.0; sz tells later ones that no more is given."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("btf_fd", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+    )
+
+
+class _ProgramOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts of libbpf 1.0."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("attach_btf_obj_fd", ctypes.c_uint32),
+        ("fd_array", ctypes.c_void_p),
+        ("func_info", ctypes.c_void_p),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_void_p),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_char_p),
+    )
+
+
+def libbpf() -> ctypes.CDLL:
+    """Return the library; raises TcptraceError where it is missing."""
+    try:
+        return ctypes.CDLL("libbpf.so.1")
+    except OSError as error:
+        raise TcptraceError(f"cannot load libbpf: {error}", "install it: apt-get install libbpf1") from error
+
+
+def create_table(table: Table, entries: int) -> int:
+    """Make a map with so many entries and return its descriptor; raises OSError."""
+    options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=table.flags)
+    name = table.name.encode()
+    return _checked(
+        libbpf().bpf_map_create(table.type, name, table.key_bytes, table.value_bytes, entries, ctypes.byref(options))
+    )
+
+
+def put_new(table: int, key: bytes, value: bytes) -> None:
+    """Add an entry to the map with that descriptor; raises OSError, FileExistsError where the key has one."""
+    _checked(libbpf().bpf_map_update_elem(table, key, value, ctypes.c_uint64(BPF_NOEXIST)))
+
+
+def load_program(name: str, instructions: bytes, *, type_: int = RAW_TRACEPOINT, iterates: int = 0) -> int:
+    """Load a program and return its descriptor.
+
+    iterates: of an iterator, the BTF type of what it goes through. Raises ProgramRefusedError.
+    """
+    options = _ProgramOptions(
+        sz=ctypes.sizeof(_ProgramOptions), expected_attach_type=TRACE_ITER if iterates else 0, attach_btf_id=iterates
+    )
+    descriptor = _load(name, instructions, type_, options)
+    if descriptor >= 0:
+        return descriptor
+    if descriptor == -errno.EPERM:  # there is no verifier to ask before the right to load
+        raise ProgramRefusedError(errno.EPERM, name, "")
+    said = ctypes.create_string_buffer(LOG_BYTES)
+    options.log_level, options.log_size, options.log_buf = 1, LOG_BYTES, ctypes.cast(said, ctypes.c_char_p)
+    again = _load(name, instructions, type_, options)
+    if again >= 0:
+        return again
+    last = said.value.decode(errors="replace").strip().splitlines()[-LOG_LINES:]
+    raise ProgramRefusedError(-descriptor, name, "\n".join(last))
+
+
+def attach(program: int, tracepoint: str) -> int:
+    """Run a loaded program at every hit of a raw tracepoint, until the descriptor returned is closed; raises OSError."""
+    return _checked(libbpf().bpf_raw_tracepoint_open(tracepoint.encode(), program))
+
+
+def run_iterator(program: int) -> None:
+    """Run a loaded iterator over all there is, once; what it writes is not read further than its first byte."""
+    link = _checked(libbpf().bpf_link_create(program, 0, TRACE_ITER, None))
+    try:
+        reader = _checked(libbpf().bpf_iter_create(link))
+        try:
+            os.read(reader, 1)
+        finally:
+            os.close(reader)
+    finally:
+        os.close(link)
+
+
+def _load(name: str, instructions: bytes, type_: int, options: _ProgramOptions) -> int:
+    count = ctypes.c_size_t(len(instructions) // INSTRUCTION.size)
+    return int(libbpf().bpf_prog_load(type_, name.encode(), b"GPL", instructions, count, ctypes.byref(options)))
+
+
+def _checked(result: int) -> int:
+    """Return a descriptor or 0; libbpf 1.0 returns -errno for what failed."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result

@@ -1,0 +1,89 @@
+"""Compiled programs that are kept between runs, since the compiler takes ten times as long as all the rest of a start.
+
+What is read here is loaded into the kernel with root's rights. So the directory and the file have to belong to whoever loads,
+and nobody else may be able to write there; otherwise nothing is kept, and a start compiles. What is compiled depends on the
+text, which has the kernel's offsets in it, and on the compiler: both are in the name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tracer.kernel.bytecode import Bytecode
+from tracer.kernel.compiler import CFLAGS, compile_text
+
+FORMAT = 1
+MOST = 64
+"""Kept files; each has some 200 kB. The ones that were read or written longest ago give way."""
+
+
+def directory() -> Path:
+    """Return where compiled programs are kept: systemd's CacheDirectory=, or the usual place."""
+    return Path(os.environ.get("CACHE_DIRECTORY") or "/var/cache/tcptrace")
+
+
+def compiled(text: str) -> Bytecode:
+    """Return what the text compiles to, from the directory if it is there; raises TcptraceError when it does not compile."""
+    path = directory() / f"{_key(text)}.json"
+    found = _read(path)
+    if found is None:
+        found = compile_text(text)
+        _write(path, found)
+    return found
+
+
+def is_kept() -> bool:
+    """Say whether there is a directory for compiled programs that only who runs this can write."""
+    return _is_own(directory(), stat.S_ISDIR)
+
+
+def _key(text: str) -> str:
+    """Return the name for a text: with the compiler's package, whose files change with every version of it."""
+    spec = importlib.util.find_spec("bcc")
+    files = [Path(place) / "version.py" for place in (spec.submodule_search_locations or [] if spec else [])]
+    versions = [(str(file), file.stat().st_mtime_ns) for file in files if file.exists()]
+    return hashlib.sha256(repr((FORMAT, os.uname().machine, versions, CFLAGS, text)).encode()).hexdigest()
+
+
+def _is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _read(path: Path) -> Bytecode | None:
+    if not is_kept() or not _is_own(path, stat.S_ISREG):
+        return None
+    try:
+        digest, text = path.read_text().split("\n", 1)
+        if digest != hashlib.sha256(text.encode()).hexdigest():
+            return None
+        os.utime(path)
+        return Bytecode.from_json(text)
+    except (OSError, ValueError, TypeError, KeyError):  # damaged: compile again
+        return None
+
+
+def _write(path: Path, bytecode: Bytecode) -> None:
+    """Keep it, all of it or nothing, where there is a place for it."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not is_kept():
+        return
+    text = bytecode.to_json()
+    with contextlib.suppress(OSError):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".json")
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        os.replace(name, path)
+        for old in sorted(path.parent.glob("*.json"), key=lambda kept: -kept.stat().st_mtime)[MOST:]:
+            old.unlink()
