@@ -45,11 +45,14 @@ static __always_inline const void *read_hashinfo(const void *sk)
 	return (const void *)READ(u64, proto, proto, h__hashinfo);
 }
 
+static __always_inline u32 read_hash(const void *sk)
+{
+	return READ(u32, sk, sock_common, skc_hash);
+}
+
 static __always_inline bool is_timewait_of(const void *other, const void *sk)
 {
 	return READ(u8, other, sock_common, skc_state) == STATE_TIME_WAIT &&
-	       READ(u32, other, sock_common, skc_hash) ==
-		       READ(u32, sk, sock_common, skc_hash) &&
 	       READ(u16, other, sock_common, skc_dport) ==
 		       READ(u16, sk, sock_common, skc_dport) &&
 	       READ(u16, other, sock_common, skc_num) ==
@@ -68,25 +71,26 @@ static __always_inline bool is_timewait_of(const void *other, const void *sk)
  * A timewait object takes the socket's place in the table of established
  * sockets before the state changes (tcp_time_wait() in tcp_minisocks.c). When
  * there are tcp_max_tw_buckets of them, or no memory, none does; nothing in
- * the socket tells. Behind MAX_CHAIN others it is taken to be there.
+ * the socket tells. Behind MAX_CHAIN others it is taken to be there. Its hash
+ * is the socket's, and no other's in practice.
  */
 static __always_inline bool finds_timewait(const void *sk)
 {
-	const void *info = read_hashinfo(sk);
-	u64 slot = READ(u32, sk, sock_common, skc_hash) &
-		   READ(u32, info, inet_hashinfo, ehash_mask);
+	const void *info = read_hashinfo(sk), *other = NULL;
+	u32 hash = read_hash(sk);
+	u64 slot = hash & READ(u32, info, inet_hashinfo, ehash_mask);
 	u64 node = 0;
 
 	bpf_probe_read_kernel(&node, sizeof(node),
 			      (void *)READ(u64, info, inet_hashinfo, ehash) +
 				      slot * sizeof(node));
+#pragma clang loop unroll(disable)
 	for (u32 i = 0; i < MAX_CHAIN; i++) {
 		if (!node || node & NULLS_MARK)
 			return false;
-		if (is_timewait_of((void *)node -
-					   OFFSET(sock_common, skc_nulls_node),
-				   sk))
-			return true;
+		other = (void *)node - OFFSET(sock_common, skc_nulls_node);
+		if (read_hash(other) == hash)
+			return is_timewait_of(other, sk);
 		if (bpf_probe_read_kernel(&node, sizeof(node), (void *)node))
 			return false;
 	}

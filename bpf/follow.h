@@ -99,12 +99,6 @@ static __always_inline void fill_position(struct event *e, const void *sk,
 }
 
 #if EMIT_FOLLOW
-/* connect() is in its caller's context at CLOSE->SYN_SENT, and only there. */
-static __always_inline void note_connect(const void *sk, struct conn *conn)
-{
-	conn->descriptor = find_descriptor(sk);
-}
-
 /*
  * What the application gets from its next call, when the connection has ended
  * but not its socket, is still the connection's: ECONNRESET, or the end of the
@@ -124,7 +118,6 @@ static __always_inline void forget_ended(const void *sk)
 		ended.delete(&key);
 }
 #else
-#define note_connect(sk, conn) ((void)0)
 #define outlives(sk) false
 #define forget_ended(sk) ((void)0)
 #endif

@@ -41,36 +41,35 @@ static __always_inline void count_listener(u32 netns, u16 local_port, u8 to)
 		listening.delete(&key);
 }
 
-static __always_inline void note_owner(const void *sk, u8 to)
+static __always_inline void note_owner(const void *sk)
 {
 	struct owner fresh = { .evidence = OWNER_LISTENED,
+			       .descriptor = -1,
 			       .since_ns = bpf_ktime_get_ns() };
 	u64 key = (u64)sk;
 
-	if (to == STATE_CLOSE) {
-		listeners.delete(&key);
-	} else if (read_caller(&fresh.process)) {
-		fresh.descriptor = find_descriptor(sk);
-		listeners.update(&key, &fresh);
-		watch_process(&fresh.process);
-	}
+	if (!read_caller(&fresh.process))
+		return;
+	listeners.update(&key, &fresh);
+	watch_process(&fresh.process);
 }
 
-static __always_inline void listener(const void *sk, const struct tuple *t,
-				     u8 from, u8 to)
+/* Returns the socket that listens from now on, 0 when it does so no more. */
+static __always_inline u64 listener(const void *sk, const struct tuple *t,
+				    u8 from, u8 to)
 {
 	u32 netns = read_netns(sk);
+	u64 key = (u64)sk;
 
-	if (to == STATE_LISTEN) {
-		count_listener(netns, t->local_port, to);
-		note_owner(sk, to);
-	}
+	/* whose it is has to be known while it is asked whether it is wanted */
+	if (to == STATE_LISTEN)
+		note_owner(sk);
 	if (wanted(sk, t, ROLE_SERVER, netns, false))
 		count(transition_cell(from, to), 1);
-	if (to == STATE_CLOSE) {
-		count_listener(netns, t->local_port, to);
-		note_owner(sk, to);
-	}
+	if (to == STATE_CLOSE)
+		listeners.delete(&key);
+	count_listener(netns, t->local_port, to);
+	return to == STATE_LISTEN ? key : 0;
 }
 
 /* These two changes run in the context of close() or shutdown(), always. */
@@ -91,37 +90,53 @@ static __always_inline void keep_common_name(struct process *p,
 	p->pid = 0;
 }
 
-static __always_inline void note_server(struct owner *owner, u64 listener,
+/* Whether another process serves now, whose descriptor is to be found. */
+static __always_inline bool note_server(struct owner *owner,
 					const struct process *p, u64 now_ns)
 {
 	if (same_process(&owner->process, p))
-		return;
+		return false;
 	if (owner->evidence == OWNER_SEVERAL ||
 	    (owner->evidence == OWNER_SERVED && is_alive(&owner->process))) {
 		owner->evidence = OWNER_SEVERAL;
 		keep_common_name(&owner->process, p);
-		return;
+		return false;
 	}
 	owner->process = *p;
 	owner->since_ns = now_ns;
-	owner->descriptor = find_descriptor((const void *)listener);
+	owner->descriptor = -1;
 	owner->evidence = OWNER_SERVED;
 	watch_process(p);
+	return true;
 }
 
-/* Who closes a connection that was accepted has served it. */
-static __always_inline void note_closer(struct conn *conn, u8 from, u8 to,
-					u64 now_ns)
+/*
+ * Who closes a connection that was accepted has served it. Returns the
+ * listening socket if it is that process's from now on, else 0.
+ */
+static __always_inline u64 note_closer(struct conn *conn, u8 from, u8 to,
+				       u64 now_ns)
 {
 	struct process caller = {};
 	struct owner *owner;
 
 	if (conn->role != ROLE_SERVER || !is_closed_by_caller(from, to) ||
 	    !read_caller(&caller))
-		return;
+		return 0;
 	conn->pid = caller.pid;
 	__builtin_memcpy(conn->process, caller.name, 16);
 	owner = listeners.lookup(&conn->listener);
+	if (owner && note_server(owner, &caller, now_ns))
+		return conn->listener;
+	return 0;
+}
+
+/* Apart from all else, so that the verifier goes through the search once. */
+static __always_inline void note_descriptor(u64 listener)
+{
+	s32 descriptor = find_descriptor((const void *)listener);
+	struct owner *owner = listeners.lookup(&listener);
+
 	if (owner)
-		note_server(owner, conn->listener, &caller, now_ns);
+		owner->descriptor = descriptor;
 }

@@ -17,9 +17,9 @@
 #define CONSTANT(n)                                                            \
 	({                                                                     \
 		u64 value_;                                                    \
-		asm("%0 = %1 ll"                                               \
-		    : "=r"(value_)                                             \
-		    : "i"(0x7463707400000000 | n));                            \
+		asm volatile("%0 = %1 ll"                                      \
+			     : "=r"(value_)                                    \
+			     : "i"(0x7463707400000000 | n));                   \
 		value_;                                                        \
 	})
 #define IS_SECOND CONSTANT(0) /* of two on one tracepoint, see twice.h */

@@ -80,7 +80,8 @@ static __always_inline void emit_beginning(const void *sk, struct conn *conn,
 }
 
 /* What only CLOSE->SYN_SENT can tell of a client. */
-static __always_inline void note_opening(const void *sk, struct conn *conn)
+static __always_inline void note_opening(const void *sk, struct conn *conn,
+					 s32 descriptor)
 {
 	if (READ_BITS(sk, tcp_sock, fastopen_connect))
 		conn->flags |= FLAG_DEFERRED;
@@ -90,7 +91,7 @@ static __always_inline void note_opening(const void *sk, struct conn *conn)
 	conn->local_port = bpf_ntohs(READ(u16, sk, inet_sock, inet_sport));
 	if (READ(u16, sk, sock_common, skc_num))
 		conn->began |= BEGAN_WITH_PORT;
-	note_connect(sk, conn);
+	conn->descriptor = descriptor;
 }
 
 /* The role of a connection that begins with this step, else ROLE_UNKNOWN. */
@@ -135,14 +136,44 @@ static __always_inline void emit_step(const void *sk, struct conn *conn,
 		closed(sk, conn, t, from, now_ns);
 }
 
+/*
+ * A connection's change of state. Returns the listening socket that another
+ * process owns from now on, mostly 0.
+ */
+static __always_inline u64 change_connection(const void *sk,
+					     const struct tuple *t, u8 from,
+					     u8 to, u64 now_ns)
+{
+	s32 descriptor = -1;
+	struct conn *conn;
+	u64 owned;
+
+	/* connect() is in its caller's context at this change, and at no other */
+	if (EMIT_FOLLOW && to == STATE_SYN_SENT)
+		descriptor = find_descriptor(sk);
+	conn = find(sk, t, opening_role(from, to), now_ns,
+		    transition_cell(from, to), milestone(from, to), 1);
+	if (!conn)
+		return 0;
+	if (conn->peer == PEER_LEARNT)
+		emit_beginning(sk, conn, t);
+	note_gap(conn, from);
+	step(conn, from, to, now_ns);
+	note_beginning(sk, conn, from, to);
+	if (to == STATE_SYN_SENT)
+		note_opening(sk, conn, descriptor);
+	owned = note_closer(conn, from, to, now_ns);
+	emit_step(sk, conn, t, from, to, now_ns);
+	return owned;
+}
+
 static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	const void *sk = (const void *)ctx->args[0];
 	u8 from = ctx->args[1];
 	u8 to = ctx->args[2];
 	struct tuple tuple = {};
-	struct conn *conn;
-	u64 now_ns;
+	u64 now_ns, owned;
 
 	/* MPTCP's and SCTP's own sockets come through here too */
 	if (READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
@@ -151,31 +182,16 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
 	if (from == STATE_CLOSE && to == STATE_CLOSE)
 		return;
 	audit_transition(sk, from, to);
-
-	/* who is it */
 	now_ns = bpf_ktime_get_ns();
 	read_tuple(sk, &tuple);
 	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
 		tuple.local_port = 0; /* what stands there is the last one's */
-	if (is_listener(from, to)) {
-		listener(sk, &tuple, from, to);
-		return;
-	}
-	conn = find(sk, &tuple, opening_role(from, to), now_ns,
-		    transition_cell(from, to), milestone(from, to), 1);
-	if (!conn)
-		return;
-
-	/* update the connection */
-	if (conn->peer == PEER_LEARNT)
-		emit_beginning(sk, conn, &tuple);
-	note_gap(conn, from);
-	step(conn, from, to, now_ns);
-	note_beginning(sk, conn, from, to);
-	if (to == STATE_SYN_SENT)
-		note_opening(sk, conn);
-	note_closer(conn, from, to, now_ns);
-	emit_step(sk, conn, &tuple, from, to, now_ns);
+	if (is_listener(from, to))
+		owned = listener(sk, &tuple, from, to);
+	else
+		owned = change_connection(sk, &tuple, from, to, now_ns);
+	if (owned)
+		note_descriptor(owned);
 }
 
 /* Tells state changes apart; an address leaves its upper bits to the states. */

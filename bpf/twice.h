@@ -6,9 +6,9 @@
  * same CPU. When a softirq interrupts it (packets come in, a TCP timer is due)
  * and changes the state of other sockets, those events would be lost without a
  * trace in any ring: one in some hundred on a busy machine. But the kernel
- * asks that of each attached program by itself. So a second one, with the same
- * handler in it, follows the first on the tracepoint, and takes what the first
- * has not handled.
+ * asks that of each loaded program by itself. So the same one is loaded once
+ * more, with IS_SECOND, follows the first on the tracepoint, and takes what the
+ * first has not handled.
  *
  * How it knows: the first program's last act is to note the event, and the
  * second one finds the note. Between the two, or while either is running, a

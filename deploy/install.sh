@@ -9,6 +9,7 @@ set -euo pipefail
 readonly PYTHON=/usr/bin/python3
 readonly PLACE=/opt/tcptrace
 readonly LINK=/usr/local/bin/tcptrace
+readonly CACHE=/var/cache/tcptrace
 readonly UNIT=/etc/systemd/system/tcptrace.service
 readonly ENABLED=/etc/systemd/system/multi-user.target.wants/tcptrace.service
 readonly UNRELATED=/usr/bin/tcptrace
@@ -87,8 +88,8 @@ uninstall() {
 	require_ours
 	remove_unit
 	rm -f "$LINK"
-	rm -rf "$PLACE"
-	say "removed $PLACE and $LINK; the Debian packages it used were left"
+	rm -rf "$PLACE" "$CACHE" /var/cache/private/tcptrace
+	say "removed $PLACE, $LINK and $CACHE; the Debian packages it used were left"
 }
 
 main() {

@@ -33,9 +33,7 @@ def main() -> None:
         loaded = load(settings)
         bcc = loaded.bcc
         missing = ", ".join(loaded.missing) or "nothing"
-        print(
-            f"{command}: {len(loaded.programs)} programs in {time.monotonic() - start:.2f} s; missing: {missing}"
-        )
+        print(f"{command}: {len(loaded.programs)} programs in {time.monotonic() - start:.2f} s; missing: {missing}")
     print(f"bcc {bcc}, Python {platform.python_version()}, {platform.machine()}", flush=True)
     os._exit(0)
 

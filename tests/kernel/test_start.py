@@ -30,6 +30,15 @@ def test_it_says_how_long_it_took_to_attach(record_property: Callable[[str, obje
         assert tracer.seconds > 0
 
 
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where compiled programs are kept for this test alone: there are none yet."""
+    directory = tmp_path / "kept"
+    monkeypatch.setenv("CACHE_DIRECTORY", str(directory))
+    return directory
+
+
+@pytest.mark.usefixtures("kept")
 def test_it_needs_no_kernel_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCC_KERNEL_SOURCE", "/nonexistent")
     with tracing(command=with_mounts(sys.executable, *RUN, empty=HEADERS)) as tracer:
@@ -37,6 +46,19 @@ def test_it_needs_no_kernel_headers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert tracer.stop().status == 0
 
 
+def test_a_program_is_compiled_at_the_first_start_and_taken_as_it_is_at_the_next(kept: Path) -> None:
+    with tracing("--port", "80") as tracer:
+        assert tracer.stop().status == 0
+    files = list(kept.iterdir())
+    assert [file.suffix for file in files] == [".json"]
+    compiler = next(Path("/usr/lib").glob("*/libbcc.so.0"))
+    no_compiler = with_mounts(sys.executable, *RUN, "--port", "443", bind={Path("/dev/null"): compiler})
+    with tracing(command=no_compiler) as tracer:
+        assert tracer.scrape().value("program_attached") == ALWAYS
+    assert list(kept.iterdir()) == files
+
+
+@pytest.mark.usefixtures("kept")
 def test_the_doctor_finds_nothing_wrong_without_kernel_headers() -> None:
     doctor = with_mounts(sys.executable, "-m", "tracer", "doctor", empty=HEADERS)
     done = subprocess.run(doctor, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)

@@ -26,16 +26,15 @@ MOST = 64
 
 def directory() -> Path:
     """Return where compiled programs are kept: systemd's CacheDirectory=, or the usual place."""
-    return Path(os.environ.get("CACHE_DIRECTORY") or "/var/cache/tcptrace")
+    return Path(os.environ.get("CACHE_DIRECTORY") or "/var/cache/tcptrace").resolve()  # systemd's is a link
 
 
 def compiled(text: str) -> Bytecode:
     """Return what the text compiles to, from the directory if it is there; raises TcptraceError when it does not compile."""
-    path = directory() / f"{_key(text)}.json"
-    found = _read(path)
+    found = read(text)
     if found is None:
         found = compile_text(text)
-        _write(path, found)
+        write(text, found)
     return found
 
 
@@ -44,12 +43,45 @@ def is_kept() -> bool:
     return _is_own(directory(), stat.S_ISDIR)
 
 
-def _key(text: str) -> str:
-    """Return the name for a text: with the compiler's package, whose files change with every version of it."""
+def read(text: str) -> Bytecode | None:
+    """Return what a text was compiled to; None when that is not known, or not to be believed."""
+    path = _path(text)
+    if not is_kept() or not _is_own(path, stat.S_ISREG):
+        return None
+    try:
+        digest, body = path.read_text(encoding="ascii").split("\n", 1)
+        if digest != hashlib.sha256(body.encode()).hexdigest():
+            return None
+        os.utime(path)
+        return Bytecode.from_json(body)
+    except (OSError, ValueError, TypeError, KeyError):  # damaged
+        return None
+
+
+def write(text: str, bytecode: Bytecode) -> None:
+    """Keep what a text was compiled to, all of it or nothing, where there is a place for it."""
+    path = _path(text)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not is_kept():
+        return
+    body = bytecode.to_json()
+    with contextlib.suppress(OSError):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".json")
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
+        os.replace(name, path)
+        for old in sorted(path.parent.glob("*.json"), key=lambda kept: -kept.stat().st_mtime_ns)[MOST:]:
+            old.unlink()
+
+
+def _path(text: str) -> Path:
+    """Return the file for a text: its name has the compiler's package in it, whose files change with every version."""
     spec = importlib.util.find_spec("bcc")
     files = [Path(place) / "version.py" for place in (spec.submodule_search_locations or [] if spec else [])]
     versions = [(str(file), file.stat().st_mtime_ns) for file in files if file.exists()]
-    return hashlib.sha256(repr((FORMAT, os.uname().machine, versions, CFLAGS, text)).encode()).hexdigest()
+    name = hashlib.sha256(repr((FORMAT, os.uname().machine, versions, CFLAGS, text)).encode()).hexdigest()
+    return directory() / f"{name}.json"
 
 
 def _is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
@@ -58,32 +90,3 @@ def _is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
     except OSError:
         return False
     return is_kind(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
-
-
-def _read(path: Path) -> Bytecode | None:
-    if not is_kept() or not _is_own(path, stat.S_ISREG):
-        return None
-    try:
-        digest, text = path.read_text().split("\n", 1)
-        if digest != hashlib.sha256(text.encode()).hexdigest():
-            return None
-        os.utime(path)
-        return Bytecode.from_json(text)
-    except (OSError, ValueError, TypeError, KeyError):  # damaged: compile again
-        return None
-
-
-def _write(path: Path, bytecode: Bytecode) -> None:
-    """Keep it, all of it or nothing, where there is a place for it."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not is_kept():
-        return
-    text = bytecode.to_json()
-    with contextlib.suppress(OSError):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".json")
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-        os.replace(name, path)
-        for old in sorted(path.parent.glob("*.json"), key=lambda kept: -kept.stat().st_mtime)[MOST:]:
-            old.unlink()

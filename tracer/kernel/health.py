@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf
+from tracer.kernel.cache import directory, is_kept
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, rights_hint
@@ -61,7 +62,7 @@ def examine() -> list[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (_kernel, _types, _bcc, _lockdown, _rights, _user, _command)
     findings = [finding for check in checks for finding in check()]
     if not any(finding.status == "problem" for finding in findings):
-        findings += _load()
+        findings += [*_load(), *_cache()]
     return findings
 
 
@@ -120,6 +121,14 @@ def _bcc() -> Iterator[Finding]:
         yield Finding("bcc", "problem", f"{SYSTEM_PYTHON} cannot import it: {last[0]}", remedy)
     else:
         yield Finding("bcc", "ok", f"version {result.stdout.strip()} for {SYSTEM_PYTHON}")
+
+
+def _cache() -> Iterator[Finding]:
+    place = directory()
+    if is_kept():
+        yield Finding("compiled programs", "ok", f"kept in {place}: only the first start compiles")
+    else:
+        yield Finding("compiled programs", "ok", f"not kept, as nobody but root must be able to write {place}, if it is there")
 
 
 def _lockdown() -> Iterator[Finding]:
