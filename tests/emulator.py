@@ -37,15 +37,17 @@ class TwoScreens(pyte.Screen):
     normal: tuple[Any, Any] | None = None
 
     def set_mode(self, *modes: int, **options: Any) -> None:
-        """Enter the alternate screen, or whatever else is asked for."""
-        if options.get("private") and ALTERNATE in modes:
+        """Enter the alternate screen, unless it is shown already, or whatever else is asked for."""
+        if options.get("private") and ALTERNATE in modes and self.normal is None:
             self.normal = deepcopy(self.buffer), deepcopy(self.cursor)
         super().set_mode(*modes, **options)
 
     def reset_mode(self, *modes: int, **options: Any) -> None:
-        """Leave it again, with the normal one as it was."""
+        """Leave it again, with the normal one as it was; whether the cursor is hidden belongs to neither."""
         if options.get("private") and ALTERNATE in modes and self.normal:
+            hidden = self.cursor.hidden
             self.buffer, self.cursor = self.normal
+            self.cursor.hidden = hidden
             self.normal = None
         super().reset_mode(*modes, **options)
 

@@ -66,16 +66,19 @@ class Terminal:
         self.flush()
 
     def give_back(self) -> None:
-        """Leave it as it was; safe to call twice, and in a signal's handler."""
-        saved, self._saved = self._saved, None
-        if saved is None:
+        """Leave it as it was; safe to call twice, and in a signal's handler that interrupts it at any moment.
+
+        It counts as taken until all is done: a handler that ends the process does all of it once more.
+        """
+        if self._saved is None:
             return
         self._pending += LEAVE
         while self._pending and select.select([], [self._out], [], PATIENCE_SECONDS)[1] and self.flush():
             pass
         with contextlib.suppress(termios.error):  # it is gone, with whoever could be told
-            termios.tcsetattr(self._fd, termios.TCSANOW, saved)
+            termios.tcsetattr(self._fd, termios.TCSANOW, self._saved)
         self._dismiss_guardian()
+        self._saved = None
 
     def close(self) -> None:
         """Give it back, and let go of it."""
@@ -125,12 +128,14 @@ class Terminal:
         return typed.decode(errors="replace")
 
     def _dismiss_guardian(self) -> None:
-        if self._guardian and self._guardian.stdin:
-            with contextlib.suppress(BrokenPipeError):  # somebody has killed it
-                self._guardian.stdin.write(b"\n")
-            self._guardian.stdin.close()
-            self._guardian.wait()
-        self._guardian = None
+        guardian = self._guardian
+        if guardian is None or guardian.stdin is None:
+            return
+        with contextlib.suppress(BrokenPipeError):  # somebody has killed it
+            guardian.stdin.write(b"\n")
+        self._guardian = None  # a handler must neither write to what is closed, nor wait twice
+        guardian.stdin.close()
+        guardian.wait()
 
 
 def _unblocked(fd: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -115,6 +116,68 @@ def test_a_second_ctrl_c_gives_the_terminal_back_too(settings: list[object]) -> 
         terminal.type("\x03")
         terminal.until_seen("status 130")
         assert_given_back(terminal, settings)
+
+
+def test_a_view_that_was_stopped_from_outside_gives_the_terminal_back(settings: list[object]) -> None:
+    """It takes the terminal once more when it goes on, though nobody has taken it away."""
+    with replaying() as terminal:
+        os.kill(terminal.command, signal.SIGSTOP)
+        until(lambda: state(terminal.command) == "T", "it is stopped")
+        terminal.writes.clear()
+        os.kill(terminal.command, signal.SIGCONT)
+        terminal.until(lambda: b"\x1b[?1049h" in b"".join(terminal.writes), "it has taken the terminal once more")
+        terminal.type("\x03")
+        terminal.until_seen("status 130")
+        assert_given_back(terminal, settings)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from tracer.commands.terminal import Terminal
+
+def taken_and_given_back(interrupt_at):
+    terminal, lines = Terminal(2, 0), 0
+
+    def trace(frame, event, _):
+        nonlocal lines
+        if "/commands/terminal.py" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == interrupt_at:
+                sys.settrace(None)
+                terminal.give_back()  # what a second Ctrl-C does
+                os._exit(1)
+        return trace
+
+    terminal.take()
+    guardian = terminal._guardian.pid
+    os.kill(guardian, signal.SIGKILL)  # it would give back what this process forgets
+    os.waitid(os.P_PID, guardian, os.WEXITED | os.WNOWAIT)
+    sys.settrace(trace)
+    terminal.close()
+    os._exit(0)
+
+at = 1
+while True:
+    if not (child := os.fork()):
+        taken_and_given_back(at)
+    ended = os.waitpid(child, 0)[1]
+    os.write(2, b"ended ")
+    if not ended:
+        break
+    at += 1
+os.write(2, b"after %d lines" % (at - 1))
+"""
+
+
+def test_wherever_the_second_ctrl_c_comes_the_terminal_was_given_back_before_the_end() -> None:
+    with on_terminal([sys.executable, "-c", INTERRUPTED]) as terminal:
+        terminal.until_seen("status 0")
+        seen = re.findall(r"\x1b\[\?1049([hl])|(ended)", b"".join(terminal.writes).decode())
+    before_ends = [before[0] for before, this in itertools.pairwise(seen) if this[1]]
+    assert len(before_ends) > 10
+    assert set(before_ends) == {"l"}
 
 
 def state(pid: int) -> str:
