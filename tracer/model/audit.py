@@ -41,9 +41,9 @@ def _cell(name: str) -> Callable[[Cells], Bounds]:
 
 
 def _active_opens(cells: Cells) -> Bounds:
-    """Return how many have left SYN_SENT after a SYN, and how many may have sent one."""
+    """Return how many have left SYN_SENT after a SYN, and how many may have; who leaves may have entered before us."""
     entered, left, none = (int(cells[CELL[name]]) for name in ("syn_sent", "syn_left", "no_syn"))
-    return left, entered - none
+    return min(left, entered - none), entered - none
 
 
 AUDITED: dict[str, Callable[[Cells], Bounds]] = {
@@ -110,4 +110,5 @@ class Audit:
 
 
 def _since(start: Bounds, now: Bounds) -> Bounds:
-    return now[0] - start[0], now[1] - start[1]
+    """Return the bounds of what came since then: what was undecided at the start may have been counted before it, or not."""
+    return now[0] - start[1], now[1] - start[0]

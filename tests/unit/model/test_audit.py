@@ -54,13 +54,17 @@ def test_retransmissions_that_failed_to_leave_are_taken_from_the_kernel_where_no
 
 def active_opens(*looks: tuple[int, int, int, int]) -> list[tuple[int, int | None]]:
     """Return kernel's count and ours at each look: entered SYN_SENT, left it after a SYN, left it without; the kernel's."""
+    return active_opens_since((0, 0, 0, 0), *looks)
+
+
+def active_opens_since(*looks: tuple[int, int, int, int]) -> list[tuple[int, int | None]]:
+    """Return the same, of looks of which the first is the beginning."""
     audit, cells, said = Audit(), CELLS.copy(), []
-    audit.add(at(), cells)
     for entered, left, none, kernel in looks:
         cells[CELL["syn_sent"]], cells[CELL["syn_left"]], cells[CELL["no_syn"]] = entered, left, none
         audit.add(at(ActiveOpens=kernel), cells)
         said += [(line.kernel, line.traced) for line in audit.lines if line.counter == "ActiveOpens"]
-    return said
+    return said[1:]
 
 
 def test_an_attempt_without_a_port_raises_nothing_and_so_nothing_falls() -> None:
@@ -78,3 +82,13 @@ def test_an_attempt_that_was_missed_shows_and_one_too_many_too() -> None:
 
 def test_an_attempt_from_before_that_ends_now_is_not_counted() -> None:
     assert active_opens((0, 1, 0, 0), (5, 6, 0, 5)) == [(0, 0), (5, 5)]
+
+
+def test_an_attempt_under_way_at_the_first_look_may_have_its_syn_counted_before_it_or_after() -> None:
+    """Two are under way at the first look: one is given up without a SYN, the other one has sent it, or sends it later."""
+    assert active_opens_since((2, 0, 0, 0), (2, 0, 0, 0), (3, 2, 1, 2)) == [(0, 0), (2, 2)]
+    assert active_opens_since((2, 0, 0, 1), (2, 0, 0, 1), (3, 2, 1, 2)) == [(0, 0), (1, 1)]
+
+
+def test_an_attempt_from_before_that_ended_before_the_first_look_takes_nothing_off() -> None:
+    assert active_opens_since((0, 1, 0, 0), (5, 6, 0, 5)) == [(5, 5)]
