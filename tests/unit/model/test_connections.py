@@ -96,6 +96,12 @@ def test_a_change_just_before_or_after_the_dump_counts_as_one_meanwhile() -> Non
     assert open_of(model) == {CLIENT: 17}
 
 
+@pytest.mark.parametrize("found", [0, 1])
+def test_what_opens_while_the_first_dump_is_made_is_open_after_it(found: int) -> None:
+    model = model_of(opened(1, AMID), dumped(("client", 443, found)))
+    assert open_of(model) == {CLIENT: 1}
+
+
 def test_an_older_connection_that_closes_before_the_dump_arrives_is_open_no_more() -> None:
     old = closed(2, flags=("partial",), time_ns=[AMID - SECOND, AFTER])
     assert open_of(model_of(old, dumped(("client", 443, 23)))) == {CLIENT: 22}
