@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,11 +107,20 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         missed = hits.hits().every if hits and any(report.failed for report in reports) else ()
         if not missed:
             break
+        free_failure()
         item.config.stash.setdefault(REPEATED, []).append(f"{item.nodeid}: {len(missed)} hits")
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
+    if any(report.failed for report in reports):
+        free_failure()
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def free_failure() -> None:
+    """Free what a failed test has left open, which else would be a ResourceWarning, and a failure, of some later test."""
+    sys.last_type = sys.last_value = sys.last_traceback = None
+    gc.collect()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
