@@ -10,13 +10,14 @@ import pytest
 from tests.kernel.mounts import with_mounts
 from tests.needs import ROOT
 
-PLACES = [Path("/opt"), Path("/usr/local/bin"), Path("/etc/systemd/system")]
+PLACES = [Path("/opt"), Path("/usr/local/bin"), Path("/etc/systemd/system"), Path("/var/cache")]
 MANAGER = Path("/run/systemd")  # so that the systemd of the machine, if one runs, hears nothing of it
 
 # an administrator enables the service in between, as `systemctl enable` does
 ALL = f"""
 set -e
 deploy/install.sh install 2>&1
+mkdir /var/cache/tcptrace; touch /var/cache/tcptrace/kept.json
 setpriv --reuid=65534 --regid=65534 --clear-groups sh -c 'cd / && /usr/local/bin/tcptrace --version'
 systemd-analyze verify --man=no /etc/systemd/system/tcptrace.service 2>&1
 mkdir /etc/systemd/system/multi-user.target.wants
