@@ -9,6 +9,8 @@ import typer
 
 from tracer.errors import UsageError
 from tracer.kernel.filters import Filters
+from tracer.model.labels import OPTIONAL, optional_names
+from tracer.model.peers import PeerGroups, peer_groups
 from tracer.outputs.web.access import Access
 
 Ports = Annotated[list[int] | None, typer.Option("--port", min=1, max=65535, help="Only this service port (repeatable).")]
@@ -26,7 +28,14 @@ View = Annotated[
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="peer|process|container|netns", help="One more label on the metrics (repeatable)."),
+    typer.Option("--label", metavar="|".join(OPTIONAL), help="One more label on everything counted (repeatable, or a,b)."),
+]
+PeerGroupTexts = Annotated[
+    list[str] | None,
+    typer.Option("--peer-group", metavar="NAME=CIDR", help="Name a network of peers, for the label peer_group (repeatable)."),
+]
+PeerRest = Annotated[
+    str, typer.Option("--peer-rest", metavar="network|other", help="Peers of no group: by /24 and /48, or all as 'other'.")
 ]
 MaxSeries = Annotated[int, typer.Option("--max-series", min=100, help="Samples in /metrics, at most; the rest is 'other'.")]
 UserName = Annotated[
@@ -51,6 +60,12 @@ def access(web_config: Path | None) -> Access:
     from tracer.outputs.web.webconfig import read_access  # noqa: PLC0415 - megabytes that only this option needs
 
     return read_access(web_config)
+
+
+def labels(names: list[str] | None, groups: list[str] | None, rest: str) -> tuple[tuple[str, ...], PeerGroups]:
+    """Return the labels that the options add, and the groups of peers, which are a label too; raises UsageError."""
+    more = ["peer_group"] if groups else []
+    return optional_names([*(names or ()), *more]), peer_groups(groups or (), rest)
 
 
 def filters(

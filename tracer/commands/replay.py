@@ -16,6 +16,7 @@ from tracer.commands.session import stop_on_signals
 from tracer.commands.view import View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
+from tracer.model.labels import Naming
 from tracer.model.totals import Model
 from tracer.outputs.web import http
 from tracer.pipeline import POLL_SECONDS, Pipeline, Stop, ticks
@@ -36,6 +37,8 @@ def replay(
     as_json: options.Json = False,
     view: options.View = None,
     label: options.Labels = None,
+    peer_group: options.PeerGroupTexts = None,
+    peer_rest: options.PeerRest = "network",
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
     web_config: options.WebConfig = None,
 ) -> None:
@@ -45,10 +48,11 @@ def replay(
         return
     if web_config and not listen:
         raise UsageError("--web-config is for what --listen serves", "give both")
+    names, peers = options.labels(label, peer_group, peer_rest)
     access = options.access(web_config)
     listener = http.bind(listen) if listen else None
     source = open_recording(file)
-    model = Model(source.context, labels=label or (), max_series=max_series)
+    model = Model(source.context, labels=names, max_series=max_series, naming=Naming(peers=peers))
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.report, lambda: True, access=access) if listener else None
     if server:

@@ -15,8 +15,9 @@ from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.commands.view import View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.clock import kernel_ns
+from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.programs import Settings
-from tracer.model.labels import optional_names
+from tracer.model.labels import Naming
 from tracer.model.report import Report, document
 from tracer.model.totals import Model
 from tracer.outputs.lines import summary
@@ -33,6 +34,8 @@ def run(
     as_json: options.Json = False,
     view: options.View = None,
     label: options.Labels = None,
+    peer_group: options.PeerGroupTexts = None,
+    peer_rest: options.PeerRest = "network",
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
     user: options.UserName = None,
     web_config: options.WebConfig = None,
@@ -46,7 +49,7 @@ def run(
     """Trace this machine's TCP connections; serve Prometheus metrics and a live view until Ctrl-C."""
     start = time.monotonic()
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
-    names = optional_names(label or ())
+    names, peers = options.labels(label, peer_group, peer_rest)
     access = options.access(web_config)
     listener = http.bind(listen)
     manager = ServiceManager(os.environ)
@@ -55,7 +58,7 @@ def run(
         source.context,
         labels=names,
         max_series=max_series,
-        container=CgroupNames().workload,
+        naming=Naming(CgroupNames().workload, NamespaceNames(), peers),
         start_ns=kernel_ns(),
     )
     pipeline = Pipeline(source, model)

@@ -30,7 +30,7 @@ class History:
 
     report: Report
     services: tuple[Service, ...]
-    moments: Mapping[tuple[str, str], Moments]
+    moments: Mapping[tuple[str, ...], Moments]
     drifts: Mapping[str, int]
 
 

@@ -9,6 +9,7 @@ Past the bound a new set's records go to the one set whose every label is `other
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any, Protocol
 
@@ -20,10 +21,11 @@ from tracer.ingest.decode import Events
 from tracer.ingest.names import name_text
 from tracer.ingest.workloads import Workload
 from tracer.model.histogram import CLASSIC_BOUNDS
+from tracer.model.peers import PeerGroups
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE, ROLES
 
 BASE = ("role", "port")
-OPTIONAL = ("peer", "process", "container", "netns")
+OPTIONAL = ("peer", "peer_group", "process", "workload", "container", "netns")
 OTHER = "other"
 OTHER_ROW = 0
 
@@ -42,7 +44,11 @@ Keys = NDArray[np.uint64]
 
 
 def optional_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that --label may add, as far as they are named, in their fixed order; raises UsageError for others."""
+    """Return the labels that --label may add, as far as they are named, in their fixed order; raises UsageError for others.
+
+    names: of one label each, or of several with commas between.
+    """
+    names = [name for several in names for name in several.split(",")]
     if unknown := [name for name in names if name not in OPTIONAL]:
         raise UsageError(f"there is no label {unknown[0]}", f"choose from {', '.join(OPTIONAL)}")
     return tuple(name for name in OPTIONAL if name in names)
@@ -53,21 +59,32 @@ def numbered(cgroup: int) -> Workload:
     return Workload(str(cgroup))
 
 
+def unnamed(netns: int, _workload: Workload | None = None) -> str:
+    """Return what a network namespace is called without a name."""
+    return str(netns)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Where the values of labels come from: whose a cgroup is, by its id; the name of a network namespace; groups of peers."""
+
+    container: Callable[[int], Workload] = numbered
+    netns: Callable[[int, Workload | None], str] = unnamed
+    peers: PeerGroups = field(default_factory=PeerGroups)
+
+
 class LabelSets:
     """Label sets in use, numbered from 1; number 0 is `other`.
 
-    names: labels that --label added, of OPTIONAL. container: tells whose a cgroup is, by its id; the name
-    is the value of the label `container`.
+    names: labels that --label added, of OPTIONAL.
     """
 
-    def __init__(
-        self, names: Sequence[str] = (), max_series: int = 5000, container: Callable[[int], Workload] = numbered
-    ) -> None:
+    def __init__(self, names: Sequence[str] = (), max_series: int = 5000, naming: Naming | None = None) -> None:
         self.names = BASE + optional_names(names)
         self.sets: list[tuple[str, ...]] = [(OTHER,) * len(self.names)]
         self.overflowed = 0
         self._limit = max(1, max_series // SAMPLES_PER_SET)
-        self._container = container
+        self._naming = naming or Naming()
         self._workloads: dict[str, Workload] = {}
         self._rows = {self.sets[0]: OTHER_ROW}
         # Sorted, so that a batch is looked up with one searchsorted; more than one key can lead to the same row.
@@ -106,7 +123,8 @@ class LabelSets:
         return [row, *beside]
 
     def _of_service(self, netns: int, role: str, port: int) -> tuple[str, ...]:
-        return (role, str(port), *(str(netns) if name == "netns" else "" for name in self.names[len(BASE) :]))
+        known = {"netns": self._naming.netns(netns, None)} if "netns" in self.names else {}
+        return (role, str(port), *(known.get(name, "") for name in self.names[len(BASE) :]))
 
     def role_row(self, role: str) -> int:
         """Return the number of the label set that says only the role, with `other` for all else; always taken in."""
@@ -162,25 +180,45 @@ class LabelSets:
         """Return one number per label set: exact for role and port alone, mixed to 64 bits with more labels."""
         keys = events["role"].astype(np.uint64) << np.uint64(16) | port
         for name in self.names[len(BASE) :]:
-            for column in _columns(name, events):
+            for column in self._columns(name, events):
                 keys = _mix(keys, column)
         return keys
 
-    def _container_of(self, cgroup: int) -> str:
-        found = self._container(cgroup)
-        self._workloads[found.name] = found
-        return found.name
+    def _columns(self, name: str, events: Events) -> Sequence[NDArray[np.uint64]]:
+        """Return what tells the values of a label apart."""
+        if name in {"workload", "container"}:
+            return [events["cgroup"]]
+        if name == "netns":
+            return [events["netns"].astype(np.uint64)]
+        if name == "peer_group":
+            return self._naming.peers.columns(events["remote_address"])
+        halves = np.ascontiguousarray(events["remote_address" if name == "peer" else "process"]).view(np.uint64).reshape(-1, 2)
+        return [halves[:, 0], halves[:, 1]]
+
+    def _workload(self, cgroup: int) -> Workload:
+        found = self._naming.container(cgroup)
+        if "container" in self.names:
+            self._workloads[found.name] = found
+        return found
 
     def _values(self, event: np.void, port: int) -> tuple[str, ...]:
-        values = {
-            "role": ROLES[event["role"]] if event["role"] < len(ROLES) else ROLES[0],
-            "port": str(port),
-            "peer": address_text(event["remote_address"].tobytes()),
-            "process": name_text(event["process"]),
-            "container": self._container_of(int(event["cgroup"])) if "container" in self.names else "",
-            "netns": str(event["netns"]),
-        }
-        return tuple(values[name] for name in self.names)
+        return (
+            ROLES[event["role"]] if event["role"] < len(ROLES) else ROLES[0],
+            str(port),
+            *(self._value(name, event) for name in self.names[len(BASE) :]),
+        )
+
+    def _value(self, name: str, event: np.void) -> str:
+        if name == "peer":
+            return address_text(event["remote_address"].tobytes())
+        if name == "peer_group":
+            return self._naming.peers.name(event["remote_address"].tobytes())
+        if name == "process":
+            return name_text(event["process"])
+        workload = self._workload(int(event["cgroup"]))
+        if name == "netns":
+            return self._naming.netns(int(event["netns"]), workload)
+        return workload.name if name == "container" else workload.pod_uid or workload.name
 
 
 class Columns(Protocol):
@@ -206,15 +244,6 @@ def address_text(address: bytes) -> str:
     """Return 16 bytes of an address as text, IPv4 in dotted form."""
     parsed = IPv6Address(address)
     return str(parsed.ipv4_mapped or parsed)
-
-
-def _columns(name: str, events: Events) -> list[NDArray[np.uint64]]:
-    if name == "container":
-        return [events["cgroup"]]
-    if name == "netns":
-        return [events["netns"].astype(np.uint64)]
-    halves = np.ascontiguousarray(events["remote_address" if name == "peer" else "process"]).view(np.uint64).reshape(-1, 2)
-    return [halves[:, 0], halves[:, 1]]
 
 
 def _mix(keys: Keys, column: NDArray[np.uint64]) -> Keys:

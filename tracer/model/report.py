@@ -103,8 +103,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Service:
-    """One role and port, whatever other labels there are, for views that people read.
+    """One label set, for views that people read.
 
+    labels: the names and values of those that --label added.
     failures, closes and retransmitted: by name, zeros left out. times: a Histogram of one row.
     """
 
@@ -116,16 +117,20 @@ class Service:
     closes: Mapping[str, int]
     retransmitted: Mapping[str, int]
     times: Histogram
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Role and port, which tell services apart."""
-        return self.role, self.port
+    def key(self) -> tuple[str, ...]:
+        """The values of all labels, which tell services apart."""
+        return self.role, self.port, *(value for _, value in self.labels)
 
     @property
     def name(self) -> str:
-        """Role and port in two words, or one where both are `other`."""
-        return self.role if self.role == self.port else f"{self.role} {self.port}"
+        """Role and port, and what else is known; `other` once for what has no more of its own."""
+        known = [value for value in self.key if value]
+        while len(known) > 1 and known[-1] == known[-2] == OTHER:
+            known.pop()
+        return " ".join(known)
 
     @property
     def failed(self) -> int:
@@ -154,22 +159,22 @@ class Service:
 
 
 def services(report: Report) -> list[Service]:
-    """Return every role and port with anything counted, those with most handshakes and failures first, `other` last."""
-    found = [_service(report.series, role, port, rows) for (role, port), rows in _rows_by_service(report.series).items()]
+    """Return every label set with anything counted, those with most handshakes and failures first, `other` last."""
+    found = [_service(report.series, key, [row]) for row, key in enumerate(report.series.labels)]
     used = [s for s in found if s.handshakes or s.failed or s.closed or s.segments]
     return sorted(used, key=_by_size)
 
 
-def _by_size(service: Service) -> tuple[bool, int, int, str, int, str]:
+def _by_size(service: Service) -> tuple[Any, ...]:
     size, rest = service.handshakes + service.failed, service.closed + service.segments
-    return service.role == OTHER, -size, -rest, service.role, len(service.port), service.port
+    return service.role == OTHER, -size, -rest, service.role, len(service.port), service.key
 
 
 def summed(report: Report, group: Sequence[Service]) -> Service:
     """Return several services as one, role `other`."""
-    names = {(s.role, s.port) for s in group}
-    rows = [row for row, labels in enumerate(report.series.labels) if labels[:2] in names]
-    return _service(report.series, OTHER, f"({len(group)})", rows)
+    keys = {service.key for service in group}
+    rows = [row for row, labels in enumerate(report.series.labels) if labels in keys]
+    return _service(report.series, (OTHER, f"({len(group)})"), rows)
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -203,24 +208,18 @@ def named(names: Sequence[str], counts: Counts) -> dict[str, int]:
     return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
 
-def _rows_by_service(series: Series) -> dict[tuple[str, ...], list[int]]:
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for row, labels in enumerate(series.labels):
-        groups.setdefault(labels[:2], []).append(row)
-    return groups
-
-
-def _service(series: Series, role: str, port: str, rows: Sequence[int]) -> Service:
+def _service(series: Series, key: tuple[str, ...], rows: Sequence[int]) -> Service:
     index = np.asarray(rows, np.intp)
     return Service(
-        role,
-        port,
+        role=key[0],
+        port=key[1],
         handshakes=int(series.handshakes[index].sum()),
         connections=int(series.connections[index].sum()),
         failures=named(FAILURE_REASONS, series.failures[index].sum(axis=0)),
         closes=named(CLOSE_REASONS, series.closes[index].sum(axis=0)),
         retransmitted=named(RETRANSMIT_KINDS, series.retransmitted[index].sum(axis=0)),
         times=series.handshake_times.merged(index),
+        labels=tuple(zip(series.names[2:], key[2:], strict=False)),
     )
 
 
@@ -236,4 +235,5 @@ def _handshakes(service: Service) -> dict[str, Any]:
 
 
 def _count(service: Service, **values: Any) -> dict[str, Any]:
-    return {"role": service.role, "port": int(service.port) if service.port.isdigit() else service.port, **values}
+    port = int(service.port) if service.port.isdigit() else service.port
+    return {"role": service.role, "port": port, **dict(service.labels), **values}

@@ -6,7 +6,7 @@ cost of a record is that of its share in those calls. What the kernel counted ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
-from tracer.ingest.workloads import Workload
 from tracer.kernel.programs import FAILED_RETRANSMISSIONS
 from tracer.model.aborts import settle
 from tracer.model.audit import Audit
 from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
-from tracer.model.labels import LabelSets, numbered
+from tracer.model.labels import LabelSets, Naming
 from tracer.model.report import Report, Series
 from tracer.model.tcp import (
     CELL,
@@ -75,7 +74,7 @@ class Part:
 class Model:
     """Everything counted so far. Not for several threads: one adds and reports, the others read the Reports.
 
-    context: of the source, passed on to the Report. labels, max_series, container: see LabelSets.
+    context: of the source, passed on to the Report. labels, max_series, naming: see LabelSets.
     start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading.
     """
 
@@ -85,12 +84,12 @@ class Model:
         *,
         labels: Sequence[str] = (),
         max_series: int = 5000,
-        container: Callable[[int], Workload] = numbered,
+        naming: Naming | None = None,
         start_ns: int | None = None,
     ) -> None:
         self._context = context
         self._start_ns = start_ns
-        self._sets = LabelSets(labels, max_series, container)
+        self._sets = LabelSets(labels, max_series, naming)
         self._last: Reading | None = None
         self._snapshot: Snapshot | None = None
         self._audit = Audit(failures_unseen=FAILED_RETRANSMISSIONS in context.missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 import numpy as np
@@ -10,8 +10,7 @@ import numpy as np
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
-from tracer.ingest.workloads import Workload
-from tracer.model.labels import numbered
+from tracer.model.labels import Naming
 from tracer.model.report import Report
 from tracer.model.tcp import CELL, FLAG, KIND, RETRANSMIT_KINDS, ROLE, STATE
 from tracer.model.totals import Model
@@ -78,10 +77,10 @@ def report_of(
     *batches: Events,
     labels: tuple[str, ...] = (),
     max_series: int = 5000,
-    container: Callable[[int], Workload] = numbered,
+    naming: Naming | None = None,
 ) -> Report:
     """Return the Report of a model that was given each batch as a reading of its own."""
-    model = Model(CONTEXT, labels=labels, max_series=max_series, container=container, start_ns=0)
+    model = Model(CONTEXT, labels=labels, max_series=max_series, naming=naming, start_ns=0)
     for batch in batches or (np.zeros(0, EVENT),):
         model.add(reading(batch))
     return model.report()

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.model.builder import events
 from tracer.errors import TcptraceError
 from tracer.ingest.workloads import Workload
-from tracer.model.labels import SAMPLES_PER_SET, LabelSets
+from tracer.model.labels import SAMPLES_PER_SET, LabelSets, Naming
 
 
 def test_a_server_is_labelled_by_its_local_port_and_a_client_by_the_remote_one() -> None:
@@ -39,7 +39,7 @@ def test_labels_come_in_a_fixed_order_whatever_order_they_were_asked_for() -> No
 def test_an_unknown_label_is_refused_with_those_there_are() -> None:
     with pytest.raises(TcptraceError, match="no label colour") as error:
         LabelSets(("colour",))
-    assert error.value.hint == "choose from peer, process, container, netns"
+    assert error.value.hint == "choose from peer, peer_group, process, workload, container, netns"
 
 
 def test_peers_are_told_apart_and_ipv4_is_dotted() -> None:
@@ -49,7 +49,7 @@ def test_peers_are_told_apart_and_ipv4_is_dotted() -> None:
 
 
 def test_processes_namespaces_and_containers_are_told_apart() -> None:
-    sets = LabelSets(("process", "container", "netns"), container={7: Workload("web")}.__getitem__)
+    sets = LabelSets(("process", "container", "netns"), naming=Naming(container={7: Workload("web")}.__getitem__))
     batch = events("handshake", 3, cgroup=7)
     batch["process"], batch["netns"] = [b"curl", b"wget", b"wget"], [1, 1, 2]
     sets.rows(batch)
@@ -59,7 +59,7 @@ def test_processes_namespaces_and_containers_are_told_apart() -> None:
 
 
 def test_two_control_groups_of_the_same_name_are_one_series() -> None:
-    sets = LabelSets(("container",), container=lambda _: Workload("web"))
+    sets = LabelSets(("container",), naming=Naming(container=lambda _: Workload("web")))
     rows = sets.rows(np.concatenate([events("handshake", cgroup=1), events("handshake", cgroup=2)]))
     assert rows[0] == rows[1]
     assert len(sets) == 2

@@ -61,10 +61,15 @@ def test_a_service_whose_handshake_times_are_unknown_has_null_quantiles() -> Non
     assert (found["p50_seconds"], found["max_seconds"]) == (None, None)
 
 
-def test_other_labels_do_not_split_a_service() -> None:
-    batches = [events("handshake", 2, peer=peer, handshake_ns=1000) for peer in ("192.0.2.1", "192.0.2.2")]
-    (service,) = services(report_of(*batches, labels=("peer",)))
-    assert (service.handshakes, service.times.totals[0]) == (4, 4)
+def test_labels_tell_services_apart_in_name_and_document() -> None:
+    batches = [events("handshake", n, peer=f"192.0.2.{n}", process=b"curl", handshake_ns=1000) for n in (2, 1)]
+    report = report_of(*batches, labels=("peer", "process"))
+    assert [(s.name, s.handshakes) for s in services(report)] == [
+        ("client 443 192.0.2.2 curl", 2),
+        ("client 443 192.0.2.1 curl", 1),
+    ]
+    first = document(report)["handshakes"][0]
+    assert (first["role"], first["port"], first["peer"], first["process"]) == ("client", 443, "192.0.2.2", "curl")
 
 
 def test_services_come_with_the_biggest_first_and_other_last() -> None:

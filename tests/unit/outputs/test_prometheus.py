@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.unit.model.builder import CONTEXT, events, report_of
 from tracer.ingest.workloads import Workload
-from tracer.model.labels import SAMPLES_PER_SET
+from tracer.model.labels import SAMPLES_PER_SET, Naming
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.metrics import METRICS, L
@@ -116,7 +116,7 @@ def test_containers_are_told_once_each_with_the_label_and_not_without() -> None:
         8: Workload("a.service", unit="a.service"),
     }
     batches = [events("handshake", port=port, cgroup=cgroup) for port in (80, 81) for cgroup in (7, 8, 9)]
-    report = report_of(*batches, labels=("container",), container=lambda cgroup: found.get(cgroup, Workload()))
+    report = report_of(*batches, labels=("container",), naming=Naming(container=lambda cgroup: found.get(cgroup, Workload())))
     about = [dict(labels) for name, labels in samples(report) if name == "tcptrace_container_info"]
     assert sorted(about, key=lambda labels: labels["container"]) == [
         {

@@ -23,7 +23,7 @@ _LONGEST_BAR = 30
 _NOW_WIDTH = len(" now 63.7 µs")
 
 
-def detail(history: History, key: tuple[str, str] | None, width: int, height: int) -> list[Line]:
+def detail(history: History, key: tuple[str, ...] | None, width: int, height: int) -> list[Line]:
     """Return everything about one service in at most so many lines, the most telling first."""
     service = next((s for s in history.services if s.key == key), None)
     if service is None:
@@ -62,7 +62,7 @@ def _known(value: float) -> float | None:
 def _facts(report: Report, service: Service) -> list[Note]:
     """Return the figures of all its time."""
     series = report.series
-    rows = np.array([row for row, labels in enumerate(series.labels) if labels[:2] == service.key], np.intp)
+    rows = np.array([row for row, labels in enumerate(series.labels) if labels == service.key], np.intp)
     times = {name: time_text(service.quantile(q)) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1))}
     sent, received = (bytes_text(int(counts[rows].sum())) for counts in (series.sent_bytes, series.received_bytes))
     opened = count_text(service.handshakes)

@@ -14,7 +14,7 @@ from tracer.outputs.live.styled import Line, Piece, cut, line, restyled
 from tracer.outputs.spark import rate_spark, time_spark
 from tracer.outputs.units import UNKNOWN, count_text, rate_text, time_text
 
-Key = tuple[str, str]
+Key = tuple[str, ...]
 
 SPARK_COLUMNS = (60, 30, 20, 15, 12, 10)
 """Parts of INTERVALS that a sparkline may be wide."""
@@ -50,6 +50,7 @@ def _quantile(q: float) -> Callable[[Row], float | None]:
 
 SERVICE = "service"
 _SERVICE_WIDTH = 13
+"""Of role and port; more labels take what they need, up to half of the width."""
 _TIMES = "handshake time"
 _COLUMNS = (
     Column("count", 6, lambda row: row.service.handshakes, group="handshakes"),
@@ -79,11 +80,17 @@ class Layout:
 
     columns: tuple[str, ...]
     spark: int
+    label: int = _SERVICE_WIDTH
 
 
-def layout(width: int) -> Layout:
-    """Return what fits into so many columns."""
-    room, fitting, bars = width - _SERVICE_WIDTH, set(), 0
+def label_width(rows: Sequence[Row], width: int) -> int:
+    """Return how wide the column of services is: what their labels need with a blank on either side, at most half of it all."""
+    return max(_SERVICE_WIDTH, min(max((len(row.label) + 2 for row in rows), default=0), width // 2))
+
+
+def layout(width: int, label: int = _SERVICE_WIDTH) -> Layout:
+    """Return what fits into so many columns; label: the width of the column of services."""
+    room, fitting, bars = width - label, set(), 0
     for name in _FIRST:
         needed = 2 * (SPARK_COLUMNS[-1] + 1) if name == "sparks" else _BY_NAME[name].width
         if needed > room:
@@ -95,7 +102,7 @@ def layout(width: int) -> Layout:
             fitting.add(name)
     if bars:
         bars = next(size for size in SPARK_COLUMNS if 2 * (size - SPARK_COLUMNS[-1]) <= room)
-    return Layout(tuple(name for name in _BY_NAME if name in fitting), bars)
+    return Layout(tuple(name for name in _BY_NAME if name in fitting), bars, label)
 
 
 def arranged(history: History, sort: str, port: str) -> list[Row]:
@@ -104,7 +111,7 @@ def arranged(history: History, sort: str, port: str) -> list[Row]:
     The largest come first, in the order of ports for `service` and where values are equal, so that rows move only for a reason.
     """
     rows = [_row(history, s) for s in history.services if port in ("", s.port)]
-    rows.sort(key=lambda row: (len(row.service.port), row.service.port, row.service.role))
+    rows.sort(key=lambda row: (len(row.service.port), row.service.port, row.service.key))
     if sort != SERVICE:
         value = _BY_NAME[sort].value
         rows.sort(key=lambda row: -1.0 if (number := value(row)) is None else number, reverse=True)
@@ -123,7 +130,7 @@ def services_table(
     """Return the table in at most so many lines; what has no room is one summed row, and the chosen row is always there."""
     if not rows:
         return [cut(line(Piece(" no connection was opened or closed yet", "dim")), width)][:height]
-    fits = layout(width)
+    fits = layout(width, label_width(rows, width))
     whole = height >= LINES_AROUND + min(len(rows), FEW_ROWS)
     head = [_groups(fits), _head(fits, sort)] if whole else [_head(fits, sort)][:height]
     shown = _window(history, rows, chosen, height - len(head))
@@ -144,7 +151,7 @@ def _window(history: History, rows: Sequence[Row], chosen: Key | None, height: i
 
 
 def _groups(fits: Layout) -> Line:
-    pieces = [" " * _SERVICE_WIDTH]
+    pieces = [" " * fits.label]
     for group, columns in groupby((_BY_NAME[name] for name in fits.columns), key=lambda column: column.group):
         pieces.append(_over(group, sum(column.width for column in columns)))
     if fits.spark:
@@ -162,7 +169,7 @@ def _over(group: str, width: int) -> str:
 
 def _head(fits: Layout, sort: str) -> Line:
     mark = "▴" if sort == SERVICE else ""
-    pieces = [f" {SERVICE}{mark}".ljust(_SERVICE_WIDTH)]
+    pieces = [f" {SERVICE}{mark}".ljust(fits.label)]
     pieces += [("▾" * (name == sort) + name).rjust(_BY_NAME[name].width) for name in fits.columns]
     if fits.spark:
         pieces += [f" {name:<{fits.spark}}" for name in ("/s", "p99")]
@@ -171,7 +178,8 @@ def _head(fits: Layout, sort: str) -> Line:
 
 def _body(row: Row, fits: Layout, width: int, *, chosen: bool) -> Line:
     mark = CHOSEN if chosen else " "
-    pieces = [Piece(f"{mark}{row.label}".ljust(_SERVICE_WIDTH))]
+    label = row.label if len(row.label) + 2 <= fits.label else f"{row.label[: fits.label - 3]}…"
+    pieces = [Piece(f"{mark}{label}".ljust(fits.label))]
     pieces += [_cell(_BY_NAME[name], row) for name in fits.columns]
     if fits.spark and row.moments is not None:
         rates, p99s = row.moments.T.tolist()

@@ -117,7 +117,7 @@ def _title(state: ViewState, report: Report, width: int) -> Line:
         f"{count_text(int(series.handshakes.sum()))} handshakes",
         f"{count_text(int(series.failures.sum()))} failed",
     ]
-    name = f"{state.chosen[0]} {state.chosen[1]}" if state.screen == "detail" and state.chosen else "tcptrace"
+    name = " ".join(filter(None, state.chosen)) if state.screen == "detail" and state.chosen else "tcptrace"
     left = line(Piece(f" {name}", "bold"), f"  {' · '.join(parts)}")
     marks = [Piece(" paused ", "chosen")] if state.paused else []
     marks += [Piece(f" port {state.port} ", "chosen")] if state.port else []
