@@ -271,14 +271,17 @@ def as_ordinary_user(program: Path, *arguments: str) -> subprocess.CompletedProc
     [
         ["run", "--duration", "1"],
         ["run", "--port", "443", "--json"],
-        ["record", "-o", "/dev/null"],
+        ["record", "-o", "recording"],
         ["follow", "--port", "443", "--explain"],
     ],
 )
 def test_without_rights_the_one_that_is_missing_is_named_with_the_command_that_has_it(words: list[str], tmp_path: Path) -> None:
     program = tmp_path / "a directory" / "tcptrace"
     listen = ["--listen", "127.0.0.1:0"] if words[0] == "run" else []
-    what, hint = failed(as_ordinary_user(program, *words, *listen))
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        words = [f"{directory}/recording" if word == "recording" else word for word in words]
+        what, hint = failed(as_ordinary_user(program, *words, *listen))
     assert what.startswith("loading BPF programs needs CAP_BPF and CAP_PERFMON, and ")
     command = hint.splitlines()[0]
     assert shlex.split(command) == ["sudo", str(program.resolve()), *words, *listen]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
+from tracer.commands.callersfile import open_as_caller
 from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.commands.view import View
 from tracer.errors import TcptraceError
@@ -35,13 +35,9 @@ def record(
 ) -> None:
     """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights."""
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
-    try:
-        file = output.open("wb")
-    except OSError as error:
-        raise TcptraceError(f"cannot write {output}: {error.strerror}", "give a path that can be written with -o") from error
-    with file:
-        give_to_caller(file.fileno())
+    with open_as_caller(output) as file:
         source = open_kernel(settings, user)
+        file.truncate(0)
         pipeline = Pipeline(source, Model(source.context, start_ns=kernel_ns()), Recorder(file, source.context))
         print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
         try:
@@ -54,9 +50,3 @@ def record(
             pipeline.close()
     print(f"{output}: {int(pipeline.report().events.sum())} events")
     stop.leave()
-
-
-def give_to_caller(fd: int) -> None:
-    """Let the file belong to whoever called sudo: it is theirs, and they replay it without rights."""
-    if os.geteuid() == 0 and "SUDO_UID" in os.environ:
-        os.fchown(fd, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))

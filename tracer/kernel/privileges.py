@@ -59,18 +59,34 @@ def _status(task: str, name: str) -> str:
         return next(line.split()[1] for line in file if line.startswith(f"{name}:"))
 
 
+def caller() -> User | None:
+    """Return who became root by sudo; None for who did not, and for root who called it. Raises TcptraceError if unknown."""
+    number = os.environ.get("SUDO_UID", "0")
+    if os.geteuid() != 0 or number == "0":
+        return None
+    try:
+        entry = pwd.getpwuid(int(number))
+    except (KeyError, ValueError, OverflowError) as error:
+        raise _no_user(f"with number {number}" if number else "that SUDO_UID names") from error
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid) if entry.pw_uid else None
+
+
+def _no_user(wanted: str) -> TcptraceError:
+    return TcptraceError(f"there is no user {wanted} on this machine", "name another one with --user")
+
+
 def unprivileged_user(name: str | None) -> User:
     """Return the named user, else whoever called sudo, else nobody; never root.
 
     Who is not root (but has capabilities, as under systemd) stays who they are, as nothing else is possible.
     Raises TcptraceError when there is no such user, it is root, or it cannot be become.
     """
+    if not name and (who := caller()):
+        return who
     try:
-        sudo_uid = int(os.environ.get("SUDO_UID", "0"))
-        entry = pwd.getpwnam(name) if name else pwd.getpwuid(sudo_uid) if sudo_uid else pwd.getpwnam("nobody")
-    except (KeyError, ValueError) as error:
-        wanted = name or (f"with number {os.environ['SUDO_UID']}" if os.environ.get("SUDO_UID") else "nobody")
-        raise TcptraceError(f"there is no user {wanted} on this machine", "name another one with --user") from error
+        entry = pwd.getpwnam(name or "nobody")
+    except KeyError as error:
+        raise _no_user(name or "nobody") from error
     if entry.pw_uid == 0:
         raise TcptraceError(f"--user {name} is root, and tcptrace does not serve as root", "name an unprivileged user, or none")
     if os.geteuid() == 0:

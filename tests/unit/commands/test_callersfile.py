@@ -1,0 +1,96 @@
+"""`record -o` opens what its caller may write, and nothing else, also when sudo made it root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tracer.commands.callersfile import open_as_caller
+from tracer.errors import TcptraceError
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root can act for somebody else")
+
+SOMEBODY = pwd.getpwnam("daemon")
+
+
+@pytest.fixture
+def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a directory of a user who called sudo, below directories that everybody may enter."""
+    monkeypatch.setenv("SUDO_UID", str(SOMEBODY.pw_uid))
+    with TemporaryDirectory() as directory:
+        os.chown(directory, SOMEBODY.pw_uid, SOMEBODY.pw_gid)
+        yield Path(directory)
+
+
+@needs_root
+def test_a_new_file_belongs_to_who_called_sudo_and_nobody_else_reads_it(theirs: Path) -> None:
+    with open_as_caller(theirs / "new") as file:
+        file.write(b"events")
+    found = (theirs / "new").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (SOMEBODY.pw_uid, SOMEBODY.pw_gid, 0o600)
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@needs_root
+def test_a_file_of_roots_is_neither_written_nor_truncated_nor_given_away(theirs: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "preload"
+    secret.write_text("root's")
+    in_their_directory = theirs / "preload"
+    in_their_directory.write_text("root's")
+    in_their_directory.chmod(0o666)
+    for path in (secret, in_their_directory):
+        with pytest.raises(TcptraceError, match="cannot write"):
+            open_as_caller(path)
+        assert path.read_text() == "root's"
+        assert path.stat().st_uid == 0
+
+
+@needs_root
+def test_where_the_caller_may_not_write_nothing_is_made(theirs: Path, tmp_path: Path) -> None:
+    del theirs
+    with pytest.raises(TcptraceError, match="Permission denied"):
+        open_as_caller(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_root
+def test_a_link_is_not_followed(theirs: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "preload"
+    secret.write_text("root's")
+    link = theirs / "link"
+    link.symlink_to(secret)
+    with pytest.raises(TcptraceError, match="it is a link"):
+        open_as_caller(link)
+    assert secret.read_text() == "root's"
+
+
+def test_what_is_in_a_file_stays_until_it_is_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    path.write_text("an older recording")
+    with open_as_caller(path) as file:
+        assert path.read_text() == "an older recording"
+        file.truncate(0)
+    assert path.read_text() == ""
+
+
+def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TcptraceError, match="cannot write"):
+        open_as_caller(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/full"])
+def test_a_device_is_refused(path: str) -> None:
+    with pytest.raises(TcptraceError, match="it is not an ordinary file"):
+        open_as_caller(Path(path))
+
+
+def test_a_directory_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TcptraceError, match="Is a directory") as caught:
+        open_as_caller(tmp_path)
+    assert "-o" in str(caught.value.hint)
