@@ -12,7 +12,7 @@ DAY = 86_400
 SLOPE_RANGE = "15m"
 
 USED = series("ephemeral_ports_used")
-FREE = f"({series('ephemeral_ports_limit')} - on (job, instance) group_right () {USED})"
+FREE = f"({series('ephemeral_ports_limit')} - on (job, instance, netns) group_right () {USED})"
 TIME_LEFT = f"{FREE} / (deriv({USED}[{SLOPE_RANGE}]) > 0)"
 IN_AN_HOUR = port_use(f"clamp_min(predict_linear({USED}[{SLOPE_RANGE}], 3600), 0)")
 BY_DESTINATION = ("instance", "destination")
@@ -82,8 +82,8 @@ def ports() -> list[Panel]:
         lines(
             "How many ports are there?",
             "Ephemeral ports for each destination (net.ipv4.ip_local_port_range less what is reserved), and those in use "
-            "towards each. The limit is that of tcptrace's own network namespace.",
-            Query(largest(series("ephemeral_ports_limit"), "instance"), "{{instance}} limit"),
+            "towards each. A limit with a network namespace is of one in which it is another than in tcptrace's own.",
+            Query(largest(series("ephemeral_ports_limit"), "instance", "netns"), "{{instance}} limit {{netns}}"),
             Query(largest(USED, *BY_DESTINATION), DESTINATION_LEGEND),
             unit="short",
         ),

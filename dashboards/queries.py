@@ -93,7 +93,7 @@ def of_tcptrace(expression: str) -> str:
 
 def port_use(used: str = series("ephemeral_ports_used")) -> str:
     """Return the share of the ephemeral ports in use towards each destination."""
-    return f"{used} / on (job, instance) group_left () ({series('ephemeral_ports_limit')} > 0)"
+    return f"{used} / on (job, instance, netns) group_left () ({series('ephemeral_ports_limit')} > 0)"
 
 
 def top(expression: str, count: int = 10) -> str:

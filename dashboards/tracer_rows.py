@@ -56,6 +56,13 @@ def trust() -> list[Panel]:
             unit="short",
             width=6,
         ),
+        lines(
+            "How many network namespaces are seen?",
+            "By what tells of their sockets. Where only events do, existing connections are not counted, TIME_WAIT and ports "
+            "in use are those of the last minute's events, and sockets by state are missing.",
+            Query(total(series("namespaces"), "instance", "seen"), "{{instance}} by {{seen}}"),
+            unit="short",
+        ),
     ]
 
 

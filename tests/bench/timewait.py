@@ -11,7 +11,8 @@ from tests.bench.tables import show
 from tests.kernel import net
 from tests.kernel.timewait import leave_timewait, timewait_objects
 from tests.needs import tool
-from tracer.ingest.watch import Namespaces, pause_seconds
+from tracer.ingest.namespaces import Namespaces
+from tracer.ingest.watch import pause_seconds
 from tracer.kernel.namespaces import open_doors
 from tracer.model.sockets import summed
 

@@ -163,16 +163,20 @@ def test_existing_servers_have_names_without_more_rights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rights", "seen"),
+    ("rights", "known"),
     [([], False), (["sys_admin"], False), (["sys_ptrace"], False), (["sys_ptrace", "sys_admin"], True)],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
-def test_sockets_of_other_namespaces_are_counted_only_with_two_more_rights(rights: list[str], seen: bool) -> None:
+def test_the_limit_of_other_namespaces_is_known_only_with_two_more_rights_and_their_sockets_without(
+    rights: list[str], known: bool
+) -> None:
     with net.namespace() as side, net.namespace() as other, Peer(other) as server:
+        other.set("net.ipv4.ip_local_port_range", "40000 40009")
         server.listen("127.0.0.1", PORT)
         with tracing(side=side, command=as_service(*TRACING, *rights)) as tracer:
-            listening_sockets = until(lambda: tracer.scrape().value("sockets", state="listen") or 0, "sockets were counted")
+            # tcptrace's own, which is alone in its namespace; and the server's, with whatever else listens on this machine
+            until(lambda: (tracer.scrape().value("sockets", state="listen") or 0) >= 2, "sockets were counted")
+            netns = str(Path(other.path).stat().st_ino)
+            assert tracer.scrape().value("ephemeral_ports_limit", netns=netns) == (10 if known else None)
             log = tracer.stop().log
-    assert ("open sockets are counted in this network namespace only" in log) is not seen
-    # tcptrace's own, which is alone in its namespace; and the server's, with whatever else listens on this machine
-    assert (listening_sockets >= 2) if seen else (listening_sockets == 1)
+    assert ("the ephemeral ports of other network namespaces have no limit" in log) is not known

@@ -19,9 +19,10 @@ from tests.kernel.traffic import connect, listening, talk
 from tests.kernel.until import until
 from tests.needs import tool
 from tracer.ingest.decode import EVENT
+from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
-from tracer.ingest.watch import Namespaces, Watch
+from tracer.ingest.watch import Watch
 from tracer.kernel.namespaces import find_namespaces, open_doors
 from tracer.model.sockets import Summarizer, summed
 from tracer.model.tcp import STATE

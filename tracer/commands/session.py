@@ -21,8 +21,10 @@ import typer
 
 from tracer.errors import TcptraceError
 from tracer.ingest.live import LiveSource
+from tracer.ingest.namespaces import Namespaces
+from tracer.ingest.numbers import Numbers
 from tracer.ingest.served import ServedPorts
-from tracer.ingest.watch import Namespaces, Watch
+from tracer.ingest.watch import Watch
 from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
@@ -37,13 +39,12 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     """
     user = unprivileged_user(user_name)
     loaded = load_programs(settings)
-    served = ServedPorts()
-    watch = (
-        Watch(Namespaces(loaded.doors), Summarizer(served, partial(open_services, filters=settings.filters)), complain)
-        if loaded.doors and settings.snapshots
-        else None
-    )
-    source = LiveSource(loaded, look_every_ns, watch, served)
+    served, numbers = ServedPorts(), Numbers()
+    watch = None
+    if loaded.doors and settings.snapshots:
+        namespaces = Namespaces(loaded.doors, later=not settings.filters.own_netns, numbers=numbers)
+        watch = Watch(namespaces, Summarizer(served, partial(open_services, filters=settings.filters)), complain)
+    source = LiveSource(loaded, look_every_ns, watch, served, numbers)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))
     drop_privileges(user)

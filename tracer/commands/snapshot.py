@@ -11,8 +11,8 @@ import typer
 
 from tracer.commands import options
 from tracer.errors import TcptraceError, UsageError
+from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.owners import find_owners
-from tracer.ingest.watch import Namespaces
 from tracer.kernel.machine import proc_obstacle
 from tracer.kernel.namespaces import open_doors
 from tracer.model.survey import HALF_CLOSED_BITS, Survey, survey, wanted_inodes
@@ -53,8 +53,9 @@ def look(ports: list[int], *, own_only: bool, rows: int) -> Survey:
     doors = open_doors(own_only=own_only)
     if not doors:
         raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")
-    namespaces = Namespaces(doors)
+    namespaces = Namespaces(doors, later=not own_only and os.geteuid() == 0)
     try:
+        namespaces.look()
         dump = namespaces.read()
         heard = namespaces.read_last_heard(HALF_CLOSED_BITS)
     finally:

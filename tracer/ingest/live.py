@@ -13,10 +13,12 @@ from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.late import Explained
+from tracer.ingest.namespaces import Namespaces
+from tracer.ingest.numbers import Numbers
 from tracer.ingest.ring import Ring
 from tracer.ingest.served import ServedPorts
 from tracer.ingest.source import Context, Program, Reading
-from tracer.ingest.watch import Namespaces, Watch
+from tracer.ingest.watch import Watch
 from tracer.kernel.handoff import Loaded
 
 
@@ -25,12 +27,17 @@ class LiveSource:
 
     look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
     counters, read every time, take none. watch: what takes snapshots of the sockets, which this closes.
-    served: where the ports of servers' connections are noted.
+    served: where the ports of servers' connections are noted. numbers: where connections of unlisted namespaces are.
     namespaces: where single sockets can be looked up; None when the watch has them, or nobody asked for them.
     """
 
     def __init__(
-        self, loaded: Loaded, look_every_ns: int = 1_000_000_000, watch: Watch | None = None, served: ServedPorts | None = None
+        self,
+        loaded: Loaded,
+        look_every_ns: int = 1_000_000_000,
+        watch: Watch | None = None,
+        served: ServedPorts | None = None,
+        numbers: Numbers | None = None,
     ) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
         self._records = Explained(self._ring)
@@ -46,6 +53,7 @@ class LiveSource:
         self._books = KernelBooks()
         self._watch = watch
         self._served = served or ServedPorts()
+        self._numbers = numbers or Numbers()
         self.namespaces = Namespaces(loaded.doors) if loaded.doors and not watch else None
         self._open = True
         self._anchor = Anchor()
@@ -67,11 +75,14 @@ class LiveSource:
         snapshot = self._watch.latest if self._watch else None
         events = self._records.read()
         self._served.note_records(events)
+        self._numbers.note_records(events)
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
         if now_ns - self._looked_ns < self._look_every_ns:
             return Reading(events, self._cells(), now_ns, self._figures, snapshot, anchor_ns=anchor_ns)
+        if self.namespaces:
+            self.namespaces.look()
         figures = self._programs.read()
         before = self._books.read()
         cells = self._cells()

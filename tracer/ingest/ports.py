@@ -10,16 +10,21 @@ from tracer.errors import TcptraceError
 
 @dataclass(frozen=True)
 class EphemeralPorts:
-    """A namespace's range, both ends included, and which of it are reserved."""
+    """A namespace's range, both ends included, and which of it are reserved; known: whether the namespace said so itself."""
 
     low: int
     high: int
     reserved: frozenset[int] = frozenset()
+    known: bool = True
 
     @property
     def limit(self) -> int:
         """How many there are: so many connections from one address to one address and port."""
         return self.high - self.low + 1 - sum(self.low <= port <= self.high for port in self.reserved)
+
+
+UNKNOWN_PORTS = EphemeralPorts(32768, 60999, known=False)
+"""What a new namespace begins with (inet_init_net() in net/ipv4/af_inet.c)."""
 
 
 def parse_ports(port_range: bytes, reserved: bytes) -> EphemeralPorts:

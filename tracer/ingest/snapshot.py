@@ -36,6 +36,7 @@ class Dump:
 
     ports: the ephemeral ones by namespace, the own one first. start_ns, end_ns: by the clock of the events, around the reading.
     moments: the same for each namespace, of which all sockets were read.
+    unnamed: those of the namespaces whose numbers are not known, so that others stand for them.
     """
 
     sockets: Sockets
@@ -43,21 +44,25 @@ class Dump:
     start_ns: int
     end_ns: int
     moments: tuple[Moment, ...] = ()
+    unnamed: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class PortUse:
     """Ephemeral ports in use from one local address to one destination, the service's address:port.
 
-    limit: of the namespace. forecast_seconds: until all are in use, at the rate of the last snapshots; None when not growing.
+    netns: None where its number is not known. limit: of the namespace, None where it is not known.
+    forecast_seconds: until all are in use, at the rate of the last snapshots; None when not growing.
+    seen: `sockets`, or `events` where the namespace's sockets cannot be listed.
     """
 
-    netns: int
+    netns: int | None
     local_address: str
     destination: str
     used: int
-    limit: int
+    limit: int | None
     forecast_seconds: float | None = None
+    seen: str = "sockets"
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,11 @@ class Snapshot:
     """Sums over all sockets at one time.
 
     time_ns: by the clock of the events, when the list was read; duration_seconds: how long the reading and summing took.
-    namespaces: which were seen, by inode. states: sockets by each of the eleven states.
+    namespaces: which were seen, by inode; unnamed: how many more, whose inode is not known.
+    states: sockets by each of the eleven states.
     time_wait: by the service's address:port, the largest, then `other`; the sum is that of the state.
     ports: ephemeral ports in use, destinations with the largest share of their limit; ports_other: the most that any other has.
-    ports_limit: of tcptrace's own namespace.
+    ports_limit: of tcptrace's own namespace. other_limits: of the namespaces in which it is another one, as far as known.
     orphans: closed by their process, and not at their end yet. unaccepted: complete, but not accepted yet by a process.
     waiting_objects: timewait objects, in state TIME_WAIT or FIN_WAIT2; what /proc/net/sockstat counts as tw.
     open: connections by namespace and service, of those that are traced; None where a dump cannot tell those.
@@ -78,11 +84,13 @@ class Snapshot:
     time_ns: int = 0
     duration_seconds: float = 0.0
     namespaces: tuple[int, ...] = ()
+    unnamed: int = 0
     states: Mapping[str, int] = field(default_factory=dict)
     time_wait: tuple[tuple[str, int], ...] = ()
     ports: tuple[PortUse, ...] = ()
     ports_other: int | None = None
     ports_limit: int | None = None
+    other_limits: tuple[tuple[int, int], ...] = ()
     orphans: int = 0
     unaccepted: int = 0
     waiting_objects: int = 0
@@ -105,6 +113,7 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
             "time_wait": tuple((str(name), int(count)) for name, count in document["time_wait"]),
             "open": None if document["open"] is None else tuple(_open_service(*row) for row in document["open"]),
             "moments": tuple(Moment(*map(int, row)) for row in document["moments"]),
+            "other_limits": tuple((int(netns), int(limit)) for netns, limit in document["other_limits"]),
             "ports": tuple(PortUse(**use) for use in document["ports"]),
         }
     )

@@ -5,21 +5,14 @@ A dump of 200,000 sockets takes a tenth of a second; in the thread that drains t
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from tracer.errors import TcptraceError
-from tracer.ingest.clock import kernel_ns
-from tracer.ingest.ports import EphemeralPorts, read_ports
-from tracer.ingest.snapshot import Dump, Moment, Snapshot
-from tracer.ingest.sockdiag import ALL_STATES, SocketEnds, joined
-from tracer.ingest.sockettable import SocketTable, TimeWait
-from tracer.kernel.namespaces import Door
+from tracer.ingest.namespaces import LOOK_SECONDS, Namespaces
+from tracer.ingest.snapshot import Dump, Snapshot
 
 INTERVAL_SECONDS = 1.0
 SHARE = 0.02
@@ -29,58 +22,6 @@ SHARE = 0.02
 def pause_seconds(spent: float, cpu: float) -> float:
     """Return how long to wait after a snapshot that took so long by the clock, and of a processor."""
     return max(INTERVAL_SECONDS, cpu / SHARE) - min(spent, INTERVAL_SECONDS / 2)
-
-
-class Namespaces:
-    """The sockets and ephemeral ports of several network namespaces; owns their doors."""
-
-    def __init__(self, doors: Sequence[Door]) -> None:
-        self._ports = {door.netns: (door.port_range, door.reserved_ports) for door in doors}
-        self._tables = [SocketTable(door.diag, door.netns) for door in doors]
-
-    def read(self, states: int = ALL_STATES) -> Dump:
-        """Return all sockets in these states (bits); raises TcptraceError when a namespace cannot be read."""
-        start_ns = kernel_ns()
-        moments, parts = [], []
-        for table in self._tables:
-            before_ns = kernel_ns()
-            parts.append(table.read(states))
-            if table.whole:
-                moments.append(Moment(table.netns, before_ns, kernel_ns()))
-        return Dump(joined(parts), self.ports(), start_ns, kernel_ns(), tuple(moments))
-
-    def ports(self) -> dict[int, EphemeralPorts]:
-        """Return the present ephemeral ports by namespace, the own one first."""
-        return {netns: read_ports(*files) for netns, files in self._ports.items()}
-
-    def read_last_heard(self, states: int) -> dict[int, float]:
-        """Return the seconds since the other side was heard, by inode, of the sockets in these states."""
-        return {inode: age for table in self._tables for inode, age in table.read_last_heard(states).items()}
-
-    def time_wait(self, event: np.void) -> TimeWait | None:
-        """Return what the connection of a record (dtype EVENT) has left behind: None if nothing, or where no door leads.
-
-        Asks for that one socket only; raises TcptraceError when the kernel refuses. Not beside a running Watch.
-        """
-        ends = SocketEnds(
-            event["local_address"].tobytes(),
-            int(event["local_port"]),
-            event["remote_address"].tobytes(),
-            int(event["remote_port"]),
-        )
-        for table in self._tables:
-            if table.netns == event["netns"]:
-                return table.time_wait(int(event["family"]), ends)
-        return None
-
-    def close(self) -> None:
-        """Close all that is open."""
-        for table in self._tables:
-            table.close()
-        for files in self._ports.values():
-            for fd in files:
-                os.close(fd)
-        self._tables, self._ports = [], {}
 
 
 class Watch:
@@ -114,13 +55,20 @@ class Watch:
         self._namespaces.close()
 
     def _run(self) -> None:
-        pause = 0.0
-        while not self._stop.wait(pause):
-            start, cpu = time.monotonic(), time.thread_time()
-            try:
-                snapshot = self._summarize(self._namespaces.read())
-                self.latest = replace(snapshot, duration_seconds=time.monotonic() - start)
-            except TcptraceError as error:
-                self._complain(error)
-                self._complain = lambda _: None
-            pause = pause_seconds(time.monotonic() - start, time.thread_time() - cpu)
+        due = 0.0
+        while not self._stop.wait(min(max(due - time.monotonic(), 0), LOOK_SECONDS)):
+            self._namespaces.look()
+            if time.monotonic() >= due:
+                due = self._take()
+
+    def _take(self) -> float:
+        """Take a snapshot; return when the next one is due."""
+        start, cpu = time.monotonic(), time.thread_time()
+        try:
+            snapshot = self._summarize(self._namespaces.read())
+            self.latest = replace(snapshot, duration_seconds=time.monotonic() - start)
+        except TcptraceError as error:
+            self._complain(error)
+            self._complain = lambda _: None
+        end = time.monotonic()
+        return end + pause_seconds(end - start, time.thread_time() - cpu)

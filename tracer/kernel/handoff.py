@@ -75,7 +75,9 @@ def receive_loaded(channel: socket.socket) -> Loaded:
     pairs, others = others[: 2 * len(body["programs"])], others[2 * len(body["programs"]) :]
     held, doors = others[: len(body["held"])], others[len(body["held"]) :]
     body["programs"] = {name: (pairs[2 * i], pairs[2 * i + 1]) for i, name in enumerate(body["programs"])}
-    body["doors"] = tuple(Door(door["netns"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"]))
+    body["doors"] = tuple(
+        Door(door["netns"], door["identity"], door["path"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"])
+    )
     body["held"] = tuple(held)
     body["missing"] = tuple(body["missing"])
     body["absent"] = tuple(body["absent"])

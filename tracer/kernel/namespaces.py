@@ -1,7 +1,8 @@
 """A door into each network namespace: what reads its sockets without rights, opened while there still are some.
 
 sock_diag answers for the namespace in which its socket was made, and a sysctl file for the one in which it was opened, whoever
-reads them later. Such a socket keeps its namespace alive for as long as it is open, so that there are at most MAX_NAMESPACES.
+reads them later. The socket keeps its namespace alive for as long as it is open (the file does not), so that a door carries
+what tells later, unprivileged, whether anybody else does: see ingest/namespaces.py, which closes it when nobody does.
 """
 
 from __future__ import annotations
@@ -22,13 +23,20 @@ OWN = "/proc/thread-self/ns/net"
 NAMED = "/run/netns"
 PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 RESERVED_PORTS = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+TABLE = "net/tcp"
+"""Of a process in /proc. The inode of this file is that of one network namespace, and anybody may see it."""
 
 
 @dataclass(frozen=True)
 class Door:
-    """What is open in a network namespace (by its inode): a sock_diag socket, and the sysctls of the ephemeral ports."""
+    """What is open in a network namespace (by its inode): a sock_diag socket, and the sysctls of the ephemeral ports.
+
+    identity: inode of TABLE of whoever lives there. path: of the namespace, by which it was found.
+    """
 
     netns: int
+    identity: int
+    path: str
     diag: int
     port_range: int
     reserved_ports: int
@@ -52,7 +60,7 @@ def open_doors(*, own_only: bool) -> list[Door]:
     """
     own = os.stat(OWN).st_ino
     try:
-        doors = [_open_here(own)]
+        doors = [_open_here(own, OWN)]
     except OSError:
         return []
     others = {} if own_only else {netns: path for netns, path in find_namespaces().items() if netns != own}
@@ -60,7 +68,7 @@ def open_doors(*, own_only: bool) -> list[Door]:
         if len(doors) == MAX_NAMESPACES:
             break
         with contextlib.suppress(OSError), _inside(path):
-            doors.append(_open_here(netns))
+            doors.append(_open_here(netns, path))
     return doors
 
 
@@ -75,16 +83,24 @@ def find_namespaces() -> dict[int, str]:
 
 def _paths() -> Iterator[str]:
     yield from (f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdecimal())
-    with contextlib.suppress(OSError):
-        yield from (f"{NAMED}/{name}" for name in os.listdir(NAMED))
+    yield from named_paths()
 
 
-def _open_here(netns: int) -> Door:
+def named_paths() -> list[str]:
+    """Return the paths of the namespaces that `ip netns` lists."""
+    try:
+        return [f"{NAMED}/{name}" for name in os.listdir(NAMED)]
+    except OSError:
+        return []
+
+
+def _open_here(netns: int, path: str) -> Door:
     opened: list[int] = []
     try:
+        identity = os.stat(f"/proc/thread-self/{TABLE}").st_ino
         opened.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG).detach())
         opened += [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in (PORT_RANGE, RESERVED_PORTS)]
-        return Door(netns, *opened)
+        return Door(netns, identity, path, *opened)
     except OSError:
         for fd in opened:
             os.close(fd)

@@ -44,7 +44,7 @@ def unseen_without_rights(*, sockets: bool) -> tuple[str, ...]:
     """
     held = effective_capabilities()
     if sockets and not (held >> CAP_SYS_PTRACE & 1 and held >> CAP_SYS_ADMIN & 1):
-        return ("without CAP_SYS_PTRACE and CAP_SYS_ADMIN, open sockets are counted in this network namespace only",)
+        return ("without CAP_SYS_PTRACE and CAP_SYS_ADMIN, the ephemeral ports of other network namespaces have no limit",)
     return ()
 
 

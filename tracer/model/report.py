@@ -6,7 +6,7 @@ It is the one thing that crosses from the model to the outputs, and may be read 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,12 @@ from tracer.model.audit import AuditLine
 from tracer.model.histogram import Histogram, quantile
 from tracer.model.labels import OTHER
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, STATES
+from tracer.model.unlisted import NO_EVENTS, EventSockets
 
 Counts = NDArray[np.uint64]
+
+BY_EVENTS = " (events)"
+"""What is put behind a destination for people, where only events tell of its sockets."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Report:
     state_times: time spent in each state by connections that ended, row = number in STATES.
     events: records seen by kind, by number in KINDS.
     transitions: exact, [from, to] by number in STATES. snapshot: the sums over all sockets.
+    unlisted: what events tell of namespaces whose sockets are not among those; nothing before the first snapshot.
     What the source has not said yet is None: transitions, events_lost, untracked, partial, unreached and refused before the
     first reading, the snapshot before the first one. unreached: changes of state that reached no program, as later ones show.
     refused: of the events lost, those that a ring with room refused. label_overflow: records that were counted under `other`.
@@ -80,6 +85,7 @@ class Report:
     programs: tuple[Program, ...] = ()
     transitions: Counts | None = None
     snapshot: Snapshot | None = None
+    unlisted: EventSockets = NO_EVENTS
     events_lost: int | None = None
     untracked: int | None = None
     partial: int | None = None
@@ -94,6 +100,15 @@ class Report:
     def sockets(self) -> Mapping[str, int] | None:
         """Sockets by state name, None without a snapshot."""
         return self.snapshot.states if self.snapshot else None
+
+    @property
+    def places(self) -> Snapshot | None:
+        """The snapshot, with what events tell of other namespaces behind its rows; such destinations end in BY_EVENTS."""
+        if self.snapshot is None:
+            return None
+        waiting = tuple((name + BY_EVENTS, count) for name, count in self.unlisted.time_wait)
+        uses = tuple(replace(use, destination=use.destination + BY_EVENTS) for use in self.unlisted.ports)
+        return replace(self.snapshot, time_wait=self.snapshot.time_wait + waiting, ports=self.snapshot.ports + uses)
 
     @property
     def snapshot_age_seconds(self) -> float | None:

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.served import ServedPorts
 from tracer.ingest.snapshot import Dump, OpenService, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
@@ -34,6 +33,9 @@ LARGEST = 10
 
 WINDOW = 10
 """Snapshots over which growth is measured."""
+
+UseKey = tuple[int | None, str, str]
+"""Namespace, local address and destination of a PortUse."""
 
 FindOpen = Callable[[Dump, Mask], tuple[OpenService, ...] | None]
 
@@ -64,9 +66,7 @@ def services(at: Columns, server: Mask) -> Keys:
     return key(0, np.where(server, at.local, at.remote), np.where(server, at.local_port, at.remote_port))
 
 
-def port_use(
-    at: Columns, using: Mask, ports: Mapping[int, EphemeralPorts], wanted: int = LARGEST
-) -> tuple[tuple[PortUse, ...], int | None]:
+def port_use(at: Columns, using: Mask, dump: Dump, wanted: int = LARGEST) -> tuple[tuple[PortUse, ...], int | None]:
     """Return the destinations with the largest share of their ephemeral ports in use, and the most that any other has.
 
     Of a destination the local address with most counts; None where there is no other. using: who holds such a port, (n,).
@@ -79,15 +79,16 @@ def port_use(
     pairs, counts = tally(ranks << np.uint64(ADDRESS_BITS) | at.local[using])
     firsts = np.flatnonzero(np.diff(pairs >> np.uint64(ADDRESS_BITS), prepend=np.uint64(2**64 - 1)))
     most = np.maximum.reduceat(counts, firsts)
-    limits = np.array([max(range_.limit, 1) for range_ in ports.values()])
+    limits = np.array([max(range_.limit, 1) for range_ in dump.ports.values()])
     shown = largest(destinations, most / limits[destinations >> np.uint64(PORT_BITS + ADDRESS_BITS)], wanted)
     ends = np.append(firsts, len(pairs))
     found = []
     for rank in shown:
         pair = firsts[rank] + int(counts[firsts[rank] : ends[rank + 1]].argmax())
-        netns, range_ = next(itertools.islice(ports.items(), int(destinations[rank]) >> PORT_BITS + ADDRESS_BITS, None))
-        local = at.address(int(pairs[pair]) & ADDRESS)
-        found.append(PortUse(netns, local, at.endpoint(int(destinations[rank])), int(counts[pair]), range_.limit))
+        netns, range_ = next(itertools.islice(dump.ports.items(), int(destinations[rank]) >> PORT_BITS + ADDRESS_BITS, None))
+        local, destination = at.address(int(pairs[pair]) & ADDRESS), at.endpoint(int(destinations[rank]))
+        limit = range_.limit if range_.known else None
+        found.append(PortUse(None if netns in dump.unnamed else netns, local, destination, int(counts[pair]), limit))
     rest = np.delete(most, shown)
     return tuple(found), int(rest.max()) if len(rest) else None
 
@@ -115,17 +116,20 @@ def summed(
     state = sockets["state"]
     waiting = chosen & (sockets["timer"] == TIMER_TIME_WAIT)
     nobodys = chosen & (sockets["inode"] == 0) & ~waiting
-    uses, other = port_use(at, chosen & ephemeral.local & ~server, dump.ports, wanted)
+    uses, other = port_use(at, chosen & ephemeral.local & ~server, dump, wanted)
     states = np.bincount(state[chosen], minlength=256)
+    limit = next((range_.limit for range_ in dump.ports.values()), None)
     return Snapshot(
         time_ns=dump.end_ns,
         duration_seconds=(dump.end_ns - dump.start_ns) / 1e9,
-        namespaces=tuple(dump.ports),
+        namespaces=tuple(netns for netns in dump.ports if netns not in dump.unnamed),
+        unnamed=len(dump.unnamed),
         states={name: int(states[STATE[name]]) for name in SHOWN_STATES},
         time_wait=counted(at, services(at, server)[chosen & (state == STATE["time_wait"])], wanted),
         ports=uses,
         ports_other=other,
-        ports_limit=next((range_.limit for range_ in dump.ports.values()), None),
+        ports_limit=limit,
+        other_limits=tuple((n, range_.limit) for n, range_ in dump.ports.items() if range_.known and range_.limit != limit),
         orphans=int(np.count_nonzero(nobodys & np.isin(state, LEAVING))),
         unaccepted=int(np.count_nonzero(nobodys & np.isin(state, (STATE["established"], STATE["close_wait"])))),
         waiting_objects=int(np.count_nonzero(waiting)),
@@ -144,7 +148,7 @@ class Summarizer:
     def __init__(self, served: ServedPorts | None = None, find_open: FindOpen = no_open) -> None:
         self._served = served or ServedPorts()
         self._find_open = find_open
-        self._past: deque[tuple[int, dict[tuple[int, str, str], int]]] = deque(maxlen=WINDOW)
+        self._past: deque[tuple[int, dict[UseKey, int]]] = deque(maxlen=WINDOW)
 
     def __call__(self, dump: Dump) -> Snapshot:
         """Return the sums over a dump, with forecasts; dumps come in the order of their time."""
@@ -157,8 +161,10 @@ class Summarizer:
         self._past.append((snapshot.time_ns, now))
         return replace(snapshot, ports=uses)
 
-    def _forecast(self, key: tuple[int, str, str], use: PortUse, time_ns: int) -> float | None:
+    def _forecast(self, key: UseKey, use: PortUse, time_ns: int) -> float | None:
         """Return the seconds from the oldest snapshot in which there was such a use, in a straight line."""
+        if use.limit is None:
+            return None
         if use.used >= use.limit:
             return 0.0
         for then_ns, uses in self._past:

@@ -39,6 +39,7 @@ from tracer.model.tcp import (
     is_restored,
     leaves_time_wait,
 )
+from tracer.model.unlisted import NO_EVENTS, Unlisted
 from tracer.model.unrecorded import WHAT, Unrecorded
 
 Rows = NDArray[np.intp]
@@ -100,6 +101,7 @@ class Model:
         self._handshake_times, self._connection_times, self._srtt = Durations(), Durations(), Durations()
         self._handshakes = Grid(1, np.uint64)
         self._open = OpenConnections(self._sets)
+        self._unlisted = Unlisted()
         self._time_waits = Grid(1, np.uint64)
         self._failures = Grid(len(FAILURE_REASONS), np.uint64)
         self._closes = Grid(len(CLOSE_REASONS), np.uint64)
@@ -119,6 +121,7 @@ class Model:
         self._last = reading
         if reading.snapshot:
             self._snapshot = reading.snapshot
+            self._unlisted.leave_out(reading.snapshot.namespaces)
         if reading.books:
             self._audit.add(reading.books, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
@@ -134,6 +137,7 @@ class Model:
         if (kinds == KIND["state"]).any():  # counted in the kernel, exactly; they must not open label sets
             self._add_restored(Part(events, np.flatnonzero((kinds == KIND["state"]) & is_restored(events))))
             events, kinds = events[kinds != KIND["state"]], kinds[kinds != KIND["state"]]
+        self._unlisted.add(events)
         rows = self._sets.rows(events)
         self._reserve(len(self._sets))
         for name, add in (
@@ -241,6 +245,7 @@ class Model:
             programs=last.programs if last else (),
             transitions=frozen(last.cells[:256].reshape(16, 16)) if last else None,
             snapshot=self._snapshot,
+            unlisted=self._unlisted.report(last.time_ns) if last and self._snapshot else NO_EVENTS,
             events_lost=self._cell("events_lost"),
             untracked=self._cell("untracked"),
             partial=self._cell("partial"),

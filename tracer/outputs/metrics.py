@@ -26,7 +26,9 @@ from tracer.outputs.samples import (
     events,
     histogram_by_series,
     known,
+    namespaces,
     of_snapshot,
+    ports_limit,
     ports_used,
     resets_received,
     resets_sent,
@@ -54,6 +56,7 @@ class Metric:
     """A counter, a gauge or an info, without the prefix tcptrace_.
 
     labels: names, L for those of the series. take: label values (of all those names) and the number.
+    optional: those of the labels that a sample is without where their value is empty, so that most samples are.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Metric:
     help: str
     labels: Labels
     take: Callable[[Report], Values]
+    optional: Labels = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class HistogramMetric:
 def label_names(metric: Metric | HistogramMetric, report: Report) -> Labels:
     """Return the names of a metric's labels in this report."""
     return tuple(name for label in metric.labels for name in (report.series.names if label == L else (label,)))
+
+
+def present(metric: Metric, names: Labels, values: Labels) -> dict[str, str]:
+    """Return the labels that a sample has."""
+    return {name: value for name, value in zip(names, values, strict=True) if value or name not in metric.optional}
 
 
 METRICS: tuple[Metric | HistogramMetric, ...] = (
@@ -141,23 +150,27 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         "time_wait_sockets",
         "gauge",
         "Sockets in TIME_WAIT, of both sides, by the service's address and port.",
-        ("destination",),
+        ("destination", "seen"),
         time_wait,
+        ("seen",),
     ),
     Metric(
         "ephemeral_ports_used",
         "gauge",
         "Local ports in use towards a destination, TIME_WAIT included, from the address with most; for other: the most.",
-        ("destination",),
+        ("destination", "netns", "seen"),
         ports_used,
+        ("netns", "seen"),
     ),
     Metric(
         "ephemeral_ports_limit",
         "gauge",
-        "Local ports that there are for each destination, in tcptrace's own network namespace.",
-        (),
-        of_snapshot(lambda s: s.ports_limit),
+        "Local ports that there are for each destination, in tcptrace's own network namespace, and in those where it differs.",
+        ("netns",),
+        ports_limit,
+        ("netns",),
     ),
+    Metric("namespaces", "gauge", "Network namespaces, by what tells of their sockets.", ("seen",), namespaces),
     Metric(
         "snapshot_duration_seconds",
         "gauge",

@@ -19,7 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 from tracer.model.histogram import CLASSIC_BOUNDS, classic
 from tracer.model.report import Report
 from tracer.outputs import protobuf
-from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, Metric, label_names
+from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, Metric, label_names, present
 
 BOUNDS = (*(str(bound) for bound in CLASSIC_BOUNDS), "+Inf")
 
@@ -54,6 +54,9 @@ def _family(metric: Metric | HistogramMetric, report: Report) -> Family:
     family = kind(PREFIX + metric.name, metric.help, labels=labels, unit=_unit(metric.name))
     for values, number in metric.take(report):
         family.add_metric(values, number)
+        if metric.optional:
+            sample = family.samples.pop()
+            family.samples.append(sample._replace(labels=present(metric, labels, values)))
     return family
 
 

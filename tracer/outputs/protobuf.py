@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric as Family
 from tracer.model.histogram import CLASSIC_BOUNDS, classic
 from tracer.model.native import SCHEMA, ZERO_THRESHOLD, native
 from tracer.model.report import Report
-from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, Metric, label_names
+from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, Metric, label_names, present
 
 CONTENT_TYPE = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 
@@ -40,7 +40,7 @@ def _family(metric: Metric | HistogramMetric, report: Report) -> bytes:
     if isinstance(metric, HistogramMetric):
         return _message(metric.name, metric.help, HISTOGRAM, list(_histograms(metric, names, report)))
     kind = _TYPES[metric.type]
-    metrics = [_plain(kind, list(zip(names, values, strict=True)), number) for values, number in metric.take(report)]
+    metrics = [_plain(kind, list(present(metric, names, values).items()), number) for values, number in metric.take(report)]
     return _message(metric.name, metric.help, kind, metrics)
 
 

@@ -15,6 +15,8 @@ from tracer.model.labels import OTHER
 from tracer.model.report import Counts, Report, Series
 from tracer.model.tcp import KINDS, STATES
 
+EVENTS = "events"
+
 Labels = tuple[str, ...]
 Values = Iterable[tuple[Labels, float]]
 Rows = tuple[Histogram, list[tuple[int, Labels]]]
@@ -103,18 +105,42 @@ def sockets(report: Report) -> Values:
 
 
 def time_wait(report: Report) -> Values:
-    """Take the sockets in TIME_WAIT by destination."""
-    return [((name,), float(count)) for name, count in report.snapshot.time_wait] if report.snapshot else []
+    """Take the sockets in TIME_WAIT by destination, those of which only events tell apart."""
+    parts = (("", report.snapshot.time_wait if report.snapshot else ()), (EVENTS, report.unlisted.time_wait))
+    return [((name, seen), float(count)) for seen, rows in parts for name, count in rows]
 
 
 def ports_used(report: Report) -> Values:
-    """Take the ephemeral ports in use by destination."""
+    """Take the ephemeral ports in use by destination.
+
+    The namespace is named where its limit is another one than ephemeral_ports_limit without a namespace, or not known.
+    """
+    used: dict[Labels, float] = {}
+    limit = report.snapshot.ports_limit if report.snapshot else None
+    for use in (*(report.snapshot.ports if report.snapshot else ()), *report.unlisted.ports):
+        netns = "" if use.limit is not None and use.limit == limit else str(use.netns or "unknown")
+        labels = use.destination, netns, EVENTS if use.seen == EVENTS else ""
+        used[labels] = max(used.get(labels, 0), float(use.used))  # a destination can occur once in each namespace
+    others = ((report.snapshot.ports_other if report.snapshot else None, ""), (report.unlisted.ports_other, EVENTS))
+    used |= {(OTHER, "", seen): float(most) for most, seen in others if most is not None}
+    return used.items()
+
+
+def ports_limit(report: Report) -> Values:
+    """Take how many ephemeral ports there are: in the own namespace, without its name, and where there are not so many."""
+    snapshot = report.snapshot
+    if snapshot is None or snapshot.ports_limit is None:
+        return []
+    others = [((str(netns),), float(limit)) for netns, limit in snapshot.other_limits]
+    return [(("",), float(snapshot.ports_limit)), *others]
+
+
+def namespaces(report: Report) -> Values:
+    """Take how many network namespaces are seen, by what tells of their sockets."""
     if report.snapshot is None:
         return []
-    used: dict[Labels, float] = {}
-    for use in report.snapshot.ports:  # a destination can occur once in each namespace
-        used[use.destination,] = max(used.get((use.destination,), 0), float(use.used))
-    return [*used.items(), *([] if report.snapshot.ports_other is None else [((OTHER,), float(report.snapshot.ports_other))])]
+    listed = len(report.snapshot.namespaces) + report.snapshot.unnamed
+    return [(("sockets",), float(listed)), ((EVENTS,), float(len(report.unlisted.namespaces)))]
 
 
 def events(report: Report) -> Values:

@@ -50,12 +50,14 @@ def _port_uses(snapshot: Snapshot) -> list[str]:
 
 
 def _port_use(use: PortUse) -> str:
-    return (
-        f"  {_cut(use.destination, 33):<34}{_cut(use.local_address, 19):<20}{use.used:>7,}{use.limit:>7,}{_percent(use):>5.0f}"
-    )
+    percent = _percent(use)
+    ends = f"  {_cut(use.destination, 33):<34}{_cut(use.local_address, 19):<20}{use.used:>7,}{limit_text(use):>7}"
+    return f"{ends}{UNKNOWN if percent is None else f'{percent:.0f}':>5}"
 
 
-def _percent(use: PortUse) -> float:
+def _percent(use: PortUse) -> float | None:
+    if use.limit is None:
+        return None
     return 100 * use.used / use.limit if use.limit > 0 else 100.0
 
 
@@ -115,6 +117,11 @@ def soonest(snapshot: Snapshot | None) -> PortUse | None:
     return min(known, key=lambda use: use.forecast_seconds or 0, default=None)
 
 
+def limit_text(use: PortUse) -> str:
+    """Return how many ports there are."""
+    return UNKNOWN if use.limit is None else f"{use.limit:,}"
+
+
 def forecast_text(use: PortUse) -> str:
     """Return when the ports of a use will be exhausted, in words."""
     if use.forecast_seconds is None:
@@ -153,7 +160,8 @@ def _rows(name: str, counts: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
 
 def _use(use: PortUse) -> dict[str, Any]:
     names = {"netns": use.netns, "local_address": use.local_address, "destination": use.destination}
-    return {**names, "used": use.used, "limit": use.limit, "percent": round(_percent(use), 2)}
+    percent = _percent(use)
+    return {**names, "used": use.used, "limit": use.limit, "percent": None if percent is None else round(percent, 2)}
 
 
 def _owner(row: HalfClosed) -> dict[str, Any]:

@@ -29,13 +29,14 @@ def test_as_many_doors_as_there_may_be_arrive_each_with_its_own_descriptors() ->
     assert 3 * MAX_NAMESPACES + 32 <= MAX_DESCRIPTORS
     read, write = os.pipe()
     files = [os.open("/proc/self/stat", os.O_RDONLY) for _ in range(3)]
-    sent = tuple(Door(4026531840 + i, *files) for i in range(MAX_NAMESPACES))
+    sent = tuple(Door(4026531840 + i, 4026541840 + i, f"/proc/{i}/ns/net", *files) for i in range(MAX_NAMESPACES))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         loaded = Loaded(read, write, {"p": (read, write)}, 1, 1, 1, "k", "b", (), held=(write,), doors=sent)
         send_loaded(theirs, loaded)
         received = receive_loaded(ours)
-    assert [door.netns for door in received.doors] == [door.netns for door in sent]
+    kept = [(door.netns, door.identity, door.path) for door in received.doors]
+    assert kept == [(door.netns, door.identity, door.path) for door in sent]
     numbers = [fd for door in received.doors for fd in door.descriptors]
     assert len(set(numbers)) == 3 * MAX_NAMESPACES
     assert all(os.pread(fd, 4, 0) for fd in numbers)

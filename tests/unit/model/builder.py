@@ -63,7 +63,7 @@ def reading(
     snapshot: Snapshot | None = None,
 ) -> Reading:
     """Return one Reading of these batches in their order, with counter cells by lower-case name; sockets: of a snapshot."""
-    snapshot = Snapshot(states=sockets) if sockets else snapshot
+    snapshot = Snapshot(states=sockets, namespaces=(0,)) if sockets else snapshot
     numbers = np.zeros(LAYOUT.enums["counter"]["COUNTER_CELLS"], np.uint64)
     for name, value in (cells or {}).items():
         numbers[CELL[name]] = value

@@ -14,6 +14,7 @@ from tracer.model.report import Report, document
 from tracer.model.sockets import summed
 from tracer.model.survey import Survey, survey
 from tracer.model.totals import Model
+from tracer.model.unlisted import EventSockets
 from tracer.outputs.prometheus import render
 from tracer.outputs.snapshot import forecast_text, soonest, survey_document, survey_lines
 from tracer.outputs.web.page import page
@@ -146,11 +147,46 @@ def test_the_metrics_tell_the_snapshot_and_how_old_it_is() -> None:
 
 
 def test_a_destination_of_two_namespaces_is_one_sample_with_the_larger_use() -> None:
-    snapshot = Snapshot(ports=(USE, replace(USE, netns=OTHER_NETNS, used=23)))
+    snapshot = Snapshot(ports=(USE, replace(USE, netns=OTHER_NETNS, used=23)), ports_limit=USE.limit)
     lines = [
         line for line in render(reported(snapshot)).decode().splitlines() if line.startswith("tcptrace_ephemeral_ports_used")
     ]
     assert lines == ['tcptrace_ephemeral_ports_used{destination="192.0.2.1:443"} 27000.0']
+
+
+def test_a_namespace_with_another_limit_is_named_and_so_is_its_use() -> None:
+    other = replace(USE, netns=OTHER_NETNS, used=23, limit=100)
+    unknown = replace(USE, netns=None, used=5, limit=None)
+    snapshot = Snapshot(ports=(USE, other, unknown), ports_limit=USE.limit, other_limits=((OTHER_NETNS, 100),))
+    assert samples(reported(snapshot), "ephemeral_ports") == {
+        'used{destination="192.0.2.1:443"} 27000.0',
+        f'used{{destination="192.0.2.1:443",netns="{OTHER_NETNS}"}} 23.0',
+        'used{destination="192.0.2.1:443",netns="unknown"} 5.0',
+        "limit 28232.0",
+        f'limit{{netns="{OTHER_NETNS}"}} 100.0',
+    }
+
+
+def test_what_only_events_tell_is_marked_in_metrics_and_for_people() -> None:
+    use = replace(USE, netns=OTHER_NETNS, used=7, limit=None, forecast_seconds=None, seen="events")
+    unlisted = EventSockets((OTHER_NETNS,), (("192.0.2.1:443", 5),), (use,), 2)
+    report = replace(reported(Snapshot(namespaces=(OWN,), time_wait=(("192.0.2.1:443", 78),))), unlisted=unlisted)
+    assert samples(report, "time_wait") == {
+        'sockets{destination="192.0.2.1:443"} 78.0',
+        'sockets{destination="192.0.2.1:443",seen="events"} 5.0',
+    }
+    assert samples(report, "ephemeral_ports") == {
+        f'used{{destination="192.0.2.1:443",netns="{OTHER_NETNS}",seen="events"}} 7.0',
+        'used{destination="other",seen="events"} 2.0',
+    }
+    assert samples(report, "namespaces") == {'{seen="sockets"} 1.0', '{seen="events"} 1.0'}
+    assert "<td>192.0.2.1:443 (events)</td><td>10.0.0.1</td><td>7</td><td>-</td><td>-</td>" in page(report)
+
+
+def samples(report: Report, name: str) -> set[str]:
+    prefix = f"tcptrace_{name}"
+    lines = render(report).decode().splitlines()
+    return {line.removeprefix(prefix).removeprefix("_") for line in lines if line.startswith(prefix)}
 
 
 def test_without_a_snapshot_there_is_no_such_metric() -> None:

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.history import History
-from tracer.model.report import Report, Service
+from tracer.model.report import BY_EVENTS, Report, Service
 from tracer.outputs.live.styled import Line, Piece, cut, line
-from tracer.outputs.snapshot import forecast_text, soonest
+from tracer.outputs.snapshot import forecast_text, limit_text, soonest
 from tracer.outputs.units import UNKNOWN, count_text
 
 Number = TypeVar("Number", int, float)
@@ -36,7 +36,7 @@ class Note:
 def notes(history: History, services: Sequence[Service], port: str) -> list[Note]:
     """Return the lines on these services, and on destinations with that port if one is given."""
     report = history.report
-    snapshot = _of_port(report.snapshot, port)
+    snapshot = _of_port(report.places, port)
     found = [_failures(services), _retransmissions(services), _time_wait(snapshot), _ports(snapshot)]
     missing = ", ".join(report.context.missing)
     unseen = [Note("not shown", (f"by this kernel: {missing}",), "warn")] if missing else []
@@ -108,9 +108,9 @@ def _retransmissions(services: Sequence[Service]) -> Note:
 def _of_port(snapshot: Snapshot | None, port: str) -> Snapshot | None:
     if snapshot is None or not port:
         return snapshot
-    end = f":{port}"
-    waiting = tuple(row for row in snapshot.time_wait if row[0].endswith(end))
-    return replace(snapshot, time_wait=waiting, ports=tuple(use for use in snapshot.ports if use.destination.endswith(end)))
+    ends = f":{port}", f":{port}{BY_EVENTS}"
+    waiting = tuple(row for row in snapshot.time_wait if row[0].endswith(ends))
+    return replace(snapshot, time_wait=waiting, ports=tuple(use for use in snapshot.ports if use.destination.endswith(ends)))
 
 
 def _time_wait(snapshot: Snapshot | None) -> Note:
@@ -129,22 +129,30 @@ def _ports(snapshot: Snapshot | None) -> Note:
         return Note("ports", ("no ephemeral port in use" if snapshot else UNKNOWN,), "dim")
     use = soonest(snapshot) or snapshot.ports[0]
     coming = soonest(snapshot) is not None
-    style = "alarm" if coming or share(use) >= CROWDED else ""
+    style = "alarm" if coming or (share(use) or 0) >= CROWDED else ""
     end = f", exhausted {forecast_text(use)}" if coming else ""
     return Note(
         "ports",
         (
-            f"{use.used:,} of {use.limit:,} ({100 * share(use):.0f} %) to {use.destination} in use{end}",
-            f"{100 * share(use):.0f} % to {use.destination}{end}",
-            f"{100 * share(use):.0f} %{end}, {use.destination}",
+            f"{use.used:,} of {limit_text(use)} ({share_text(use)} %) to {use.destination} in use{end}",
+            f"{share_text(use)} % to {use.destination}{end}",
+            f"{share_text(use)} %{end}, {use.destination}",
         ),
         style,
     )
 
 
-def share(use: PortUse) -> float:
-    """Return the part of the ephemeral ports that is in use."""
+def share(use: PortUse) -> float | None:
+    """Return the part of the ephemeral ports that is in use; None where it is not known how many there are."""
+    if use.limit is None:
+        return None
     return use.used / use.limit if use.limit > 0 else 1.0
+
+
+def share_text(use: PortUse) -> str:
+    """Return that part in hundredths."""
+    part = share(use)
+    return UNKNOWN if part is None else f"{100 * part:.0f}"
 
 
 def _lost(report: Report) -> Note:

@@ -12,10 +12,10 @@ from tracer.model.report import Report, Service
 from tracer.outputs.live.blocks import Block, beside
 from tracer.outputs.live.detail import detail
 from tracer.outputs.live.keys import ViewState
-from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text, share
+from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text, share_text
 from tracer.outputs.live.styled import Line, Piece, cut, length, line
 from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, arranged, services_table
-from tracer.outputs.snapshot import forecast_text
+from tracer.outputs.snapshot import forecast_text, limit_text
 from tracer.outputs.units import count_text
 
 SMALLEST_TABLE = LINES_AROUND + FEW_ROWS
@@ -83,7 +83,7 @@ def _services(state: ViewState, history: History, width: int, height: int) -> li
 
 def _tables(report: Report, services: Sequence[Service]) -> list[Block]:
     """Return what the notes sum up, service by service and destination by destination."""
-    snapshot = report.snapshot
+    snapshot = report.places
     waiting = snapshot.time_wait if snapshot else ()
     uses = snapshot.ports if snapshot else ()
     return [
@@ -95,10 +95,7 @@ def _tables(report: Report, services: Sequence[Service]) -> list[Block]:
         Block(("TIME_WAIT by destination", "count"), [(name, f"{count:,}") for name, count in waiting]),
         Block(
             ("ephemeral ports to", "used", "of", "%", "exhausted"),
-            [
-                (use.destination, f"{use.used:,}", f"{use.limit:,}", f"{100 * share(use):.0f}", forecast_text(use))
-                for use in uses
-            ],
+            [(use.destination, f"{use.used:,}", limit_text(use), share_text(use), forecast_text(use)) for use in uses],
         ),
     ]
 

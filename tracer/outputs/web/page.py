@@ -12,7 +12,7 @@ from html import escape
 from tracer import __version__
 from tracer.model.report import Report, Service, services, summed
 from tracer.model.tcp import STATES
-from tracer.outputs.snapshot import forecast_text
+from tracer.outputs.snapshot import forecast_text, limit_text
 from tracer.outputs.units import UNKNOWN, count_text, time_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
@@ -136,11 +136,11 @@ def _by_name(shown: Iterable[Service], column: str) -> Iterable[Row]:
 
 
 def _ports(report: Report) -> str:
-    if report.snapshot is None:
+    if report.places is None:
         return ""
     rows = [
-        (use.destination, use.local_address, f"{use.used:,}", f"{use.limit:,}", forecast_text(use))
-        for use in report.snapshot.ports
+        (use.destination, use.local_address, f"{use.used:,}", limit_text(use), forecast_text(use))
+        for use in report.places.ports
     ]
     return _section("Ephemeral ports in use", ("destination", "from", "used", "limit", "exhausted"), rows)
 

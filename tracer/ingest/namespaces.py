@@ -1,0 +1,199 @@
+"""The sockets of several network namespaces, of those that were there at the start and of those that come and go.
+
+Three ways lead to the sockets of a namespace, and none keeps it alive for longer than a second or two:
+- The own one has a sock_diag socket for as long as we run, which lives in it anyway.
+- Those of the start have one each, opened by the loader (kernel/namespaces.py). Such a socket keeps its namespace alive, and
+  with it the other end of a deleted pod's veth. So it is closed as soon as no process lives there and no name leads there.
+- Later ones, and those that could not be entered, are read from /proc/PID/net/tcp of a process that lives there
+  (proctable.py), which takes no rights and keeps nothing alive. So a pod is counted from some seconds after its birth.
+  Its number is told by the right to trace that process, or by a record of one of its connections; until then its identity
+  (residents.py) stands for it.
+Of all others only events tell (model/unlisted.py). tcptrace's own namespace alone was the alternative: it is simple, and says
+nothing about the pods of a container host; and a process that keeps its rights to enter new ones is what nobody wants.
+
+Where /proc hides processes, nothing says who lives in a namespace. Then it counts as left when two dumps in a row show no
+socket but TIME_WAIT.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tracer.ingest.clock import kernel_ns
+from tracer.ingest.numbers import Numbers
+from tracer.ingest.ports import UNKNOWN_PORTS, EphemeralPorts, read_ports
+from tracer.ingest.proctable import ProcTable
+from tracer.ingest.residents import find_named, find_residents, identity_of, is_at, number_of
+from tracer.ingest.snapshot import Dump, Moment
+from tracer.ingest.sockdiag import ALL_STATES, TIMER_TIME_WAIT, SocketEnds, Sockets, joined
+from tracer.ingest.sockettable import SocketTable, TimeWait
+from tracer.kernel.namespaces import Door
+
+LOOK_SECONDS = 1.0
+SEARCH_SECONDS = 3.0
+SEARCH_SHARE = 0.01
+"""How often it is looked whether namespaces are still there, how often all processes are asked, and the share of a core that
+the latter may take."""
+
+IDLE_DUMPS = 2
+
+
+class Opened:
+    """A namespace with a sock_diag socket; owns its door's descriptors.
+
+    seen_alive: whether anything has ever said, unprivileged, that somebody lives there.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.table = SocketTable(door.diag, door.netns)
+        self.seen_alive = False
+        self.idle = 0
+        self._path = door.path
+        self._pid = int(door.path.split("/")[2]) if door.path.startswith("/proc/") and door.path[6].isdecimal() else 0
+
+    def read(self, states: int) -> Sockets:
+        """Return the sockets in these states (bits)."""
+        sockets = self.table.read(states)
+        if states == ALL_STATES:
+            self.idle = 0 if (sockets["timer"] != TIMER_TIME_WAIT).any() else self.idle + 1
+        return sockets
+
+    def ports(self) -> EphemeralPorts:
+        """Return the present ephemeral ports."""
+        return read_ports(self.door.port_range, self.door.reserved_ports)
+
+    def is_alive(self) -> bool:
+        """Return whether who or what has led there before still does."""
+        alive = identity_of(self._pid) == self.door.identity if self._pid else is_at(self._path, self.door.netns)
+        self.seen_alive |= alive
+        return alive
+
+    def is_found(self, residents: dict[int, int], named: dict[int, str]) -> bool:
+        """Return whether anything else leads there, and remember it."""
+        self._pid = residents.get(self.door.identity, 0)
+        self._path = named.get(self.door.netns, "")
+        found = bool(self._pid or self._path)
+        self.seen_alive |= found
+        return found
+
+    def is_left(self) -> bool:
+        """Return whether a namespace to which nothing leads has to be let go."""
+        return self.seen_alive or self.idle >= IDLE_DUMPS
+
+    def close(self) -> None:
+        """Close all that is open."""
+        self.table.close()
+        for fd in (self.door.port_range, self.door.reserved_ports):
+            os.close(fd)
+
+
+class Namespaces:
+    """The sockets and ephemeral ports of several network namespaces; owns their doors, of which the own one is first.
+
+    later: whether to read those that have no door, too. numbers: what records tell of those. For one thread.
+    """
+
+    def __init__(self, doors: Sequence[Door], *, later: bool = False, numbers: Numbers | None = None) -> None:
+        self._own, *others = (Opened(door) for door in doors)
+        self._others = others
+        self._later: dict[int, ProcTable] = {}
+        self._reads_later = later
+        self._numbers = numbers or Numbers()
+        self._look_at = self._search_at = 0.0
+
+    def look(self) -> None:
+        """Let go of the namespaces that are gone, and find new ones; once a second there is something to do."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        lost = [opened for opened in self._others if not opened.is_alive()]
+        if lost or (self._reads_later and now >= self._search_at):
+            self._search(lost)
+
+    def _search(self, lost: Iterable[Opened]) -> None:
+        start = time.thread_time()
+        residents = find_residents()
+        named = find_named() if lost else {}
+        for opened in lost:
+            if not opened.is_found(residents, named) and opened.is_left():
+                self._others.remove(opened)
+                opened.close()
+        self._look_later(residents)
+        self._search_at = time.monotonic() + max(SEARCH_SECONDS, (time.thread_time() - start) / SEARCH_SHARE)
+
+    def _look_later(self, residents: dict[int, int]) -> None:
+        if not self._reads_later:
+            return
+        entered = {opened.door.identity for opened in (self._own, *self._others)}
+        before, self._later = self._later, {}
+        for identity, pid in residents.items():
+            if identity not in entered:
+                known = before.get(identity)
+                # another process can be another namespace with the number of one that is gone
+                same = known is not None and identity_of(known.pid) == identity
+                self._later[identity] = known if known and same else ProcTable(pid, identity, number_of(pid) or identity)
+
+    def read(self, states: int = ALL_STATES) -> Dump:
+        """Return all sockets in these states (bits); raises TcptraceError when a namespace with a door cannot be read."""
+        start_ns = kernel_ns()
+        moments: list[Moment] = []
+        parts = []
+        for opened in (self._own, *self._others):
+            before_ns = kernel_ns()
+            parts.append(opened.read(states))
+            if opened.table.whole:
+                moments.append(Moment(opened.door.netns, before_ns, kernel_ns()))
+        parts += [self._read_later(table, states, moments) for table in self._later.values()]
+        ports = self.ports() | {table.netns: UNKNOWN_PORTS for table in self._later.values()}
+        self._numbers.listed = np.array(sorted(ports), np.uint32)
+        unnamed = frozenset(table.netns for table in self._later.values() if table.netns == table.identity)
+        return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed)
+
+    def _read_later(self, table: ProcTable, states: int, moments: list[Moment]) -> Sockets:
+        """Return the sockets of a namespace without a door; its moment is noted when its number is known."""
+        before_ns = kernel_ns()
+        sockets = table.read(states)
+        if table.netns == table.identity and (netns := self._numbers.find(sockets)):
+            table.netns = sockets["netns"] = netns
+        if table.whole and table.netns != table.identity:
+            moments.append(Moment(table.netns, before_ns, kernel_ns()))
+        return sockets
+
+    def ports(self) -> dict[int, EphemeralPorts]:
+        """Return the present ephemeral ports of the namespaces with a door, the own one first."""
+        return {opened.door.netns: opened.ports() for opened in (self._own, *self._others)}
+
+    def read_last_heard(self, states: int) -> dict[int, float]:
+        """Return the seconds since the other side was heard, by inode, of the sockets in these states."""
+        tables = [opened.table for opened in (self._own, *self._others)]
+        return {inode: age for table in tables for inode, age in table.read_last_heard(states).items()}
+
+    def time_wait(self, event: np.void) -> TimeWait | None:
+        """Return what the connection of a record (dtype EVENT) has left behind: None if nothing, or where no door leads.
+
+        Asks for that one socket only; raises TcptraceError when the kernel refuses. Not beside a running Watch.
+        """
+        ends = SocketEnds(
+            event["local_address"].tobytes(),
+            int(event["local_port"]),
+            event["remote_address"].tobytes(),
+            int(event["remote_port"]),
+        )
+        for opened in (self._own, *self._others):
+            if opened.door.netns == event["netns"]:
+                return opened.table.time_wait(int(event["family"]), ends)
+        return None
+
+    def close(self) -> None:
+        """Close all that is open; safe to call twice."""
+        for opened in (self._own, *self._others) if not self._closed else ():
+            opened.close()
+        self._others, self._later, self._closed = [], {}, True
+
+    _closed = False

@@ -1,0 +1,71 @@
+"""What records tell of network namespaces that were found through a process: their numbers.
+
+/proc tells such a namespace's number only to who may trace the process. But the records of its connections carry it, so that a
+socket of its table with the ends of a record's connection says which it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.decode import Events
+from tracer.ingest.sockdiag import Sockets
+
+MAX_NAMESPACES = 256
+CONNECTIONS = 32
+"""Of how many namespaces, and of how many of the latest connections of each, the ends are kept."""
+
+Ends = tuple[bytes, int, bytes, int]
+
+
+class Numbers:
+    """Ends of connections in namespaces that are not listed; for two threads.
+
+    listed: the numbers of the namespaces whose sockets are read, sorted, shape (n,).
+    """
+
+    def __init__(self) -> None:
+        self.listed: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self._ends: dict[int, deque[Ends]] = {}
+        self._lock = threading.Lock()
+
+    def note_records(self, events: Events) -> None:
+        """Take in the connections of records, of namespaces that are not listed yet."""
+        if not len(events) or not len(self.listed):
+            return
+        unknown = np.flatnonzero(~np.isin(events["netns"], self.listed))
+        with self._lock:
+            for event in events[unknown[-CONNECTIONS:]]:
+                self._note(int(event["netns"]), _ends(event))
+
+    def _note(self, netns: int, ends: Ends) -> None:
+        if netns not in self._ends and len(self._ends) == MAX_NAMESPACES:
+            del self._ends[next(iter(self._ends))]
+        self._ends.setdefault(netns, deque(maxlen=CONNECTIONS)).append(ends)
+
+    def find(self, sockets: Sockets) -> int | None:
+        """Return the number of the namespace that these are the sockets of; None when no record tells."""
+        with self._lock:
+            if not self._ends:
+                return None
+            here = {_ends(socket) for socket in sockets}
+            # loopback's ends can be the same in several: the one that has most
+            shared = {netns: len(here.intersection(ends)) for netns, ends in self._ends.items()}
+            found = max(shared, key=lambda netns: shared[netns])
+            if not shared[found]:
+                return None
+            del self._ends[found]
+            return found
+
+
+def _ends(row: np.void) -> Ends:
+    return (
+        row["local_address"].tobytes(),
+        int(row["local_port"]),
+        row["remote_address"].tobytes(),
+        int(row["remote_port"]),
+    )

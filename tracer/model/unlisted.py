@@ -1,0 +1,174 @@
+"""What events alone tell of the network namespaces whose sockets cannot be listed: marked as such wherever it is shown.
+
+These are the namespaces of pods where /proc shows no process of theirs, and what has neither a process nor, at the start, a
+name (ingest/namespaces.py). Of them the records tell how many connections are open (connections.py), and here: the timewait
+objects that closes of the last minute have left (TCP_TIMEWAIT_LEN in include/net/tcp.h), and the local ports that clients have
+in use towards a destination, which are those of open connections and of such objects. Connections that were open before the
+tracing are in neither, nor is a port that a SYN has which nobody answered; and nothing tells how many ports there are.
+
+A destination and a local address are one key, counted up and down, so that the cost does not grow with the connections.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.decode import Events
+from tracer.ingest.snapshot import PortUse
+from tracer.model.labels import OTHER, address_text
+from tracer.model.tcp import FLAG, KIND, ROLE, STATE, leaves_time_wait
+
+TIMEWAIT_NS = 60_000_000_000
+MAX_PLACES = 1 << 14
+"""Destinations that are remembered; what comes to more of them is counted together."""
+
+LARGEST = 10
+
+_PLACE = np.dtype([("netns", "=u4"), ("server", "u1"), ("local", "u1", (16,)), ("remote", "u1", (16,)), ("port", ">u2")])
+"""A service in a namespace (server: local is its address), or a destination and from where (remote is the service's)."""
+
+_OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
+
+
+@dataclass(frozen=True)
+class EventSockets:
+    """What events tell of namespaces that are not listed. namespaces: their inodes; the rest is as in Snapshot."""
+
+    namespaces: tuple[int, ...] = ()
+    time_wait: tuple[tuple[str, int], ...] = ()
+    ports: tuple[PortUse, ...] = ()
+    ports_other: int | None = None
+
+
+NO_EVENTS = EventSockets()
+
+
+class Unlisted:
+    """Open ports and timewait objects of the namespaces that are not listed, from records."""
+
+    def __init__(self) -> None:
+        self._listed: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self._open: Counter[bytes] = Counter()
+        self._waiting: deque[tuple[int, Counter[bytes]]] = deque()
+        self._seen: dict[int, int] = {}
+
+    def leave_out(self, namespaces: Iterable[int]) -> None:
+        """Take in which namespaces are listed now; what was counted of those is forgotten."""
+        listed = np.array(sorted(namespaces), np.uint32)
+        if np.array_equal(listed, self._listed):
+            return
+        self._listed = listed
+        known = set(listed.tolist())
+        for counts in (self._open, *(counter for _, counter in self._waiting)):
+            for place in [place for place in counts if _netns(place) in known]:
+                del counts[place]
+        self._seen = {netns: time for netns, time in self._seen.items() if netns not in known}
+
+    def add(self, events: Events) -> None:
+        """Take in a batch of records."""
+        others = ~np.isin(events["netns"], self._listed)
+        if not others.any():
+            return
+        events = events[others]
+        now = int(events["time_ns"][-1])
+        self._seen.update(dict.fromkeys(events["netns"].tolist(), now))
+        kind, client = events["kind"], events["role"] == ROLE["client"]
+        _count(self._open, _places(events[(kind == KIND["handshake"]) & client]), 1)
+        ended, flags = kind == KIND["close"], events["flags"]
+        counted = (flags & FLAG["partial"] == 0) | (events["visited"] & _OPENING != 0)
+        _count(self._open, _places(events[ended & client & counted]), -1)
+        self._wait(now, _places(events[ended & leaves_time_wait(flags)]))
+
+    def _wait(self, now: int, places: list[bytes]) -> None:
+        second = now // 1_000_000_000
+        if not self._waiting or self._waiting[-1][0] != second:
+            self._waiting.append((second, Counter()))
+        _count(self._waiting[-1][1], places, 1)
+        while self._waiting and (self._waiting[0][0] + 1) * 1_000_000_000 < now - TIMEWAIT_NS:
+            self._waiting.popleft()
+
+    def report(self, now: int) -> EventSockets:
+        """Return what is so at a time of the events' clock, in nanoseconds."""
+        waiting = Counter[bytes]()
+        for second, counts in self._waiting:
+            if second * 1_000_000_000 >= now - TIMEWAIT_NS:
+                waiting.update(counts)
+        in_use = +self._open + Counter({place: n for place, n in waiting.items() if not _row(place)["server"]})
+        recent = {netns for netns, time in self._seen.items() if time >= now - TIMEWAIT_NS}
+        ports, other = _uses(in_use)
+        namespaces = sorted(recent | {_netns(place) for place in in_use})
+        return EventSockets(tuple(namespaces), tuple(_largest(_summed(waiting, _service))), ports, other)
+
+
+def _places(events: Events) -> list[bytes]:
+    """Return the place of each record."""
+    found = np.zeros(len(events), _PLACE)
+    server = events["role"] == ROLE["server"]
+    found["netns"], found["server"] = events["netns"], server
+    found["local"] = events["local_address"]
+    found["remote"] = np.where(server[:, None], 0, events["remote_address"])
+    found["port"] = np.where(server, events["local_port"], events["remote_port"])
+    places: list[bytes] = found.view(f"V{_PLACE.itemsize}").tolist()
+    return places
+
+
+def _count(counts: Counter[bytes], places: list[bytes], by: int) -> None:
+    """Count places up or down, none below zero; beyond MAX_PLACES those of a namespace and side together."""
+    for place, number in Counter(places).items():
+        if place not in counts and len(counts) >= MAX_PLACES:
+            place = place[:5] + bytes(_PLACE.itemsize - 5)  # noqa: PLW2901 - this is what it counts as
+        counts[place] += by * number
+        if counts[place] <= 0:
+            del counts[place]
+
+
+def _row(place: bytes) -> np.void:
+    row: np.void = np.frombuffer(place, _PLACE)[0]
+    return row
+
+
+def _netns(place: bytes) -> int:
+    return int.from_bytes(place[:4], "little" if np.little_endian else "big")
+
+
+def _service(place: bytes) -> str:
+    """Return the service's address:port, OTHER where there were too many to tell them apart."""
+    row = _row(place)
+    if not row["port"]:
+        return OTHER
+    address = address_text(row["local" if row["server"] else "remote"].tobytes())
+    return f"[{address}]:{row['port']}" if ":" in address else f"{address}:{row['port']}"
+
+
+def _summed(counts: Counter[bytes], name: Callable[[bytes], str]) -> Counter[str]:
+    summed = Counter[str]()
+    for place, number in counts.items():
+        summed[name(place)] += number
+    return summed
+
+
+def _largest(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return the largest counts, of equal ones the first name; then OTHER for the rest, if there is one."""
+    rest = counts.pop(OTHER, 0)
+    ordered = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+    rest += sum(number for _, number in ordered[LARGEST:])
+    return [*ordered[:LARGEST], *([(OTHER, rest)] if rest else [])]
+
+
+def _uses(in_use: Counter[bytes]) -> tuple[tuple[PortUse, ...], int | None]:
+    """Return the destinations with most ports in use, each from the address with most, and the most of any other."""
+    most: dict[tuple[int, str], PortUse] = {}
+    for place, number in in_use.items():
+        key = _netns(place), _service(place)
+        if key not in most or most[key].used < number:
+            local = address_text(_row(place)["local"].tobytes())
+            most[key] = PortUse(key[0], local, key[1], number, None, seen="events")
+    ordered = sorted(most.values(), key=lambda use: (-use.used, use.destination, use.netns or 0))
+    shown = [use for use in ordered if use.destination != OTHER][:LARGEST]
+    rest = [use.used for use in ordered if use not in shown]
+    return tuple(shown), max(rest, default=None)
