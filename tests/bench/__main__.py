@@ -14,6 +14,7 @@ from tests.bench.decode import decode
 from tests.bench.drift import drift
 from tests.bench.fleet import fleet
 from tests.bench.follow import follow
+from tests.bench.parts import parts
 from tests.bench.scrape import scrape
 from tests.bench.start import start
 from tests.bench.timewait import timewait
@@ -21,6 +22,7 @@ from tests.bench.truth import truth
 
 TABLES: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "cost": lambda options: cost(options.rounds, options.connections),
+    "parts": lambda options: parts(options.rounds),
     "follow": lambda options: follow(options.rounds, options.connections),
     "start": lambda options: start(options.rounds),
     "decode": lambda options: decode(options.rounds),

@@ -70,11 +70,11 @@ def programs(pid: int) -> set[int]:
     return found
 
 
-def program_runs(pid: int) -> Runs:
-    """Return the sum over a process's programs."""
+def program_runs(pid: int, names: tuple[str, ...] = ("",)) -> Runs:
+    """Return the sum over a process's programs, of those whose names begin like one of these."""
     done = subprocess.run([tool("bpftool"), "-j", "prog", "list"], capture_output=True, check=True, text=True)
     held = programs(pid)
-    rows = [row for row in json.loads(done.stdout) if row["id"] in held]
+    rows = [row for row in json.loads(done.stdout) if row["id"] in held and row.get("name", "").startswith(names)]
     count, nanoseconds, skipped = (sum(row.get(name, 0) for row in rows) for name in FIGURES)
     return Runs(count, nanoseconds / 1e9, skipped)
 

@@ -1,0 +1,72 @@
+"""Load the programs without one of their parts, and keep them until standard input ends.
+
+`/usr/bin/python3 -I tests/bench/partial.py PART`, as root: what tests/bench/parts.py measures. Nobody reads the ring; it is as
+large as it can be.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tracer.kernel.btf import Btf  # noqa: E402 - the path comes first
+from tracer.kernel.cache import compiled  # noqa: E402
+from tracer.kernel.filters import Filters  # noqa: E402
+from tracer.kernel.loader import attach_programs, possible_cpus  # noqa: E402
+from tracer.kernel.programs import ProgramText, Settings, program_text  # noqa: E402
+
+RING_BYTES = 1 << 26
+
+NOTHING = "nothing"
+EMPTY = "all: two programs that return at once"
+
+PARTS: dict[str, tuple[tuple[str, str], ...]] = {
+    NOTHING: (),
+    "owners": (
+        ("\tname_process(conn, sk);\n", ""),
+        ("owned = note_closer(conn, from, to, now_ns);", "owned = 0;"),
+    ),
+    "cgroup": (("conn->cgroup = read_cgroup(sk);", "conn->cgroup = 0;"),),
+    "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
+    "records": (("events.ringbuf_reserve(sizeof(struct event));", "NULL;"),),
+    "state times": (("\t\tconn->state_ns[left] += now_ns - conn->since_ns;\n", "\t\t;\n"),),
+    "counters": (("\tif (row && index < COUNTER_CELLS)\n", "\tif (0)\n"),),
+    "addresses and ports": (("\tread_tuple(sk, &tuple);\n\tif (to", "\tif (to"),),
+    "end remembered for a reset": (("\tremember_end(sk, conn, t, from, ending);\n", ""),),
+    "note for the second program": (
+        ("\tif (!IS_SECOND)\n\t\tnote_handled(ctx, event_of(ctx));\n", ""),
+        ("\tif (IS_SECOND && was_handled(ctx, event_of(ctx)))\n\t\treturn 0;\n", "\tif (IS_SECOND)\n\t\treturn 0;\n"),
+    ),
+    "the connection (all but audit and addresses)": (
+        ("\t\towned = change_connection(sk, &tuple, from, to, now_ns);\n", "\t\towned = 0;\n"),
+    ),
+    EMPTY: (("PROGRAM(inet_sock_set_state)\n{\n", "PROGRAM(inet_sock_set_state)\n{\n\treturn 0;\n"),),
+}
+"""What is taken out, and how: text of bpf/*.c and *.h, and what stands there instead. A part that is not found is an error."""
+
+
+def without(program: ProgramText, part: str) -> ProgramText:
+    """Return the programs without a part."""
+    text = program.text
+    for old, new in PARTS[part]:
+        if old not in text:
+            raise SystemExit(f"partial: {part}: there is no {old!r} in bpf/")
+        text = text.replace(old, new)
+    return replace(program, text=text)
+
+
+def main() -> None:
+    """Load, say so, and wait."""
+    settings = Settings(Filters(), ring_bytes=RING_BYTES)
+    program = program_text(Btf(), settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
+    kept = attach_programs(compiled(without(program, sys.argv[1]).text), program)
+    print(len(kept), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
