@@ -104,11 +104,15 @@ static __always_inline u8 opening_role(u8 from, u8 to)
 	return ROLE_UNKNOWN;
 }
 
-/* What a change of state says when it has a record, or else is counted as. */
-static __always_inline u8 milestone(u8 from, u8 to)
+/*
+ * What a change of state says when it has a record, or else is counted as. A
+ * socket that TCP_REPAIR restores is ESTABLISHED without a handshake.
+ */
+static __always_inline u8 milestone(const void *sk, u8 from, u8 to)
 {
 	if (to == STATE_ESTABLISHED)
-		return UNRECORDED_HANDSHAKE;
+		return READ_BITS(sk, tcp_sock, repair) ? UNRECORDED_NOTHING :
+							 UNRECORDED_HANDSHAKE;
 	if (to != STATE_CLOSE)
 		return UNRECORDED_NOTHING;
 	return from == STATE_SYN_SENT || from == STATE_SYN_RECV ?
@@ -152,7 +156,7 @@ static __always_inline u64 change_connection(const void *sk,
 	if (EMIT_FOLLOW && to == STATE_SYN_SENT)
 		descriptor = find_descriptor(sk);
 	conn = find(sk, t, opening_role(from, to), now_ns,
-		    transition_cell(from, to), milestone(from, to), 1);
+		    transition_cell(from, to), milestone(sk, from, to), 1);
 	if (!conn)
 		return 0;
 	if (conn->peer == PEER_LEARNT)

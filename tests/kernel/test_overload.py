@@ -8,14 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.kernel.beginnings import restore, resume, save
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Scrape, Tracing, tracing
+from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
+from tracer.ingest.live import LiveSource
+from tracer.kernel.filters import Filters
+from tracer.kernel.launch import load_programs
+from tracer.kernel.programs import Settings
+from tracer.model.tcp import CELL, ROLE
+from tracer.model.unrecorded import WHAT
 
 pytestmark = pytest.mark.needs("gcc")
 
@@ -151,3 +159,28 @@ def test_a_tracer_that_was_stopped_has_all_totals(side: Namespace, churn: Path) 
         assert_exact(scrape, kernel, 1)
         assert int(scrape.value("events_lost_total") or 0) == unrecorded(scrape) > 0
         wait_for_gauge(tracer, 0)
+
+
+def test_a_restored_connection_that_finds_no_room_is_no_handshake(side: Namespace, service: int) -> None:
+    settings = Settings(Filters(ports=(service,), role="client"), max_connections=ENTRIES)
+    with closing(LiveSource(load_programs(settings))) as source, ExitStack() as stack:
+        listener = stack.enter_context(listening(side, "127.0.0.1", service))
+        for _ in range(ENTRIES):
+            stack.enter_context(connect(side, "127.0.0.1", service))
+            stack.enter_context(listener.accept()[0])
+        client = connect(side, "127.0.0.1", service)
+        server = stack.enter_context(listener.accept()[0])
+        assert unrecorded_of(source) == {"handshake": 1, "close": 0}
+        saved = save(client)
+        client = stack.enter_context(restore(side, saved))
+        resume(client)
+        client.sendall(b"ping")
+        assert server.recv(4) == b"ping"
+        assert unrecorded_of(source) == {"handshake": 1, "close": 1}
+
+
+def unrecorded_of(source: LiveSource) -> dict[str, int]:
+    """Return what the kernel counted of clients without a record."""
+    reading = source.read()
+    assert reading is not None
+    return {what: int(reading.cells[CELL["unrecorded"] + WHAT[what] * 3 + ROLE["client"]]) for what in ("handshake", "close")}
