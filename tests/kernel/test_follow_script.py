@@ -10,15 +10,23 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
+from tests.kernel.beginnings import BOTH_SIDES_WITHOUT_COOKIE, restore, resume, save, waiting
 from tests.kernel.capture import ACK, FIN, SYN
 from tests.kernel.following import Following, Record, following
 from tests.kernel.net import Namespace
+from tests.kernel.traffic import connect, listening
+from tests.kernel.until import until
 from tests.kernel.wire import THERE, Segment, Wire, wire
+from tracer.model.lives import Lives
+from tracer.model.steps import Step
+from tracer.model.tcp import FLAG
 
 pytestmark = pytest.mark.kernel
 
+HERE = "127.0.0.1"
 PEERS = 5_000_000
 """The initial sequence number of the peer that is played."""
 
@@ -45,9 +53,7 @@ class Played:
 
     def hear(self, flags: int) -> Segment:
         """Wait for a segment with these flags."""
-        while (segment := self._peer.read()).flags & flags != flags:
-            pass
-        return segment
+        return self._peer.hear(flags)
 
     def position(self, record: Record) -> tuple[int, int, int | None]:
         """Return SND.UNA, SND.NXT and RCV.NXT from both initial numbers; None for an RCV.NXT of 0, which is none."""
@@ -128,3 +134,58 @@ def test_data_that_are_out_when_the_end_is_asked_for_are_between_the_numbers(
     assert (begun["sent_bytes"], begun["unacknowledged_bytes"]) == (100, 100)
     assert peer.position(done) == (102, 102, 1)
     assert (done["sent_bytes"], done["unacknowledged_bytes"]) == (100, 0)
+
+
+def told(follow: Following, connections: set[int]) -> list[Step]:
+    """Return what is told of these connections."""
+    records = follow.records
+    return Lives({}).add(records[np.isin(records["connection"], list(connections))])
+
+
+def ids(follow: Following, client_port: int, role: str = "client") -> set[int]:
+    return {int(record["connection"]) for record in follow.of(client_port, "", role)}
+
+
+def test_a_syn_that_waits_for_the_first_send_is_told_when_it_has_left(follow: Following, side: Namespace, service: int) -> None:
+    side.set("net.ipv4.tcp_fastopen", BOTH_SIDES_WITHOUT_COOKIE)
+    with listening(side, HERE, service) as listener, waiting(side, HERE, service) as client:
+        port = client.getsockname()[1]
+        begun = until(lambda: [e for e in follow.records if e["flags"] & FLAG["deferred"]], "its beginning is told")[-1]
+        (connection,) = {int(begun["connection"])}
+        assert [step.kind for step in told(follow, {connection})] == ["opened"]
+        client.send(b"hello")
+        with listener.accept()[0] as server:
+            assert server.recv(5) == b"hello"
+            client.close()
+            assert server.recv(1) == b""
+        first = follow.first(port, "handshake", "client")
+        assert ids(follow, port) == {connection}
+        follow.first(port, "close", "client")
+        steps = told(follow, {connection})
+    kinds = [step.kind for step in steps]
+    assert kinds[:3] == ["opened", "syn", "syn_ack_received"]
+    assert steps[1].initial == int(first["initial_sequence"])
+    assert 0 < (steps[1].seconds or 0) < (steps[2].seconds or 0)
+
+
+def test_a_connection_that_is_restored_is_told_without_a_handshake(follow: Following, side: Namespace, service: int) -> None:
+    with listening(side, HERE, service) as listener:
+        client = connect(side, HERE, service)
+        server, port = listener.accept()[0], client.getsockname()[1]
+        saved = save(client), save(server)
+        follow.first(port, "close", "client")
+        before = ids(follow, port)
+        client, server = (restore(side, one) for one in saved)
+        for end in (client, server):
+            resume(end)
+        with client, server:
+            client.sendall(b"ping")
+            assert server.recv(4) == b"ping"
+            client.close()
+            assert server.recv(1) == b""
+        until(lambda: len(follow.of(port, "close", "client")) == 2, "it is told to its end")
+        steps = told(follow, ids(follow, port) - before)
+    kinds = [step.kind for step in steps]
+    assert kinds[0] == "restored"
+    assert not {"syn", "syn_ack_received", "ack_received", "accepted"} & set(kinds)
+    assert kinds[-1] == "closed"

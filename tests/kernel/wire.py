@@ -24,13 +24,14 @@ HERE, THERE = "10.25.0.1", "10.25.0.2"
 
 @dataclass(frozen=True)
 class Segment:
-    """A TCP segment without data or options."""
+    """A TCP segment without options."""
 
     sport: int
     dport: int
     sequence: int
     acknowledgment: int
     flags: int
+    data: bytes = b""
 
 
 class Wire:
@@ -46,17 +47,26 @@ class Wire:
             packet = os.read(self._fd, 65_536)
             if packet[0] >> 4 == 4 and packet[9] == 6:
                 tcp = packet[(packet[0] & 15) * 4 :]
+                data = tcp[(tcp[12] >> 4) * 4 :]
                 sport, dport, sequence, acknowledgment = struct.unpack_from(">HHII", tcp)
-                return Segment(sport, dport, sequence, acknowledgment, tcp[13])
+                return Segment(sport, dport, sequence, acknowledgment, tcp[13], data)
+
+    def hear(self, flags: int) -> Segment:
+        """Wait for a segment with these flags."""
+        while (segment := self.read()).flags & flags != flags:
+            pass
+        return segment
 
     def write(self, segment: Segment) -> None:
-        """Send a segment from THERE to HERE."""
+        """Send a segment from THERE to HERE; an even number of bytes, as its checksum is taken of words."""
+        assert len(segment.data) % 2 == 0
         ends = IPv4Address(THERE).packed + IPv4Address(HERE).packed
         tcp = struct.pack(
             ">HHIIBBHHH",
             *(segment.sport, segment.dport, segment.sequence, segment.acknowledgment),
             *(5 << 4, segment.flags, 65_535, 0, 0),
         )
+        tcp += segment.data
         pseudo = ends + struct.pack(">HH", 6, len(tcp))
         tcp = tcp[:16] + _checksum(pseudo + tcp) + tcp[18:]
         ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0) + ends

@@ -18,14 +18,23 @@ SAME_NS = 1_000_000
 
 
 def our_syn(track: Track, record: Any) -> list[Step]:
-    """Return a client's SYN, as soon as its number is known."""
-    if track.syn_told or not (record.initial_sequence or record.send_next):
+    """Return a client's SYN, as soon as its number is known; one that waited for send() when its time may be."""
+    if track.syn_told or not (record.initial_sequence or record.send_next) or is_timed_next(record):
         return []
     track.syn_told = True
     sent_ns = syn_time(track, record)
     if sent_ns is not None:
         track.sent(record.initial_sequence, sent_ns)
     return [track.step("syn", sent_ns, entered="syn_sent", way=OUT, bits=("SYN",), initial=record.initial_sequence)]
+
+
+def is_timed_next(record: Any) -> bool:
+    """Return whether the record of a handshake comes next, which says when a SYN left that waited for send()."""
+    return bool(
+        record.flags & FLAG["deferred"]
+        and name_of(KINDS, record.kind) == "state"
+        and name_of(STATES, record.to_state) == "established"
+    )
 
 
 def syn_time(track: Track, record: Any) -> int | None:
