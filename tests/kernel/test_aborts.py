@@ -10,16 +10,20 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from tests.kernel import net
+from tests.kernel.capture import ACK, FIN, RST, SYN
 from tests.kernel.ends import CLIENT_IN, Pair, abort, bring_client_to, connected, disconnect, reach, unread
-from tests.kernel.net import Namespace
+from tests.kernel.net import Link, Namespace
 from tests.kernel.path import SERVER
 from tests.kernel.tracing import tracing
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.kernel.watching import Watching
+from tests.kernel.wire import THERE, Segment, wire
 from tests.needs import tool
 from tracer.model.tcp import STATE
 
@@ -132,6 +136,51 @@ def test_children_that_nobody_accepted_are_reset_when_their_listener_closes(watc
     assert [(end["reason"], end["reset_reason"]) for end in ends] == [("reset_sent", "tcp_state")] * 3
     assert [end["reason"] for end in others] == ["reset_received"] * 3
     assert kernel["OutRsts"] == 3
+
+
+def test_data_that_overlap_the_peers_fin_are_answered_with_a_reset(watch: Watching, service: int, side: Namespace) -> None:
+    with wire(side) as peer, side.inside(), socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex((THERE, service))
+        syn = peer.read()
+        ours, port = syn.sequence + 1, syn.sport
+        peer.write(Segment(service, port, 1000, ours, SYN | ACK))
+        assert peer.read().flags == ACK
+        peer.write(Segment(service, port, 1001, ours, FIN | ACK))
+        assert peer.read().acknowledgment == 1002
+        peer.write(Segment(service, port, 1001, ours, ACK, bytes(10)))
+        assert peer.read().flags & RST
+        end = watch.one(port, "close", "client")
+        kernel = side.counters()
+    assert (end["from"], end["reason"], end["errno"]) == ("close_wait", "reset_sent", errno.EPIPE)
+    assert watch.of(port, "reset", direction="received") == []
+    assert len(watch.of(port, "reset", direction="sent")) == 1
+    assert (kernel["TCPAbortOnData"], kernel["OutRsts"], kernel["EstabResets"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("unread_bytes", [0, 23], ids=["linger 0", "unread data"])
+def test_a_subflow_of_an_mptcp_connection_that_is_aborted_was_reset(
+    watch: Watching, service: int, link: Link, unread_bytes: int
+) -> None:
+    if not Path("/proc/sys/net/mptcp/enabled").exists():
+        pytest.skip("this kernel has no MPTCP")
+    with listening(link.server, net.SERVER[4], service, protocol=socket.IPPROTO_MPTCP) as listener:
+        client = connect(link.client, net.SERVER[4], service, protocol=socket.IPPROTO_MPTCP)
+        with client, listener.accept()[0] as server:
+            port = client.getsockname()[1]
+            client.sendall(bytes(23))
+            assert server.recv(23, socket.MSG_WAITALL) == bytes(23)
+            if unread_bytes:
+                server.sendall(bytes(unread_bytes))
+                until(lambda: unread(client) == unread_bytes, "the data are there")
+                client.close()
+            else:
+                abort(client)
+            ends = [watch.one(port, "close", role) for role in ("client", "server")]
+            kernel = link.client.counters()
+    assert kernel["OutRsts"] == kernel["MPFastcloseTx"] == 1
+    assert [end["reason"] for end in ends] == ["reset_sent", "reset_received"]
+    assert [end["sent_bytes"] for end in ends] == [23, unread_bytes]
 
 
 def cut_off(client: socket.socket, server: socket.socket, how: str) -> None:

@@ -32,6 +32,7 @@ class Failure:
     family: int = 4
     settings: dict[str, str] = field(default_factory=dict)
     sent_again: bool = False
+    options: dict[int, int] = field(default_factory=dict)
 
 
 IMPATIENT = {"net.ipv4.tcp_syn_retries": "1"}
@@ -42,6 +43,10 @@ FAILURES = {
     "a firewall resets": Failure("refused", errno.ECONNREFUSED, "reject with tcp reset"),
     "silence": Failure("timed_out", errno.ETIMEDOUT, "drop", settings=IMPATIENT, sent_again=True),
     "silence, IPv6": Failure("timed_out", errno.ETIMEDOUT, "drop", family=6, settings=IMPATIENT, sent_again=True),
+    "silence, TCP_SYNCNT": Failure("timed_out", errno.ETIMEDOUT, "drop", options={socket.TCP_SYNCNT: 1}, sent_again=True),
+    "silence, TCP_USER_TIMEOUT": Failure(
+        *("timed_out", errno.ETIMEDOUT, "drop"), options={socket.TCP_USER_TIMEOUT: 1500}, sent_again=True
+    ),
     "no such host": Failure("host_unreachable", errno.EHOSTUNREACH, "reject with icmp host-unreachable"),
     "no such host, IPv6": Failure("host_unreachable", errno.EHOSTUNREACH, "reject with icmpv6 addr-unreachable", family=6),
     "no such network": Failure("net_unreachable", errno.ENETUNREACH, "reject with icmp net-unreachable"),
@@ -65,6 +70,8 @@ def test_a_failed_handshake_has_its_reason(watch: Watching, service: int, failur
     with route(DELAY) as way, bound_socket(way.client, failure.family) as client:
         for name, value in failure.settings.items():
             way.client.set(name, value)
+        for option, number in failure.options.items():
+            client.setsockopt(socket.IPPROTO_TCP, option, number)
         if failure.rule:
             way.rule(f"tcp dport {service} {failure.rule}", at_server=True)
         client_port, start = client.getsockname()[1], time.monotonic()

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.net import SERVER, Link, Namespace
+from tests.kernel.net import SERVER, Link, Namespace, link
 from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.traffic import Peer, connect, converse, listening, talk
 from tests.kernel.until import until
+from tests.needs import tool
 
 OLD, NEW = 230, 23
 ROLES = ("client", "server")
@@ -80,3 +81,21 @@ def test_entries_into_time_wait_are_as_many_as_the_kernels_objects(link: Link, p
         assert timewait_objects(link.server) == (1, 1)
         assert scrape.value("time_wait_entries_total", role="client") == NEW
         assert scrape.value("time_wait_entries_total", role="server") == 1
+
+
+def test_a_namespace_that_goes_away_with_its_connections_leaves_none_open(port: int) -> None:
+    with tracing("--port", str(port)) as tracer:
+        with link() as gone, listening(gone.server, SERVER[4], port) as listener:
+            client = connect(gone.client, SERVER[4], port)
+            with client, listener.accept()[0] as server:
+                wait_for_open(tracer, 1)
+                for side in (gone.client, gone.server):
+                    side.set("net.ipv4.tcp_orphan_retries", "1")
+                gone.client.run(tool("ip"), "link", "delete", "veth")
+                client.close()
+                server.close()
+        # held by nothing but two orphans, whose FIN nobody acknowledges
+        wait_for_open(tracer, 0)
+        summary = tracer.stop()
+    assert summary.count("closes", reason="timed_out") + summary.count("closes", reason="other") == 2
+    assert summary.count("closes") == summary.count("handshakes") == 2

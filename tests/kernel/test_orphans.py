@@ -204,6 +204,33 @@ def test_a_peer_that_answers_no_keepalive_times_out_and_is_sent_a_reset(watch: W
     assert (kernel["TCPAbortOnTimeout"], kernel["OutRsts"]) == (1, 1)
 
 
+@pytest.mark.parametrize("icmp", [0, errno.EHOSTUNREACH], ids=["silence", "ICMP"])
+@pytest.mark.parametrize("recverr", [0, 1], ids=["", "IP_RECVERR"])
+def test_a_user_timeout_ends_a_connection_with_the_error_that_its_application_has(
+    watch: Watching, service: int, icmp: int, recverr: int
+) -> None:
+    """What ICMP said is the error of the timeout, unless it was told at once, as IP_RECVERR asks.
+
+    An ICMP message that comes within send() is only kept; so the first segment is lost in silence.
+    """
+    with connected(service) as pair:
+        port = pair.client.getsockname()[1]
+        pair.client.setsockopt(socket.IPPROTO_IP, IP_RECVERR, recverr)
+        tcp(pair.client, socket.TCP_USER_TIMEOUT, 1000)
+        pair.cut("numgen inc mod 1000000 0 drop")
+        pair.cut("reject with icmp host-unreachable" if icmp else "drop")
+        pair.client.sendall(bytes(23))
+        end = watch.one(port, "close", "client")
+        error = pair.client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        kernel = pair.way.client.counters()
+        abort(pair.server)
+    assert error == (icmp if icmp and not recverr else errno.ETIMEDOUT)
+    assert (end["from"], end["errno"]) == ("established", error)
+    assert end["reason"] == ("timed_out" if error == errno.ETIMEDOUT else "other")
+    assert (end["sent_bytes"], end["unacknowledged_bytes"]) == (23, 23)
+    assert (kernel["TCPAbortOnTimeout"], kernel["OutRsts"], kernel["EstabResets"]) == (1, 0, 1)
+
+
 def test_an_icmp_error_that_the_connection_has_outlived_is_not_the_cause_of_its_end(watch: Watching, service: int) -> None:
     with connected(service) as pair:
         port = pair.client.getsockname()[1]

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.capture import ACK, FIN, SYN
 from tests.kernel.net import Namespace, namespace
+from tests.kernel.scene import states
 from tests.kernel.timewait import timewait_objects
 from tests.kernel.tracing import tracing
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
+from tests.kernel.wire import THERE, Segment, Wire, wire
 
 ROOM, TIMES = 5, 23
 HOST = {4: "127.0.0.1", 6: "::1"}
@@ -82,3 +85,33 @@ def test_timewait_objects_are_found_among_many_in_the_same_place(small: Namespac
         until(lambda: tracer.scrape().value("connections_closed_total") == 246, "all ends are counted")
         scrape = tracer.scrape()
     assert scrape.value("time_wait_entries_total") == timewait_objects(small) == 101
+
+
+def test_an_end_in_closing_that_finds_no_room_has_left_no_timewait_object(side: Namespace, port: int) -> None:
+    side.set("net.ipv4.tcp_max_tw_buckets", "1")
+    with tracing("--port", str(port)) as tracer, wire(side) as peer:
+        for _ in range(2):
+            close_at_once(side, peer, port)
+        until(lambda: tracer.scrape().value("connections_closed_total") == 2, "both ends are counted")
+        scrape = tracer.scrape()
+        kernel = side.counters()
+    assert (scrape.transitions["closing", "close"], kernel["TCPTimeWaitOverflow"]) == (2, 1)
+    assert scrape.value("time_wait_entries_total") == 1
+    assert scrape.value("connections_closed_total", reason="normal") == 2
+
+
+def close_at_once(side: Namespace, peer: Wire, port: int) -> None:
+    """Open a connection to a peer that is played, and have both of them close at the same moment."""
+    with side.inside(), socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex((THERE, port))
+        syn = peer.hear(SYN)
+        ours = syn.sequence + 1
+        peer.write(Segment(port, syn.sport, 1000, ours, SYN | ACK))
+        peer.hear(ACK)
+        client.shutdown(socket.SHUT_WR)
+        peer.hear(FIN)
+        peer.write(Segment(port, syn.sport, 1001, ours, FIN | ACK))
+        until(lambda: states(side)["closing"] == 1, "the end is in CLOSING")
+        peer.write(Segment(port, syn.sport, 1002, ours + 1, ACK))
+        until(lambda: states(side)["closing"] == 0, "it has ended")
