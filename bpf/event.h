@@ -72,6 +72,7 @@ enum event_flag {
 	FLAG_NO_PORT = 512,          /* FLAG_NO_SYN, for want of a port */
 	FLAG_GAP = 8192,             /* a change of state was not seen */
 	FLAG_TIME_WAIT = 1024,       /* the end has left a timewait object */
+	FLAG_BOUND = 2048,           /* bind() had chosen a client's port */
 	FLAG_UNEXPLAINED = 16384,    /* a reset of ours may explain the end */
 	FLAG_DEFERRED = 32768,       /* its SYN may have waited for a send() */
 };
@@ -91,8 +92,8 @@ struct event {
 	u32 min_rtt_us;
 	u32 initial_sequence;
 	u32 peer_initial_sequence;
-	u32 sequence;               /* first one of a retransmitted segment */
-	u32 segments;               /* in this retransmission */
+	u32 sequence; /* first one of a retransmitted segment */
+	u32 segments; /* in this retransmission; FLAG_NO_PORT: see sock.h */
 	u32 retransmitted_segments; /* of the connection, so far */
 	u32 sent_segments;
 	u32 received_segments;

@@ -99,6 +99,7 @@ static __always_inline void fill_failure(struct event *e, const void *sk,
 	if (found_port(conn, t))
 		return;
 	e->flags |= FLAG_NO_PORT;
+	e->segments = read_port_range(sk);
 	if (!(conn->began & BEGAN_WITH_PORT))
 		e->local_port = 0;
 }

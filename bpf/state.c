@@ -89,8 +89,10 @@ static __always_inline void note_opening(const void *sk, struct conn *conn,
 		conn->began |= BEGAN_WITH_ERROR;
 	conn->first_error = READ(s32, sk, sock, sk_err);
 	conn->local_port = bpf_ntohs(READ(u16, sk, inet_sock, inet_sport));
-	if (READ(u16, sk, sock_common, skc_num))
+	if (READ(u16, sk, sock_common, skc_num)) {
 		conn->began |= BEGAN_WITH_PORT;
+		conn->flags |= FLAG_BOUND;
+	}
 	conn->descriptor = descriptor;
 }
 

@@ -6,7 +6,9 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -128,7 +130,27 @@ def test_a_connection_that_finds_no_free_port_is_no_port(watch: Watching, servic
             event = until(lambda: watch.of(0, "failure", "client")[known:], "the failure is printed")[0]
             assert way.client.counters()["ActiveOpens"] - before == 1
     assert (event["reason"], event["family"], event["remote_port"]) == ("no_port", family, service)
+    assert event["port_range"] is None
     assert event["sent_segments"] == 0
+
+
+IP_LOCAL_PORT_RANGE = 51
+
+
+@pytest.mark.needs_kernel("port_range")
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_socket_s_own_range_of_ports_is_told_when_none_of_it_is_free(watch: Watching, service: int, family: int) -> None:
+    known = len(watch.of(0, "failure", "client"))
+    with route() as way, listening(way.server, SERVER[family], service), ExitStack() as stack:
+        result = 0
+        for _ in range(3):
+            with way.client.inside():
+                client = stack.enter_context(socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET))
+            client.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("I", 40000 | 40001 << 16))
+            result = client.connect_ex((SERVER[family], service))
+        assert result == errno.EADDRNOTAVAIL
+        event = until(lambda: watch.of(0, "failure", "client")[known:], "the failure is printed")[0]
+    assert (event["reason"], event["port_range"]) == ("no_port", "40000-40001")
 
 
 def test_a_reset_between_syn_and_establishment_is_reset(watch: Watching, service: int, side: Namespace) -> None:

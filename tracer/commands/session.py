@@ -20,6 +20,7 @@ import numpy.ma  # noqa: F401
 import typer
 
 from tracer.errors import TcptraceError
+from tracer.ingest.bound import BoundPorts
 from tracer.ingest.live import LiveSource
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
@@ -39,12 +40,12 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     """
     user = unprivileged_user(user_name)
     loaded = load_programs(settings)
-    served, numbers = ServedPorts(), Numbers()
+    served, numbers, bound = ServedPorts(), Numbers(), BoundPorts()
     watch = None
     if loaded.doors and settings.snapshots:
         namespaces = Namespaces(loaded.doors, later=not settings.filters.own_netns, numbers=numbers)
-        watch = Watch(namespaces, Summarizer(served, partial(open_services, filters=settings.filters)), complain)
-    source = LiveSource(loaded, look_every_ns, watch, served, numbers)
+        watch = Watch(namespaces, Summarizer(served, partial(open_services, filters=settings.filters), bound), complain)
+    source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))
     drop_privileges(user)

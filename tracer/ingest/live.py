@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books, KernelBooks
+from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import EVENT, LAYOUT
@@ -27,7 +28,7 @@ class LiveSource:
 
     look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
     counters, read every time, take none. watch: what takes snapshots of the sockets, which this closes.
-    served: where the ports of servers' connections are noted. numbers: where connections of unlisted namespaces are.
+    served, numbers, bound: where the records' ports of servers, ends in unlisted namespaces, and ports of bind() are noted.
     namespaces: where single sockets can be looked up; None when the watch has them, or nobody asked for them.
     """
 
@@ -38,6 +39,7 @@ class LiveSource:
         watch: Watch | None = None,
         served: ServedPorts | None = None,
         numbers: Numbers | None = None,
+        bound: BoundPorts | None = None,
     ) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
         self._records = Explained(self._ring)
@@ -54,6 +56,7 @@ class LiveSource:
         self._watch = watch
         self._served = served or ServedPorts()
         self._numbers = numbers or Numbers()
+        self._bound = bound or BoundPorts()
         self.namespaces = Namespaces(loaded.doors) if loaded.doors and not watch else None
         self._open = True
         self._anchor = Anchor()
@@ -76,6 +79,7 @@ class LiveSource:
         events = self._records.read()
         self._served.note_records(events)
         self._numbers.note_records(events)
+        self._bound.note_records(events)
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())

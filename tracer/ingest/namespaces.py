@@ -150,6 +150,7 @@ class Namespaces:
             if opened.table.whole:
                 moments.append(Moment(opened.door.netns, before_ns, kernel_ns()))
         parts += [self._read_later(table, states, moments) for table in self._later.values()]
+        self._later = {identity: table for identity, table in self._later.items() if table.whole}
         ports = self.ports() | {table.netns: UNKNOWN_PORTS for table in self._later.values()}
         self._numbers.listed = np.array(sorted(ports), np.uint32)
         unnamed = frozenset(table.netns for table in self._later.values() if table.netns == table.identity)

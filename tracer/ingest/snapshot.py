@@ -51,7 +51,8 @@ class Dump:
 class PortUse:
     """Ephemeral ports in use from one local address to one destination, the service's address:port.
 
-    netns: None where its number is not known. limit: of the namespace, None where it is not known.
+    Of ports that bind() holds both are `*`. netns: None where its number is not known.
+    limit: of the namespace, None where it is not known.
     forecast_seconds: until all are in use, at the rate of the last snapshots; None when not growing.
     seen: `sockets`, or `events` where the namespace's sockets cannot be listed.
     """

@@ -45,8 +45,9 @@ Sockets = NDArray[np.void]
 TIMER_TIME_WAIT = 3
 """What marks a timewait object; its state is its substate, TIME_WAIT or FIN_WAIT2."""
 
-ALL_STATES = 0x1FFE
-"""Bits by number of state, NEW_SYN_RECV (12) included: its sockets, half open, are reported as SYN_RECV."""
+ALL_STATES = 0x3FFE
+"""Bits by number of state. NEW_SYN_RECV (12): its sockets, half open, are reported as SYN_RECV. TCP_BOUND_INACTIVE (13, since
+Linux 6.8; older ones pass over it): those that have a port of bind() and neither listen nor connect, reported as CLOSE."""
 
 SOCK_DIAG_BY_FAMILY, NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 20, 1, 2, 3, 4
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 1, 0x10, 0x300

@@ -40,6 +40,10 @@ def _function(name: str) -> Callable[[Btf], bool]:
     return lambda btf: btf.has_function(name)
 
 
+def _member(type_name: str, path: str) -> Callable[[Btf], bool]:
+    return lambda btf: btf.member(type_name, path) is not None
+
+
 FEATURES = (
     Feature(
         "calls",
@@ -47,6 +51,13 @@ FEATURES = (
         "`follow` draws no calls and no workers",
         "6.3",
         _tracepoint("sock_send_length"),
+    ),
+    Feature(
+        "port_range",
+        "a socket's own range of ports, when none of it is free",
+        "`port_range` of failures is null: there is no such option",
+        "6.3",
+        _member("inet_sock", "local_port_range"),
     ),
     Feature(
         "reset_reason",

@@ -79,6 +79,8 @@ FIELDS = (
     KernelField("cgroup", "ancestor_ids", ""),
     KernelField("kernfs_node", "id", "cgroups"),
     KernelField("inet_sock", "inet_sport"),
+    # since Linux 6.3 a socket can have one
+    KernelField("inet_sock", "local_port_range", ""),
     KernelField("inet_connection_sock", "icsk_ca_state"),
     KernelField("inet_connection_sock", "icsk_accept_queue.rskq_defer_accept", SERVER_TIMES),
     KernelField("tcp_sock", "snd_una"),

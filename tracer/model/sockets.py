@@ -6,7 +6,7 @@ address:port: the remote one of a client, the local one of a server. So on loopb
 A connect() needs a local port that is not in use from its address to that destination; a port in TIME_WAIT is in use. Only
 with net.ipv4.tcp_tw_reuse (1; 2, the default, on loopback alone) can a connect() take over one that has been in TIME_WAIT for
 a second, so that what counts as used here is not always lost. SO_REUSEADDR changes nothing for it. A bind() before the
-connect() without IP_BIND_ADDRESS_NO_PORT takes a port away from all destinations; this is not seen here. And of an odd number
+connect() without IP_BIND_ADDRESS_NO_PORT takes a port away from all destinations: see held.py. And of an odd number
 of ports the kernel tries all but one, so that the last one may stay free while connect() fails (__inet_hash_connect).
 """
 
@@ -20,10 +20,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.served import ServedPorts
+from tracer.ingest.bound import BoundPorts
+from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.snapshot import Dump, OpenService, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key, tally
+from tracer.model.held import held_ports
 from tracer.model.labels import OTHER
 from tracer.model.sides import ephemeral_ports, server_sides
 from tracer.model.tcp import STATE, STATES
@@ -38,6 +40,8 @@ UseKey = tuple[int | None, str, str]
 """Namespace, local address and destination of a PortUse."""
 
 FindOpen = Callable[[Dump, Mask], tuple[OpenService, ...] | None]
+
+NO_CODES = np.empty(0, np.uint64)
 
 SHOWN_STATES = STATES[1:12]
 LEAVING = tuple(STATE[name] for name in ("fin_wait1", "fin_wait2", "closing", "last_ack"))
@@ -103,10 +107,12 @@ def summed(
     chosen: Mask | None = None,
     served: ServedPorts | None = None,
     find_open: FindOpen = no_open,
+    bound: BoundPorts | None = None,
 ) -> Snapshot:
     """Return the sums over a dump, without a forecast, which takes two.
 
-    chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'. find_open: see Summarizer.
+    chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'. find_open, bound: see
+    Summarizer.
     """
     sockets = dump.sockets
     at = columns(sockets, {netns: place for place, netns in enumerate(dump.ports)})
@@ -116,7 +122,9 @@ def summed(
     state = sockets["state"]
     waiting = chosen & (sockets["timer"] == TIMER_TIME_WAIT)
     nobodys = chosen & (sockets["inode"] == 0) & ~waiting
-    uses, other = port_use(at, chosen & ephemeral.local & ~server, dump, wanted)
+    using = chosen & ephemeral.local & ~server & (state != STATE["close"])
+    uses, other = port_use(at, using, dump, wanted)
+    held = held_ports(dump, chosen & ephemeral.local, server, bound.codes if bound else NO_CODES)
     states = np.bincount(state[chosen], minlength=256)
     limit = next((range_.limit for range_ in dump.ports.values()), None)
     return Snapshot(
@@ -126,7 +134,7 @@ def summed(
         unnamed=len(dump.unnamed),
         states={name: int(states[STATE[name]]) for name in SHOWN_STATES},
         time_wait=counted(at, services(at, server)[chosen & (state == STATE["time_wait"])], wanted),
-        ports=uses,
+        ports=(*uses, *held[:wanted]),
         ports_other=other,
         ports_limit=limit,
         other_limits=tuple((n, range_.limit) for n, range_ in dump.ports.items() if range_.known and range_.limit != limit),
@@ -142,17 +150,21 @@ class Summarizer:
     """Remembers the last snapshots, to say when the ephemeral ports of a destination will be used up.
 
     served: ports that are known to be services'. find_open: which traced connections are open, of a dump and of which sockets
-    are the service's side.
+    are the service's side. bound: ports of clients that had called bind().
     """
 
-    def __init__(self, served: ServedPorts | None = None, find_open: FindOpen = no_open) -> None:
+    def __init__(
+        self, served: ServedPorts | None = None, find_open: FindOpen = no_open, bound: BoundPorts | None = None
+    ) -> None:
         self._served = served or ServedPorts()
+        self._bound = bound or BoundPorts()
         self._find_open = find_open
         self._past: deque[tuple[int, dict[UseKey, int]]] = deque(maxlen=WINDOW)
 
     def __call__(self, dump: Dump) -> Snapshot:
         """Return the sums over a dump, with forecasts; dumps come in the order of their time."""
-        snapshot = summed(dump, served=self._served, find_open=self._find_open)
+        snapshot = summed(dump, served=self._served, find_open=self._find_open, bound=self._bound)
+        self._bound.keep(codes_of(dump.sockets["netns"], dump.sockets["local_port"]))
         now = {(use.netns, use.local_address, use.destination): use.used for use in snapshot.ports}
         uses = tuple(
             replace(use, forecast_seconds=self._forecast(key, use, snapshot.time_ns))

@@ -121,7 +121,7 @@ class Model:
         self._last = reading
         if reading.snapshot:
             self._snapshot = reading.snapshot
-            self._unlisted.leave_out(reading.snapshot.namespaces)
+            self._unlisted.leave_out(reading.snapshot)
         if reading.books:
             self._audit.add(reading.books, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):

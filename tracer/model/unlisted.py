@@ -12,14 +12,14 @@ A destination and a local address are one key, counted up and down, so that the 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
-from tracer.ingest.snapshot import PortUse
+from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.labels import OTHER, address_text
 from tracer.model.tcp import FLAG, KIND, ROLE, STATE, leaves_time_wait
 
@@ -49,29 +49,40 @@ NO_EVENTS = EventSockets()
 
 
 class Unlisted:
-    """Open ports and timewait objects of the namespaces that are not listed, from records."""
+    """Open ports and timewait objects of the namespaces that are not listed, from records.
+
+    One that is listed for the first time is counted for a minute all the same: it may be so for a moment only.
+    """
 
     def __init__(self) -> None:
-        self._listed: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self._listed_ns: dict[int, int] = {}
+        self._skipped: NDArray[np.uint32] = np.empty(0, np.uint32)
         self._open: Counter[bytes] = Counter()
         self._waiting: deque[tuple[int, Counter[bytes]]] = deque()
         self._seen: dict[int, int] = {}
+        self._looked_ns = -1
 
-    def leave_out(self, namespaces: Iterable[int]) -> None:
-        """Take in which namespaces are listed now; what was counted of those is forgotten."""
-        listed = np.array(sorted(namespaces), np.uint32)
-        if np.array_equal(listed, self._listed):
+    def leave_out(self, snapshot: Snapshot) -> None:
+        """Take in which namespaces are listed now."""
+        if snapshot.time_ns == self._looked_ns:
             return
-        self._listed = listed
-        known = set(listed.tolist())
+        since = -TIMEWAIT_NS if self._looked_ns < 0 else snapshot.time_ns
+        self._looked_ns = snapshot.time_ns
+        self._listed_ns = {netns: self._listed_ns.get(netns, since) for netns in snapshot.namespaces}
+        skipped = [netns for netns, start in self._listed_ns.items() if start <= snapshot.time_ns - TIMEWAIT_NS]
+        before, self._skipped = self._skipped, np.array(sorted(skipped), np.uint32)
+        if not np.array_equal(before, self._skipped):
+            self._forget(set(skipped))
+
+    def _forget(self, skipped: set[int]) -> None:
         for counts in (self._open, *(counter for _, counter in self._waiting)):
-            for place in [place for place in counts if _netns(place) in known]:
+            for place in [place for place in counts if _netns(place) in skipped]:
                 del counts[place]
-        self._seen = {netns: time for netns, time in self._seen.items() if netns not in known}
+        self._seen = {netns: time for netns, time in self._seen.items() if netns not in skipped}
 
     def add(self, events: Events) -> None:
         """Take in a batch of records."""
-        others = ~np.isin(events["netns"], self._listed)
+        others = ~np.isin(events["netns"], self._skipped)
         if not others.any():
             return
         events = events[others]
@@ -97,9 +108,10 @@ class Unlisted:
         waiting = Counter[bytes]()
         for second, counts in self._waiting:
             if second * 1_000_000_000 >= now - TIMEWAIT_NS:
-                waiting.update(counts)
-        in_use = +self._open + Counter({place: n for place, n in waiting.items() if not _row(place)["server"]})
-        recent = {netns for netns, time in self._seen.items() if time >= now - TIMEWAIT_NS}
+                waiting.update({place: n for place, n in counts.items() if _netns(place) not in self._listed_ns})
+        in_use = Counter({place: n for place, n in self._open.items() if _netns(place) not in self._listed_ns})
+        in_use.update({place: n for place, n in waiting.items() if not _row(place)["server"]})
+        recent = {netns for netns, time in self._seen.items() if time >= now - TIMEWAIT_NS and netns not in self._listed_ns}
         ports, other = _uses(in_use)
         namespaces = sorted(recent | {_netns(place) for place in in_use})
         return EventSockets(tuple(namespaces), tuple(_largest(_summed(waiting, _service))), ports, other)

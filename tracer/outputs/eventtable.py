@@ -96,7 +96,11 @@ def _failure(event: Event) -> list[str]:
     reason = event["reason"]
     if reason == "other" and event["errno"]:
         reason = errno.errorcode.get(event["errno"], f"errno {event['errno']}")
-    return [reason, _time(event["duration_seconds"]), _lost(event), _owner(event)]
+    return [reason, _range(event), _time(event["duration_seconds"]), _lost(event), _owner(event)]
+
+
+def _range(event: Event) -> str:
+    return f"of its own {event['port_range']}" if event["port_range"] else ""
 
 
 def _close(event: Event) -> list[str]:

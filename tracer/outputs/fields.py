@@ -173,6 +173,12 @@ def _errno(batch: Batch) -> list[int | None]:
     return _without(np.abs(errors), none)
 
 
+def _port_range(batch: Batch) -> list[str | None]:
+    """Return the range of ports that a socket without a free one had of its own (IP_LOCAL_PORT_RANGE); 0: no bound."""
+    ranges = zip(batch.has("no_port").tolist(), batch.column("segments").tolist(), strict=True)
+    return [f"{both & 0xFFFF}-{both >> 16}" if no_port and both else None for no_port, both in ranges]
+
+
 def _reset_reason(batch: Batch) -> list[str | None]:
     names = batch.context.reset_reasons
     known, numbers = batch.has("reset_reason").tolist(), batch.column("reset_reason").tolist()
@@ -220,6 +226,7 @@ FIELDS: Mapping[str, Column] = {
     "fast_open": _flag("fast_open"),
     "reason": _reason,
     "errno": _errno,
+    "port_range": _port_range,
     "duration_seconds": _duration_seconds,
     "closed_first": _each("visited", closed_first),
     "direction": _direction,

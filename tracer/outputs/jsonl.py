@@ -59,7 +59,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
     kind: (*COMMON, *names)
     for kind, names in {
         "handshake": ("handshake_seconds", "fast_open", "retransmitted_segments", *_RTT, *_SEQUENCES),
-        "failure": ("reason", "errno", "duration_seconds", *_SEGMENTS, "states", "from"),
+        "failure": ("reason", "errno", "port_range", "duration_seconds", *_SEGMENTS, "states", "from"),
         "close": (
             *("reason", "errno", "closed_first", "reset_reason", "handshake_seconds", "fast_open", "duration_seconds"),
             *(*_BYTES, *_SEGMENTS, *_RTT, "states", *_SEQUENCES, "from"),

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.needs import ROOT
+from tests.unit.model.builder import events
 from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, SECOND, dump, sockets
+from tracer.ingest.bound import BoundPorts
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.sockdiag import Sockets
@@ -121,7 +123,7 @@ def test_a_listener_of_another_namespace_says_nothing() -> None:
             ports={OWN: PORTS, OTHER_NETNS: PORTS},
         )
     )
-    assert [use.destination for use in snapshot.ports] == ["192.0.2.1:443"]
+    assert [(use.netns, use.destination) for use in snapshot.ports] == [(OWN, "192.0.2.1:443"), (OTHER_NETNS, "*")]
     assert snapshot.namespaces == (OWN, OTHER_NETNS)
 
 
@@ -147,7 +149,43 @@ def test_ports_out_of_the_range_reserved_ones_and_those_of_servers_are_not_in_us
             ports={OWN: reserved},
         )
     )
-    assert [(use.used, use.limit) for use in snapshot.ports] == [(1, 10)]
+    assert [(use.destination, use.used, use.limit) for use in snapshot.ports] == [("192.0.2.1:443", 1, 10), ("*", 1, 10)]
+
+
+def test_each_port_that_bind_took_away_is_held_once_whoever_else_has_it() -> None:
+    snapshot = summed(
+        dump(
+            sockets("close", "10.0.0.1:40000", "0.0.0.0:0", 3),
+            sockets("close", "10.0.0.2:40001", "0.0.0.0:0"),
+            sockets("listen", "0.0.0.0:40005", "0.0.0.0:0"),
+            sockets("time_wait", "10.0.0.1:40005", "192.0.2.1:51000", 2, spread=False),
+            sockets("close", "10.0.0.1:8080", "0.0.0.0:0"),
+            sockets("established", "10.0.0.1:41000", n=7),
+        ),
+        bound=bound_ports(41000, 41001, 50000),
+    )
+    assert [(use.local_address, use.destination, use.used) for use in snapshot.ports] == [
+        ("10.0.0.1", "192.0.2.1:443", 7),
+        ("*", "*", 3 + 1 + 2),
+    ]
+    assert snapshot.states["close"] == 5
+
+
+def bound_ports(*ports: int) -> BoundPorts:
+    found = BoundPorts()
+    for port in ports:
+        found.note_records(events("handshake", netns=OWN, flags=("bound",), local_port=port))
+    return found
+
+
+def test_a_port_of_bind_is_forgotten_when_no_socket_has_it_any_more() -> None:
+    found, none = bound_ports(41000, 41001), np.empty(0, np.uint64)
+    found.keep(none)
+    assert len(found.codes) == 2, "the dump may be older than the records"
+    found.keep(codes_of(np.array([OWN], np.uint32), np.array([41001], np.uint16)))
+    assert found.codes.tolist() == [OWN << 16 | 41001]
+    found.keep(none)
+    assert not len(found.codes)
 
 
 def test_each_namespace_has_its_own_ports_and_the_limit_is_tcptraces_own() -> None:

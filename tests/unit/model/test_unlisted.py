@@ -16,10 +16,10 @@ DESTINATION = "192.0.2.1:443"
 def told(*batches: Events, at: int = 2 * SECOND, listed: tuple[int, ...] = (OWN,)) -> EventSockets:
     """Return what a model tells of the namespaces that are not listed, at a time in nanoseconds."""
     model = Model(CONTEXT)
-    model.add(reading(time_ns=1, snapshot=Snapshot(namespaces=(OWN,))))
+    model.add(reading(time_ns=1, snapshot=Snapshot(time_ns=1, namespaces=(OWN,))))
     for batch in batches:
         model.add(reading(batch, time_ns=int(batch["time_ns"][-1])))
-    model.add(reading(time_ns=at, snapshot=Snapshot(namespaces=listed)))
+    model.add(reading(time_ns=at, snapshot=Snapshot(time_ns=at, namespaces=listed)))
     return model.report().unlisted
 
 
@@ -53,6 +53,22 @@ def test_a_server_s_timewait_objects_are_by_its_address_and_use_no_port() -> Non
 
 def test_of_a_namespace_that_is_listed_by_now_nothing_is_told() -> None:
     assert told(opened(23), closed(7), opened(5, OWN), listed=(OWN, OTHER_NETNS)) == EventSockets()
+
+
+def test_a_namespace_that_is_listed_for_a_moment_has_lost_nothing_afterwards_and_for_a_minute_it_is_forgotten() -> None:
+    model = Model(CONTEXT)
+    for seconds, listed in ((1, (OWN,)), (3, (OWN, OTHER_NETNS)), (30, (OWN,)), (40, (OWN, OTHER_NETNS)), (101, (OWN,))):
+        at = seconds * SECOND
+        batches = [opened(5)] if seconds in {1, 3} else []
+        model.add(reading(*batches, time_ns=at, snapshot=Snapshot(time_ns=at, namespaces=listed)))
+        if seconds == 30:
+            assert model.report().unlisted.ports == (use(10),)
+    assert model.report().unlisted.ports == (use(10),), "for not quite a minute"
+    at = 102 * SECOND
+    model.add(reading(time_ns=at, snapshot=Snapshot(time_ns=at, namespaces=(OWN, OTHER_NETNS))))
+    model.add(reading(time_ns=at, snapshot=Snapshot(time_ns=163 * SECOND, namespaces=(OWN, OTHER_NETNS))))
+    model.add(reading(time_ns=at, snapshot=Snapshot(time_ns=164 * SECOND, namespaces=(OWN,))))
+    assert model.report().unlisted == EventSockets()
 
 
 def test_connections_of_before_the_tracing_are_not_taken_off_when_they_close() -> None:

@@ -79,7 +79,7 @@ def test_a_failure_is_one_line_of_its_fields() -> None:
         state_ns={"syn_sent": 42_000},
     )
     assert text(batch) == start("failure") + (
-        '"reason":"refused","errno":111,"duration_seconds":4.2e-05,"sent_segments":1,"received_segments":1,'
+        '"reason":"refused","errno":111,"port_range":null,"duration_seconds":4.2e-05,"sent_segments":1,"received_segments":1,'
         '"retransmitted_segments":0,"states":{"syn_sent":4.2e-05},"from":"syn_sent"}'
     )
 

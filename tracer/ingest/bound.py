@@ -1,0 +1,46 @@
+"""Ports that clients' sockets took with bind() before connect(), without IP_BIND_ADDRESS_NO_PORT, as their records tell.
+
+A dump tells only of those that are not connected yet. Such a port stays taken from all destinations until the last of its
+sockets is gone, TIME_WAIT included; then it is forgotten here, too.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.served import Codes, codes_of
+
+MAX_BOUND = 1 << 16
+
+_CLIENT = LAYOUT.enums["role"]["ROLE_CLIENT"]
+_HANDSHAKE = LAYOUT.enums["event_kind"]["EVENT_HANDSHAKE"]
+_BOUND = LAYOUT.enums["event_flag"]["FLAG_BOUND"]
+
+
+class BoundPorts:
+    """Codes of namespaces and ports (served.py), sorted, shape (n,); for several threads."""
+
+    def __init__(self) -> None:
+        self.codes: Codes = np.empty(0, np.uint64)
+        self._fresh: Codes = self.codes
+        self._lock = threading.Lock()
+
+    def note_records(self, events: Events) -> None:
+        """Take in the ports of clients that had one of bind()."""
+        bound = events[(events["flags"] & _BOUND != 0) & (events["kind"] == _HANDSHAKE) & (events["role"] == _CLIENT)]
+        if not len(bound):
+            return
+        with self._lock:
+            self._fresh = np.union1d(self._fresh, codes_of(bound["netns"], bound["local_port"]))[:MAX_BOUND]
+            self.codes = np.union1d(self.codes, self._fresh)
+
+    def keep(self, used: Codes) -> None:
+        """Forget the ports that no socket of a dump has, codes of shape (n,), unless they are younger than the dump before."""
+        if not len(self.codes):
+            return
+        with self._lock:
+            self.codes = np.union1d(self.codes[np.isin(self.codes, used)], self._fresh)
+            self._fresh = np.empty(0, np.uint64)
