@@ -7,8 +7,12 @@ falls below the scrape interval.
 
 from __future__ import annotations
 
+from tracer.outputs.metrics import METRICS, L
+
 SCOPE = 'job=~"$job", instance=~"$instance"'
 HOST = ("job", "instance")
+NOT_LEFT = 'role!="other"'
+ENDS = ("_bucket", "_sum", "_count")
 
 
 def series(name: str, *matchers: str) -> str:
@@ -17,14 +21,22 @@ def series(name: str, *matchers: str) -> str:
     return f"{prefix}{name}{{{', '.join((SCOPE, *matchers))}}}"
 
 
+def growing(name: str, *matchers: str) -> str:
+    """Return the selector of a counter without what label sets had when they left, which is moved and is no growth."""
+    of_sets = any(
+        name in {metric.name, *(metric.name + end for end in ENDS)} for metric in METRICS if {L, "role"} & {*metric.labels}
+    )
+    return series(name, *matchers, *([NOT_LEFT] if of_sets else []))
+
+
 def rate(name: str, *matchers: str) -> str:
     """Return how fast a counter grows, a second."""
-    return f"rate({series(name, *matchers)}[$__rate_interval])"
+    return f"rate({growing(name, *matchers)}[$__rate_interval])"
 
 
 def growth(name: str, *matchers: str) -> str:
     """Return by how much a counter has grown in the time shown."""
-    return f"increase({series(name, *matchers)}[$__range])"
+    return f"increase({growing(name, *matchers)}[$__range])"
 
 
 def happening(name: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
@@ -32,7 +44,7 @@ def happening(name: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
 
     `> 0` would leave holes in the lines, over which legends take their means.
     """
-    grown = f"increase({series(name, *matchers)}[$__range] @ end())"
+    grown = f"increase({growing(name, *matchers)}[$__range] @ end())"
     return f"{total(rate(name, *matchers), *by)} and on ({', '.join(by)}) {total(grown, *by)} > 0"
 
 

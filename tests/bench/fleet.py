@@ -24,10 +24,12 @@ from tests.bench.scrape import HOST, STATES
 from tests.bench.tables import show
 from tests.e2e.server import Prometheus, prometheus
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
+from tracer.commands.run import DEFAULT_MAX_SERIES
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Program
 from tracer.model.report import Report
 from tracer.model.totals import Model
+from tracer.outputs.budget import Budget
 from tracer.outputs.prometheus import render
 from tracer.outputs.web.http import bind, serve
 
@@ -48,9 +50,9 @@ EDGES = [(old, new) for way in WAYS for old, new in pairwise(way.split())]
 class MadeUpHost:
     """A host with traffic on some services. report: after a little more of it."""
 
-    def __init__(self, services: int, seed: int = 0, max_series: int = 5000) -> None:
+    def __init__(self, services: int, seed: int = 0) -> None:
         self._services = services
-        self._model = Model(CONTEXT, max_series=max_series, start_ns=0)
+        self._model = Model(CONTEXT, start_ns=0)
         self._random = np.random.default_rng(seed)
         self._time_ns = 0
         self._count = 0
@@ -111,12 +113,13 @@ def show_hosts() -> int:
     kinds = {
         "without traffic": MadeUpHost(0),
         f"{SERVICES} services": MadeUpHost(SERVICES),
-        "--max-series reached": MadeUpHost(60),
+        "--max-series reached": MadeUpHost(100),
     }
     rows, lengths = [], {}
     for name, host in kinds.items():
-        host.report()
-        body = render(host.report())
+        budget = Budget(DEFAULT_MAX_SERIES)
+        budget.of(host.report())
+        body = render(budget.of(host.report()))
         samples = sum(not line.startswith(b"#") for line in body.splitlines())
         lengths[name] = len(gzip.compress(body, 1))
         rows.append([name, f"{samples:,}", f"{len(body):,}", f"{lengths[name]:,}"])

@@ -63,7 +63,7 @@ class Scrapes:
 
 def large_model() -> Model:
     """Return a model with as many series as show in about 5,000 samples."""
-    model = Model(CONTEXT, max_series=2 * SAMPLES)
+    model = Model(CONTEXT)
     for port in range(1, 44):
         model.add(
             reading(

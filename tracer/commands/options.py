@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from tracer.errors import UsageError
 from tracer.kernel.filters import Filters
-from tracer.model.labels import OPTIONAL, optional_names
+from tracer.model.naming import OPTIONAL, optional_names
 from tracer.model.peers import PeerGroups, peer_groups
 from tracer.outputs.web.access import Access
 
@@ -38,6 +39,9 @@ PeerRest = Annotated[
     str, typer.Option("--peer-rest", metavar="network|other", help="Peers of no group: by /24 and /48, or all as 'other'.")
 ]
 MaxSeries = Annotated[int, typer.Option("--max-series", min=100, help="Samples in /metrics, at most; the rest is 'other'.")]
+LabelTtl = Annotated[
+    str, typer.Option("--label-ttl", metavar="TIME", help="A label set idle for so long leaves: 90, 90s, 5m, 1h; 0: never.")
+]
 UserName = Annotated[
     str | None, typer.Option("--user", metavar="NAME", help="Serve as this user; default: who called sudo, else nobody.")
 ]
@@ -50,6 +54,10 @@ WebConfig = Annotated[
     typer.Option("--web-config", metavar="FILE", help="TLS and passwords for /metrics, as in Prometheus's exporters."),
 ]
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+DEFAULT_LABEL_TTL = "1h"
 DEFAULT_LISTEN = "127.0.0.1:19293"
 
 
@@ -66,6 +74,14 @@ def labels(names: list[str] | None, groups: list[str] | None, rest: str) -> tupl
     """Return the labels that the options add, and the groups of peers, which are a label too; raises UsageError."""
     more = ["peer_group"] if groups else []
     return optional_names([*(names or ()), *more]), peer_groups(groups or (), rest)
+
+
+def seconds(name: str, text: str) -> float:
+    """Return a duration given as 90, 90s, 5m or 1h, in seconds; raises UsageError, with the option's name."""
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise UsageError(f"{name} {text} is no duration", "give seconds, or a number with s, m or h: 90, 90s, 5m, 1h")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def filters(

@@ -16,7 +16,7 @@ from tracer.commands.session import stop_on_signals
 from tracer.commands.view import View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
-from tracer.model.labels import Naming
+from tracer.model.naming import Naming
 from tracer.model.totals import Model
 from tracer.outputs.web import http
 from tracer.pipeline import POLL_SECONDS, Pipeline, Stop, ticks
@@ -40,6 +40,7 @@ def replay(
     peer_group: options.PeerGroupTexts = None,
     peer_rest: options.PeerRest = "network",
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
+    label_ttl: options.LabelTtl = options.DEFAULT_LABEL_TTL,
     web_config: options.WebConfig = None,
 ) -> None:
     """Show a recording: live view, summary and metrics as if it were happening; needs no rights."""
@@ -49,12 +50,13 @@ def replay(
     if web_config and not listen:
         raise UsageError("--web-config is for what --listen serves", "give both")
     names, peers = options.labels(label, peer_group, peer_rest)
+    ttl = options.seconds("--label-ttl", label_ttl) or None
     access = options.access(web_config)
     listener = http.bind(listen) if listen else None
     source = open_recording(file)
-    model = Model(source.context, labels=names, max_series=max_series, naming=Naming(peers=peers))
+    model = Model(source.context, labels=names, naming=Naming(peers=peers), label_ttl=ttl)
     pipeline = Pipeline(source, model)
-    server = http.serve(listener, pipeline.report, lambda: True, access=access) if listener else None
+    server = http.serve(listener, pipeline.report, lambda: True, access=access, max_series=max_series) if listener else None
     if server:
         print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
     try:

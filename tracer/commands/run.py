@@ -17,7 +17,7 @@ from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.programs import Settings
-from tracer.model.labels import Naming
+from tracer.model.naming import Naming
 from tracer.model.report import Report, document
 from tracer.model.totals import Model
 from tracer.outputs.lines import summary
@@ -37,6 +37,7 @@ def run(
     peer_group: options.PeerGroupTexts = None,
     peer_rest: options.PeerRest = "network",
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
+    label_ttl: options.LabelTtl = options.DEFAULT_LABEL_TTL,
     user: options.UserName = None,
     web_config: options.WebConfig = None,
     port: options.Ports = None,
@@ -50,6 +51,7 @@ def run(
     start = time.monotonic()
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     names, peers = options.labels(label, peer_group, peer_rest)
+    ttl = options.seconds("--label-ttl", label_ttl) or None
     access = options.access(web_config)
     listener = http.bind(listen)
     manager = ServiceManager(os.environ)
@@ -57,12 +59,13 @@ def run(
     model = Model(
         source.context,
         labels=names,
-        max_series=max_series,
+        label_ttl=ttl,
+        given=port or (),
         naming=Naming(CgroupNames().workload, NamespaceNames(), peers),
         start_ns=kernel_ns(),
     )
     pipeline = Pipeline(source, model)
-    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access)
+    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access, max_series=max_series)
     with stop_on_signals() as stop:
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
         with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:

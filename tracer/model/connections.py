@@ -88,15 +88,28 @@ class OpenConnections:
         self._dumped = {moment.netns for moment in snapshot.moments}
         self._forget(min((moment.end_ns for moment in snapshot.moments), default=0) - MARGIN_NS)
 
-    def values(self, rows: int) -> NDArray[np.uint64]:
-        """Return the connections open now of the first label sets, shape (rows,)."""
-        return np.maximum(self._open.values[:rows, 0], 0).astype(np.uint64)
+    def fold(self, rows: Rows, onto: Rows) -> None:
+        """Add the connections of label sets to others, both of shape (n,)."""
+        self._open.fold(rows, onto)
+
+    def held(self, rows: int) -> NDArray[np.bool_]:
+        """Return which of the first label sets have an open connection, shape (rows,)."""
+        self.reserve(rows)
+        held: NDArray[np.bool_] = self._open.values[:rows, 0] > 0
+        return held
+
+    def values(self, rows: Rows) -> NDArray[np.uint64]:
+        """Return the connections open now of some label sets, shape (n,)."""
+        values: NDArray[np.uint64] = np.maximum(self._open.values[rows, 0], 0).astype(np.uint64)
+        return values
 
     def _add(self, codes: Codes, rows: Rows, by: int) -> None:
         self._open.add(rows, 0, by)
         for code, count in _tally(codes):
             self._services[code] += by * count
             missing = -self._services[code]
+            if not missing:
+                del self._services[code]
             if missing > 0 and not self._is_dumped(np.array([code])).any():
                 self._change(code, missing)  # a lost handshake's close, which no dump will make good
 
@@ -151,10 +164,13 @@ class OpenConnections:
             self._take(self._sets.service_rows(*service), -by)
 
     def _take(self, rows: list[int], count: float) -> None:
-        """Take so many from these label sets: from the first, then from the largest; what none of them has, from the first."""
+        """Take so many from these label sets: from the first, then from the largest, then from the last, which is `other`.
+
+        What none of them has is taken from the first.
+        """
         self.reserve(len(self._sets))
         values = self._open.values[:, 0]
-        for row in (rows[0], *sorted(rows[1:], key=lambda row: -values[row])):
+        for row in (rows[0], *sorted(rows[1:-1], key=lambda row: -values[row]), rows[-1]):
             taken = min(max(values[row], 0), count)
             values[row] -= taken
             count -= taken

@@ -42,6 +42,11 @@ class Grid(Generic[Number]):
         """Keep the larger of what is in column 0 and values, shape (n,)."""
         np.maximum.at(self.values.reshape(-1), rows * self.columns, values.astype(self.values.dtype, copy=False))
 
-    def snapshot(self, rows: int) -> NDArray[Number]:
-        """Return a read-only copy of the first rows."""
-        return frozen(self.values[:rows])
+    def fold(self, rows: NDArray[Any], onto: NDArray[Any], how: np.ufunc = np.add) -> None:
+        """Add rows to others, both of shape (n,), and empty them; how: np.maximum for what is a maximum."""
+        how.at(self.values, onto, self.values[rows])
+        self.values[rows] = 0
+
+    def snapshot(self, rows: NDArray[Any] | slice) -> NDArray[Number]:
+        """Return a read-only copy of some rows."""
+        return frozen(self.values[rows])

@@ -142,6 +142,12 @@ class Durations:
         self._sums.add(rows, 0, ns / 1e9)
         self._maxima.raise_to(rows, ns)
 
-    def snapshot(self, rows: int) -> Histogram:
-        """Return an immutable copy of the first rows."""
+    def fold(self, rows: NDArray[np.intp], onto: NDArray[np.intp]) -> None:
+        """Add rows to others, both of shape (n,), and empty them."""
+        self._counts.fold(rows, onto)
+        self._sums.fold(rows, onto)
+        self._maxima.fold(rows, onto, np.maximum)
+
+    def snapshot(self, rows: NDArray[np.intp] | slice) -> Histogram:
+        """Return an immutable copy of some rows."""
         return Histogram(self._counts.snapshot(rows), self._sums.snapshot(rows)[:, 0], self._maxima.snapshot(rows)[:, 0])

@@ -1,92 +1,77 @@
-"""Label sets: which series each record of a batch belongs to, and the bound on how many there can be.
+"""Label sets: which series each record of a batch belongs to, and which sets have one of their own.
 
-How --max-series relates to label sets: a label set (one role and port, say) shows as at most SAMPLES_PER_SET samples, so that
-many are set aside for each, and max_series // SAMPLES_PER_SET sets are told apart (40 with the default of 5,000). A bound that
-counted samples as they appear would admit thousands of quiet sets, a port scan for instance, that can all grow later.
-Past the bound a new set's records go to the one set whose every label is `other`. Nothing ever leaves: counters must not fall.
+A set is earned: by a handshake, a listener, or traffic of a connection that is open. What fails to, is retransmitted to, or is
+reset by a port that never had any of that is counted in the set of its role whose other labels are `other`, so that a scan of
+all ports takes nobody's place. When there are MAX_SETS, the smallest and stalest leave for new ones (tenure.py), and those that
+were idle for long leave anyhow. What leaves is added to the `other` of its role: no sum falls. One that comes back begins anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.errors import UsageError
 from tracer.ingest.decode import Events
-from tracer.ingest.names import name_text
 from tracer.ingest.workloads import Workload
-from tracer.model.histogram import CLASSIC_BOUNDS
-from tracer.model.peers import PeerGroups
-from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE, ROLES
+from tracer.model.naming import BASE, OTHER, Naming, optional_names
+from tracer.model.tcp import KIND, RETRANSMIT_KINDS, ROLE, ROLES, STATE
+from tracer.model.tenure import Tenure
 
-BASE = ("role", "port")
-OPTIONAL = ("peer", "peer_group", "process", "workload", "container", "netns")
-OTHER = "other"
 OTHER_ROW = 0
+"""The row whose every label is `other`; nothing is counted there, outputs put there what has left (outputs/budget.py)."""
 
-HISTOGRAMS_PER_SET = 3
-_HISTOGRAM = len(CLASSIC_BOUNDS) + 3  # +Inf, _sum and _count
-_COUNTERS = len(FAILURE_REASONS) + len(CLOSE_REASONS) + len(RETRANSMIT_KINDS) - 1 + 2  # and payload in both directions
-_PLAIN = 4  # handshakes, connections, TIME_WAIT entries, resets received
-_RESETS = 6  # reasons of resets sent: a service shows one or two
-SAMPLES_PER_SET = HISTOGRAMS_PER_SET * _HISTOGRAM + _COUNTERS + _PLAIN + _RESETS
+FIRST_ROLE = 1
+FIXED = FIRST_ROLE + len(ROLES)
+"""Rows that always are there: OTHER_ROW, and after it one for each role, by its number, whose other labels are `other`."""
 
-TRIES_WHEN_FULL = 64
+MAX_SETS = 2048
 MAX_KEYS = 1 << 16
-"""Keys that are remembered, refused ones too, so that they are refused at no cost; beyond it all new ones are."""
+"""Keys that are remembered, of which several can mean one set; beyond it all are learnt anew."""
+
+NEW_AT_ONCE = 512
+"""New sets of one batch, each of which costs a Python call; the records of more are counted as `other`, and as overflowed."""
 
 Keys = NDArray[np.uint64]
-
-
-def optional_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that --label may add, as far as they are named, in their fixed order; raises UsageError for others.
-
-    names: of one label each, or of several with commas between.
-    """
-    names = [name for several in names for name in several.split(",")]
-    if unknown := [name for name in names if name not in OPTIONAL]:
-        raise UsageError(f"there is no label {unknown[0]}", f"choose from {', '.join(OPTIONAL)}")
-    return tuple(name for name in OPTIONAL if name in names)
-
-
-def numbered(cgroup: int) -> Workload:
-    """Return what is known of a cgroup without its path."""
-    return Workload(str(cgroup))
-
-
-def unnamed(netns: int, _workload: Workload | None = None) -> str:
-    """Return what a network namespace is called without a name."""
-    return str(netns)
-
-
-@dataclass(frozen=True)
-class Naming:
-    """Where the values of labels come from: whose a cgroup is, by its id; the name of a network namespace; groups of peers."""
-
-    container: Callable[[int], Workload] = numbered
-    netns: Callable[[int, Workload | None], str] = unnamed
-    peers: PeerGroups = field(default_factory=PeerGroups)
+Rows = NDArray[np.intp]
+Fold = Callable[[Rows, Rows], None]
+"""Called with rows that leave, and the rows to which their counts are to be added."""
 
 
 class LabelSets:
-    """Label sets in use, numbered from 1; number 0 is `other`.
+    """Label sets in use, by the numbers of their rows; those below FIXED are `other`.
 
-    names: labels that --label added, of OPTIONAL.
+    names: labels that --label added, of OPTIONAL. given: ports that were asked for by number, which need not earn a set.
+    fold: moves the counts of sets that leave. held: tells which rows must not leave for being idle, shape (rows,).
+    overflowed: records that were counted as `other` for want of room.
     """
 
-    def __init__(self, names: Sequence[str] = (), max_series: int = 5000, naming: Naming | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] = (),
+        naming: Naming | None = None,
+        *,
+        limit: int = MAX_SETS,
+        given: Collection[int] = (),
+        fold: Fold = lambda _rows, _onto: None,
+        held: Callable[[int], NDArray[np.bool_]] = lambda rows: np.zeros(rows, bool),
+    ) -> None:
         self.names = BASE + optional_names(names)
-        self.sets: list[tuple[str, ...]] = [(OTHER,) * len(self.names)]
+        others = (OTHER,) * (len(self.names) - 1)
+        self.sets: list[tuple[str, ...]] = [(OTHER, *others), *((role, *others) for role in ROLES)]
         self.overflowed = 0
-        self._limit = max(1, max_series // SAMPLES_PER_SET)
+        self.tenure = Tenure(FIXED, FIXED + max(limit, 1))
         self._naming = naming or Naming()
+        self._given = np.array(sorted(given), np.uint16)
+        self._fold, self._held = fold, held
+        self._now_ns = 0
         self._workloads: dict[str, Workload] = {}
-        self._rows = {self.sets[0]: OTHER_ROW}
+        self._rows: dict[tuple[str, ...], int] = {}
+        self._service_places = [place for place, name in enumerate(self.names) if name in {*BASE, "netns"}]
+        self._by_service: dict[tuple[str, ...], set[int]] = defaultdict(set)
         # Sorted, so that a batch is looked up with one searchsorted; more than one key can lead to the same row.
         self._keys = np.empty(0, np.uint64)
         self._key_rows = np.empty(0, np.intp)
@@ -94,84 +79,122 @@ class LabelSets:
     def __len__(self) -> int:
         return len(self.sets)
 
-    def rows(self, events: Events) -> NDArray[np.intp]:
-        """Return the number of each record's label set, shape (n,); new sets are taken in, or counted as overflowed."""
+    def rows(self, events: Events, now_ns: int = 0) -> Rows:
+        """Return the row of each record's label set, shape (n,); new sets that are earned are taken in."""
+        self._now_ns = now_ns
         port = service_ports(events)
         keys = self._pack(events, port)
         rows = self._look_up(keys)
         if (rows < 0).any():
-            self._admit(keys, rows, events, port)
-            rows = self._look_up(keys).clip(min=OTHER_ROW)
-        self.overflowed += int(np.count_nonzero(rows == OTHER_ROW))
+            earned = (rows < 0) & self._earns(events, port)
+            if earned.any():
+                self._admit(keys, np.flatnonzero(earned), events, port)
+                rows = self._look_up(keys)
+                self.overflowed += int(np.count_nonzero(earned & (rows < 0)))
+            rows = np.where(rows < 0, FIRST_ROLE + np.minimum(events["role"], len(ROLES) - 1), rows)
+        self.tenure.note(rows, now_ns)
         return rows
 
+    def expire(self, before_ns: int) -> None:
+        """Have all sets leave that had no record since then, and no connection is open."""
+        self._leave(self.tenure.idle(before_ns, self._held(len(self.sets))))
+
     def service_row(self, netns: int, role: str, port: int) -> int:
-        """Return the number of the label set that says only this; a new one is taken in while there is room."""
+        """Return the number of the label set that says only this; a new one is taken in."""
         return self._row_of(self._of_service(netns, role, port))
 
     def service_rows(self, netns: int, role: str, port: int) -> list[int]:
-        """Return the label sets of a service, that which says only this first; just OTHER_ROW when it has none."""
+        """Return the label sets of a service, that which says only this first, and the `other` of its role last."""
         wanted = self._of_service(netns, role, port)
-        fixed = [place for place, name in enumerate(self.names) if name in {*BASE, "netns"}]
-        found = [row for row, values in enumerate(self.sets) if all(values[place] == wanted[place] for place in fixed)]
-        return sorted(found, key=lambda row: self.sets[row] != wanted) or [OTHER_ROW]
+        found = self._by_service.get(self._service(wanted), ())
+        return [*sorted(found, key=lambda row: self.sets[row] != wanted), FIRST_ROLE + ROLE[role]]
 
     def rows_beside(self, row: int) -> list[int]:
-        """Return the label sets of the same service as this one, and it as the first."""
-        fixed = [place for place, name in enumerate(self.names) if name in {*BASE, "netns"}]
-        beside = [at for at, have in enumerate(self.sets) if all(have[i] == self.sets[row][i] for i in fixed) and at != row]
-        return [row, *beside]
-
-    def _of_service(self, netns: int, role: str, port: int) -> tuple[str, ...]:
-        known = {"netns": self._naming.netns(netns, None)} if "netns" in self.names else {}
-        return (role, str(port), *(known.get(name, "") for name in self.names[len(BASE) :]))
-
-    def role_row(self, role: str) -> int:
-        """Return the number of the label set that says only the role, with `other` for all else; always taken in."""
-        values = (role, *(OTHER for _ in self.names[1:]))
-        if values not in self._rows:
-            self._rows[values] = len(self.sets)
-            self.sets.append(values)
-            self._limit += 1  # it is nobody's place
-        return self._rows[values]
+        """Return the label sets of the same service as this one, it as the first, and the `other` of its role last."""
+        if row < FIXED:
+            return [row]
+        beside = self._by_service[self._service(self.sets[row])] - {row}
+        return [row, *beside, FIRST_ROLE + ROLE[self.sets[row][0]]]
 
     def workloads(self) -> tuple[Workload, ...]:
         """Return whose the label sets are, each once; none without the label `container`."""
         if "container" not in self.names:
             return ()
         at = self.names.index("container")
-        names = dict.fromkeys(values[at] for values in self.sets)
-        return tuple(self._workloads[name] for name in names if name and name in self._workloads)
+        names = dict.fromkeys(values[at] for values in self.sets if values)
+        self._workloads = {name: self._workloads[name] for name in names if name and name in self._workloads}
+        return tuple(self._workloads.values())
 
-    def _look_up(self, keys: Keys) -> NDArray[np.intp]:
-        """Return the row of each key, OTHER_ROW for those refused before, -1 for those never seen."""
+    def _service(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(values[place] for place in self._service_places)
+
+    def _of_service(self, netns: int, role: str, port: int) -> tuple[str, ...]:
+        known = {"netns": self._naming.netns(netns, None)} if "netns" in self.names else {}
+        return (role, str(port), *(known.get(name, "") for name in self.names[len(BASE) :]))
+
+    def _look_up(self, keys: Keys) -> Rows:
+        """Return the row of each key, -1 for those that have none."""
         if not len(self._keys):
             return np.full(len(keys), -1, np.intp)
         found = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
         return np.where(self._keys[found] == keys, self._key_rows[found], -1)
 
-    def _admit(self, keys: Keys, rows: NDArray[np.intp], events: Events, port: NDArray[np.uint16]) -> None:
-        """Number the new label sets, those with most records first, as far as the limit allows; refuse the others."""
-        room = MAX_KEYS - len(self._keys)
-        if room <= 0:
-            return
-        new = np.flatnonzero(rows < 0)
+    def _earns(self, events: Events, port: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        """Return which records, shape (n,), earn a set of their own."""
+        kind, open_ = events["kind"], _OPEN[events["from_state"]]
+        data = (kind == KIND["retransmit"]) & ~np.isin(events["retransmit_kind"], _OPENING)
+        reset = (kind == KIND["reset"]) & (events["connection"] != 0) & open_
+        earns: NDArray[np.bool_] = np.isin(kind, _EARN) | data | reset
+        if not _PEERS.intersection(self.names):  # what answers a SYN is a listener, but who sent it need not exist
+            earns |= (events["role"] == ROLE["server"]) & np.isin(kind, (KIND["failure"], KIND["retransmit"]))
+        return earns | np.isin(port, self._given) if len(self._given) else earns
+
+    def _admit(self, keys: Keys, new: Rows, events: Events, port: NDArray[np.uint16]) -> None:
+        """Take in the new label sets of these records, those with most of them first."""
         unique, first, counts = np.unique(keys[new], return_index=True, return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:room]
-        # A scan of all ports must not cost a Python call for each; some more than fit, as two keys can mean one set.
-        tried = new[first[order]][: self._limit + 1 - len(self.sets) + TRIES_WHEN_FULL]
-        found = np.full(len(order), OTHER_ROW, np.intp)
-        found[: len(tried)] = [self._row_of(self._values(events[at], int(port[at]))) for at in tried]
-        self._learn(unique[order], found)
+        # those that were there before must not all give way at once
+        most = min(NEW_AT_ONCE, max(self.tenure.room, (self.tenure.limit - FIXED) // 4, 1))
+        order = np.argsort(-counts, kind="stable")[:most]
+        self._make_room(len(order))
+        found = [self._row_of(self._values(events[at], int(port[at]))) for at in new[first[order]]]
+        self._learn(unique[order], np.array(found, np.intp))
+
+    def _make_room(self, wanted: int) -> None:
+        missing = wanted - self.tenure.room
+        if missing > 0:
+            leaving = self.tenure.lightest(missing, self._now_ns, self._held(len(self.sets)))
+            self.overflowed += int(self.tenure.records[leaving].sum())
+            self._leave(leaving)
 
     def _row_of(self, values: tuple[str, ...]) -> int:
-        row = self._rows.get(values, OTHER_ROW)
-        if row == OTHER_ROW and len(self.sets) <= self._limit:
-            row = self._rows[values] = len(self.sets)
-            self.sets.append(values)
+        row = self._rows.get(values)
+        if row is None:
+            self._make_room(1)
+            row = self._rows[values] = self.tenure.take(self._now_ns)
+            self.sets += [()] * (row + 1 - len(self.sets))
+            self.sets[row] = values
+            self._by_service[self._service(values)].add(row)
         return row
 
-    def _learn(self, keys: Keys, rows: NDArray[np.intp]) -> None:
+    def _leave(self, rows: Rows) -> None:
+        """Have sets leave, and their counts go to the `other` of their role."""
+        if not len(rows):
+            return
+        self._fold(rows, np.array([FIRST_ROLE + ROLE[self.sets[row][0]] for row in rows], np.intp))
+        for row in rows.tolist():
+            values, self.sets[row] = self.sets[row], ()
+            del self._rows[values]
+            beside = self._by_service[self._service(values)]
+            beside.discard(row)
+            if not beside:
+                del self._by_service[self._service(values)]
+        kept = ~np.isin(self._key_rows, rows)
+        self._keys, self._key_rows = self._keys[kept], self._key_rows[kept]
+        self.tenure.give_back(rows)
+
+    def _learn(self, keys: Keys, rows: Rows) -> None:
+        if len(self._keys) + len(keys) > MAX_KEYS:
+            self._keys, self._key_rows = np.empty(0, np.uint64), np.empty(0, np.intp)
         together = np.concatenate([self._keys, keys])
         order = np.argsort(together)
         self._keys, self._key_rows = together[order], np.concatenate([self._key_rows, rows])[order]
@@ -180,45 +203,24 @@ class LabelSets:
         """Return one number per label set: exact for role and port alone, mixed to 64 bits with more labels."""
         keys = events["role"].astype(np.uint64) << np.uint64(16) | port
         for name in self.names[len(BASE) :]:
-            for column in self._columns(name, events):
+            for column in self._naming.columns(name, events):
                 keys = _mix(keys, column)
         return keys
 
-    def _columns(self, name: str, events: Events) -> Sequence[NDArray[np.uint64]]:
-        """Return what tells the values of a label apart."""
-        if name in {"workload", "container"}:
-            return [events["cgroup"]]
-        if name == "netns":
-            return [events["netns"].astype(np.uint64)]
-        if name == "peer_group":
-            return self._naming.peers.columns(events["remote_address"])
-        halves = np.ascontiguousarray(events["remote_address" if name == "peer" else "process"]).view(np.uint64).reshape(-1, 2)
-        return [halves[:, 0], halves[:, 1]]
-
-    def _workload(self, cgroup: int) -> Workload:
-        found = self._naming.container(cgroup)
-        if "container" in self.names:
-            self._workloads[found.name] = found
-        return found
-
     def _values(self, event: np.void, port: int) -> tuple[str, ...]:
-        return (
-            ROLES[event["role"]] if event["role"] < len(ROLES) else ROLES[0],
-            str(port),
-            *(self._value(name, event) for name in self.names[len(BASE) :]),
-        )
+        if "container" in self.names:
+            workload = self._naming.container(int(event["cgroup"]))
+            self._workloads[workload.name] = workload
+        role = ROLES[event["role"]] if event["role"] < len(ROLES) else ROLES[0]
+        return (role, str(port), *(self._naming.value(name, event) for name in self.names[len(BASE) :]))
 
-    def _value(self, name: str, event: np.void) -> str:
-        if name == "peer":
-            return address_text(event["remote_address"].tobytes())
-        if name == "peer_group":
-            return self._naming.peers.name(event["remote_address"].tobytes())
-        if name == "process":
-            return name_text(event["process"])
-        workload = self._workload(int(event["cgroup"]))
-        if name == "netns":
-            return self._naming.netns(int(event["netns"]), workload)
-        return workload.name if name == "container" else workload.pod_uid or workload.name
+
+_EARN = (KIND["handshake"], KIND["close"], KIND["state"])
+_OPENING = (RETRANSMIT_KINDS.index("syn"), RETRANSMIT_KINDS.index("syn_ack"))
+_PEERS = {"peer", "peer_group"}
+_OPEN = np.ones(256, bool)
+_OPEN[[STATE[name] for name in ("close", "listen", "syn_sent", "syn_recv", "new_syn_recv") if name in STATE]] = False
+_OPEN[0] = False
 
 
 class Columns(Protocol):
@@ -238,12 +240,6 @@ def service_ports(events: Columns) -> NDArray[np.uint16]:
     lower = np.where((local != 0) & ((local < remote) | (remote == 0)), local, remote)
     ports: NDArray[np.uint16] = np.where(role == ROLE["server"], local, np.where(role == ROLE["client"], remote, lower))
     return ports
-
-
-def address_text(address: bytes) -> str:
-    """Return 16 bytes of an address as text, IPv4 in dotted form."""
-    parsed = IPv6Address(address)
-    return str(parsed.ipv4_mapped or parsed)
 
 
 def _mix(keys: Keys, column: NDArray[np.uint64]) -> Keys:

@@ -16,8 +16,9 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program
 from tracer.ingest.workloads import Workload
 from tracer.model.audit import AuditLine
+from tracer.model.elsewhere import Tried
 from tracer.model.histogram import Histogram, quantile
-from tracer.model.labels import OTHER
+from tracer.model.naming import OTHER
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, STATES
 from tracer.model.unlisted import NO_EVENTS, EventSockets
 
@@ -29,8 +30,11 @@ BY_EVENTS = " (events)"
 
 @dataclass(frozen=True)
 class Series:
-    """What was counted for each label set; row i belongs to labels[i], and row 0 is `other`.
+    """What was counted for each label set; row i belongs to labels[i].
 
+    Row 0 is `other` in all labels: what has left the series of an output (outputs/budget.py), nothing in the model's own. After
+    it come those of a role whose other labels are `other`, as far as anything was counted there. serials: which set a row is, 0
+    for those. records: how many were counted in it. born_ns, active_ns: when it came, and when its last record did.
     names: of the labels, role and port first. All counts are uint64.
     Shape (rows,): handshakes; connections (open now); time_waits (closes that left a
     timewait object); resets_received; sent_bytes and received_bytes
@@ -57,6 +61,10 @@ class Series:
     handshake_times: Histogram
     connection_times: Histogram
     srtt: Histogram
+    serials: NDArray[np.int64]
+    records: Counts
+    born_ns: NDArray[np.int64]
+    active_ns: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class Report:
     refused: of the events lost, those that a ring with room refused. label_overflow: records that were counted under `other`.
     audit: empty before the kernel's books were seen. workloads: whose the label sets are, with the label `container` alone.
     unseen_beginnings, unseen_ends: connections that a dump of all sockets found open, or no longer, although no record said so.
+    elsewhere: of the failures and resets that have no label set of their own, the ports with most.
     """
 
     context: Context
@@ -95,6 +104,7 @@ class Report:
     workloads: tuple[Workload, ...] = ()
     unseen_beginnings: int = 0
     unseen_ends: int = 0
+    elsewhere: tuple[Tried, ...] = ()
 
     @property
     def sockets(self) -> Mapping[str, int] | None:
@@ -163,6 +173,11 @@ class Service:
         return self.connections + self.closed + self.failed
 
     @property
+    def wrong(self) -> int:
+        """How much went wrong: handshakes that failed, connections that did not end normally, retransmitted segments."""
+        return self.failed + self.closed - self.closes.get("normal", 0) + self.segments
+
+    @property
     def segments(self) -> int:
         """Retransmitted segments of any kind."""
         return sum(self.retransmitted.values())
@@ -174,22 +189,22 @@ class Service:
 
 
 def services(report: Report) -> list[Service]:
-    """Return every label set with anything counted, those with most handshakes and failures first, `other` last."""
+    """Return every label set with anything counted: where most is wrong first, then where most happened, `other` last."""
     found = [_service(report.series, key, [row]) for row, key in enumerate(report.series.labels)]
     used = [s for s in found if s.handshakes or s.failed or s.closed or s.segments]
-    return sorted(used, key=_by_size)
+    return sorted(used, key=_worst_first)
 
 
-def _by_size(service: Service) -> tuple[Any, ...]:
+def _worst_first(service: Service) -> tuple[Any, ...]:
     size, rest = service.handshakes + service.failed, service.closed + service.segments
-    return service.role == OTHER, -size, -rest, service.role, len(service.port), service.key
+    return service.role == OTHER, -service.wrong, -size, -rest, service.role, len(service.port), service.key
 
 
 def summed(report: Report, group: Sequence[Service]) -> Service:
-    """Return several services as one, role `other`."""
+    """Return several services as one, whose name says how many they are."""
     keys = {service.key for service in group}
     rows = [row for row, labels in enumerate(report.series.labels) if labels in keys]
-    return _service(report.series, (OTHER, f"({len(group)})"), rows)
+    return _service(report.series, (f"among the others: {len(group)}", ""), rows)
 
 
 def document(report: Report) -> dict[str, Any]:

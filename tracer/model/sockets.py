@@ -26,7 +26,7 @@ from tracer.ingest.snapshot import Dump, OpenService, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key, tally
 from tracer.model.held import held_ports
-from tracer.model.labels import OTHER
+from tracer.model.naming import OTHER
 from tracer.model.sides import ephemeral_ports, server_sides
 from tracer.model.tcp import STATE, STATES
 

@@ -6,7 +6,7 @@ cost of a record is that of its share in those calls. What the kernel counted ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,13 @@ from tracer.kernel.programs import FAILED_RETRANSMISSIONS
 from tracer.model.aborts import settle
 from tracer.model.audit import Audit
 from tracer.model.connections import OpenConnections
-from tracer.model.grid import Grid, frozen
+from tracer.model.elsewhere import Elsewhere
+from tracer.model.grid import frozen
 from tracer.model.histogram import Durations
-from tracer.model.labels import LabelSets, Naming
-from tracer.model.report import Report, Series
+from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, LabelSets, service_ports
+from tracer.model.naming import Naming
+from tracer.model.report import Report
+from tracer.model.tallies import RESET_REASONS, Tallies
 from tracer.model.tcp import (
     CELL,
     CLOSE_REASONS,
@@ -44,8 +47,8 @@ from tracer.model.unrecorded import WHAT, Unrecorded
 
 Rows = NDArray[np.intp]
 
-RESET_REASONS = 64
-"""Numbers of the kernel's enum sk_rst_reason that are told apart (6.18 has 31); larger ones count as the last."""
+LOOK_NS = 1_000_000_000
+"""Label sets that are idle are looked for so often."""
 
 TIMED_STATES = 12
 """Length of event.state_ns."""
@@ -75,7 +78,8 @@ class Part:
 class Model:
     """Everything counted so far. Not for several threads: one adds and reports, the others read the Reports.
 
-    context: of the source, passed on to the Report. labels, max_series, naming: see LabelSets.
+    context: of the source, passed on to the Report. labels, naming, max_sets, given: see LabelSets. label_ttl: seconds after
+    which an idle label set leaves, None: never.
     start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading.
     """
 
@@ -84,52 +88,60 @@ class Model:
         context: Context,
         *,
         labels: Sequence[str] = (),
-        max_series: int = 5000,
         naming: Naming | None = None,
+        max_sets: int = MAX_SETS,
+        label_ttl: float | None = 3600,
+        given: Collection[int] = (),
         start_ns: int | None = None,
     ) -> None:
         self._context = context
         self._start_ns = start_ns
-        self._sets = LabelSets(labels, max_series, naming)
+        self._sets = LabelSets(labels, naming, limit=max_sets, given=given, fold=self._fold, held=self._held)
+        self._ttl_ns = None if label_ttl is None else int(label_ttl * 1e9)
+        self._next_look_ns = 0
+        self._elsewhere = Elsewhere()
         self._last: Reading | None = None
+        self._now_ns = 0
         self._snapshot: Snapshot | None = None
         self._audit = Audit(failures_unseen=FAILED_RETRANSMISSIONS in context.missing)
         self._unrecorded = Unrecorded()
         self._events = np.zeros(256, np.uint64)
         self._states = Durations()
         self._states.reserve(len(STATES))
-        self._handshake_times, self._connection_times, self._srtt = Durations(), Durations(), Durations()
-        self._handshakes = Grid(1, np.uint64)
         self._open = OpenConnections(self._sets)
         self._unlisted = Unlisted()
-        self._time_waits = Grid(1, np.uint64)
-        self._failures = Grid(len(FAILURE_REASONS), np.uint64)
-        self._closes = Grid(len(CLOSE_REASONS), np.uint64)
-        self._retransmitted = Grid(len(RETRANSMIT_KINDS), np.uint64)
-        self._failed_retransmits = Grid(1, np.uint64)
-        self._resets_sent = Grid(RESET_REASONS, np.uint64)
-        self._resets_received = Grid(1, np.uint64)
-        self._bytes = Grid(2, np.uint64)
-        self._partial = Grid(1, np.uint64)
-        grown = [part for part in vars(self).values() if isinstance(part, Grid | Durations | OpenConnections)]
-        self._grids: list[Grid[Any] | Durations | OpenConnections] = [part for part in grown if part is not self._states]
+        self._counts = Tallies(self._open)
+        self._counts.reserve(FIXED)
 
     def add(self, reading: Reading) -> None:
         """Take in a reading; readings come in the order of their time."""
         if self._start_ns is None:
             self._start_ns = reading.time_ns
-        self._last = reading
+        self._last, self._now_ns = reading, reading.time_ns
         if reading.snapshot:
             self._snapshot = reading.snapshot
             self._unlisted.leave_out(reading.snapshot)
         if reading.books:
             self._audit.add(reading.books, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
-            self._add_unrecorded(what, self._sets.role_row(ROLES[role]), count)
+            self._add_unrecorded(what, FIRST_ROLE + role, count)
         if len(reading.events):
             self._add_events(settle(reading.events))
         if reading.snapshot:
             self._open.add_snapshot(reading.snapshot)
+        self._expire(reading.time_ns)
+
+    def _expire(self, now_ns: int) -> None:
+        if self._ttl_ns is not None and now_ns >= self._next_look_ns:
+            self._next_look_ns = now_ns + LOOK_NS
+            self._sets.expire(now_ns - self._ttl_ns)
+
+    def _fold(self, rows: Rows, onto: Rows) -> None:
+        self._counts.reserve(len(self._sets))
+        self._counts.fold(rows, onto)
+
+    def _held(self, rows: int) -> NDArray[np.bool_]:
+        return self._open.held(rows)
 
     def _add_events(self, events: Events) -> None:
         kinds = np.ascontiguousarray(events["kind"])
@@ -138,8 +150,8 @@ class Model:
             self._add_restored(Part(events, np.flatnonzero((kinds == KIND["state"]) & is_restored(events))))
             events, kinds = events[kinds != KIND["state"]], kinds[kinds != KIND["state"]]
         self._unlisted.add(events)
-        rows = self._sets.rows(events)
-        self._reserve(len(self._sets))
+        rows = self._sets.rows(events, self._now_ns)
+        self._counts.reserve(len(self._sets))
         for name, add in (
             ("handshake", self._add_handshakes),
             ("failure", self._add_failures),
@@ -151,64 +163,66 @@ class Model:
             if len(part):
                 add(part, rows[part.index])
 
-    def _reserve(self, rows: int) -> None:
-        for grid in self._grids:
-            grid.reserve(rows)
-
     def _add_handshakes(self, part: Part, rows: Rows) -> None:
-        self._handshakes.add(rows, 0)
+        self._counts.handshakes.add(rows, 0)
         self._open.opened(part, rows)
         known = part["flags"] & FLAG["handshake_unknown"] == 0
-        self._handshake_times.add(rows[known], part["handshake_ns"][known])
+        self._counts.handshake_times.add(rows[known], part["handshake_ns"][known])
 
     def _add_restored(self, part: Part) -> None:
         """Add what TCP_REPAIR has restored: connections that are open without a handshake."""
         if len(part):
-            rows = self._sets.rows(part.events[part.index])
-            self._reserve(len(self._sets))
+            rows = self._sets.rows(part.events[part.index], self._now_ns)
+            self._counts.reserve(len(self._sets))
             self._open.opened(part, rows)
 
     def _add_failures(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
-        self._failures.add(rows, failure_reasons(part["from_state"], part["error"], flags))
+        self._add_elsewhere(part, rows, resets=False)
+        self._counts.failures.add(rows, failure_reasons(part["from_state"], part["error"], flags))
         self._add_states(part.where(flags & FLAG["partial"] == 0))
+
+    def _add_elsewhere(self, part: Part, rows: Rows, *, resets: bool) -> None:
+        part = part.where(rows < FIXED)
+        if len(part):
+            self._elsewhere.add(np.minimum(part["role"], len(ROLES) - 1), service_ports(part), resets=resets)
 
     def _add_closes(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
         reasons = close_reasons(part["from_state"], part["error"], flags)
-        self._closes.add(rows, reasons)
-        self._time_waits.add(rows[leaves_time_wait(flags)], 0)
-        self._bytes.add(rows, 0, part["sent_bytes"])
-        self._bytes.add(rows, 1, part["received_bytes"])
+        self._counts.closes.add(rows, reasons)
+        self._counts.time_waits.add(rows[leaves_time_wait(flags)], 0)
+        self._counts.bytes.add(rows, 0, part["sent_bytes"])
+        self._counts.bytes.add(rows, 1, part["received_bytes"])
         srtt = part["srtt_us"].astype(np.uint64) * np.uint64(1000)
         # 0 is no measurement: nothing of the connection's was ever acknowledged.
-        self._srtt.add(rows[srtt > 0], srtt[srtt > 0])
+        self._counts.srtt.add(rows[srtt > 0], srtt[srtt > 0])
         whole = flags & FLAG["partial"] == 0
-        self._partial.add(rows[~whole], 0)
+        self._counts.partial.add(rows[~whole], 0)
         self._open.closed(part, rows)
         self._add_lives(part.where(whole), rows[whole])
 
     def _add_unrecorded(self, what: int, row: int, count: int) -> None:
         """Add what the kernel counted without a record; see unrecorded.py."""
-        self._reserve(len(self._sets))
+        self._counts.reserve(len(self._sets))
         kind = what - WHAT["retransmitted"]
         if what == WHAT["retransmit_failed"]:
-            grid, column = self._failed_retransmits, 0
+            grid, column = self._counts.failed_retransmits, 0
         elif kind > 0:
-            grid, column = self._retransmitted, min(kind, len(RETRANSMIT_KINDS) - 1)
+            grid, column = self._counts.retransmitted, min(kind, len(RETRANSMIT_KINDS) - 1)
         else:
             grid, column = {
-                WHAT["handshake"]: (self._handshakes, 0),
-                WHAT["failure"]: (self._failures, FAILURE_REASONS.index("other")),
-                WHAT["close"]: (self._closes, CLOSE_REASONS.index("other")),
-                WHAT["reset_sent"]: (self._resets_sent, 0),
-                WHAT["reset_received"]: (self._resets_received, 0),
+                WHAT["handshake"]: (self._counts.handshakes, 0),
+                WHAT["failure"]: (self._counts.failures, FAILURE_REASONS.index("other")),
+                WHAT["close"]: (self._counts.closes, CLOSE_REASONS.index("other")),
+                WHAT["reset_sent"]: (self._counts.resets_sent, 0),
+                WHAT["reset_received"]: (self._counts.resets_received, 0),
             }[what]
         grid.add(np.array([row]), column, count)
 
     def _add_lives(self, part: Part, rows: Rows) -> None:
         """Add what only connections seen from their start can tell."""
-        self._connection_times.add(rows, part["duration_ns"])
+        self._counts.connection_times.add(rows, part["duration_ns"])
         self._add_states(part)
 
     def _add_states(self, part: Part) -> None:
@@ -219,17 +233,18 @@ class Model:
     def _add_retransmits(self, part: Part, rows: Rows) -> None:
         failed = part["flags"] & FLAG["failed"] != 0
         segments = part["segments"]
-        self._failed_retransmits.add(rows[failed], 0, segments[failed])
+        self._counts.failed_retransmits.add(rows[failed], 0, segments[failed])
         kind = np.minimum(part["retransmit_kind"], len(RETRANSMIT_KINDS) - 1)
-        self._retransmitted.add(rows[~failed], kind[~failed], segments[~failed])
+        self._counts.retransmitted.add(rows[~failed], kind[~failed], segments[~failed])
 
     def _add_resets(self, part: Part, rows: Rows) -> None:
+        self._add_elsewhere(part, rows, resets=True)
         # A reset's record has one of the two flags, whatever else its connection saw (bpf/reset.c).
         flags = part["flags"]
-        self._resets_received.add(rows[flags & FLAG["reset_received"] != 0], 0)
+        self._counts.resets_received.add(rows[flags & FLAG["reset_received"] != 0], 0)
         sent = flags & FLAG["reset_sent"] != 0
         reason = np.where(flags & FLAG["reset_reason"] != 0, part["reset_reason"], 0)
-        self._resets_sent.add(rows[sent], np.minimum(reason[sent], RESET_REASONS - 1))
+        self._counts.resets_sent.add(rows[sent], np.minimum(reason[sent], RESET_REASONS - 1))
 
     def report(self) -> Report:
         """Return a snapshot, which later readings do not change."""
@@ -238,8 +253,8 @@ class Model:
             context=self._context,
             time_ns=last.time_ns if last else 0,
             duration_seconds=(last.time_ns - (self._start_ns or 0)) / 1e9 if last else 0.0,
-            series=self._series(),
-            state_times=self._states.snapshot(len(STATES)),
+            series=self._counts.series(self._sets),
+            state_times=self._states.snapshot(slice(len(STATES))),
             events=frozen(self._events[: len(KINDS)]),
             label_overflow=self._sets.overflowed,
             programs=last.programs if last else (),
@@ -255,31 +270,8 @@ class Model:
             workloads=self._sets.workloads(),
             unseen_beginnings=self._open.unseen_beginnings,
             unseen_ends=self._open.unseen_ends,
+            elsewhere=self._elsewhere.largest(),
         )
 
     def _cell(self, name: str) -> int | None:
         return None if self._last is None else int(self._last.cells[CELL[name]])
-
-    def _series(self) -> Series:
-        rows = len(self._sets)
-        self._reserve(rows)
-        sent, received = self._bytes.snapshot(rows).T
-        return Series(
-            names=self._sets.names,
-            labels=tuple(self._sets.sets),
-            handshakes=self._handshakes.snapshot(rows)[:, 0],
-            connections=frozen(self._open.values(rows)),
-            time_waits=self._time_waits.snapshot(rows)[:, 0],
-            failures=self._failures.snapshot(rows),
-            closes=self._closes.snapshot(rows),
-            retransmitted=self._retransmitted.snapshot(rows),
-            failed_retransmits=self._failed_retransmits.snapshot(rows)[:, 0],
-            resets_sent=self._resets_sent.snapshot(rows),
-            resets_received=self._resets_received.snapshot(rows)[:, 0],
-            sent_bytes=sent,
-            received_bytes=received,
-            partial=self._partial.snapshot(rows)[:, 0],
-            handshake_times=self._handshake_times.snapshot(rows),
-            connection_times=self._connection_times.snapshot(rows),
-            srtt=self._srtt.snapshot(rows),
-        )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracer.ingest.names import name_text
-from tracer.model.labels import address_text
+from tracer.model.naming import address_text
 from tracer.model.position import START, Position, position
 from tracer.model.steps import IN, OUT, Step, Who
 from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES

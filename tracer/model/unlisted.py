@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import PortUse, Snapshot
-from tracer.model.labels import OTHER, address_text
+from tracer.model.naming import OTHER, address_text
 from tracer.model.tcp import FLAG, KIND, ROLE, STATE, leaves_time_wait
 
 TIMEWAIT_NS = 60_000_000_000

@@ -43,7 +43,7 @@ STATS = " (0 unless the sysctl kernel.bpf_stats_enabled is set)."
 NO_RECORD = "; what they were is counted under the port other."
 OPEN = "Open connections, older ones included, as of the last dump and the records since."
 ATTACHED = "Whether a BPF program is attached; 0 if this kernel lacks its tracepoint, too."
-OVERFLOW = ", because there were too many label sets."
+OVERFLOW = "Records of label sets that have no series of their own, because there were too many."
 
 PREFIX = "tcptrace_"
 
@@ -246,5 +246,5 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         ("counter",),
         audit(lambda line: line.traced),
     ),
-    Metric("label_overflow_total", "counter", "Records counted as `other`" + OVERFLOW, (), known(lambda r: r.label_overflow)),
+    Metric("label_overflow_total", "counter", OVERFLOW, (), known(lambda r: r.label_overflow)),
 )

@@ -10,8 +10,8 @@ from tracer import __version__
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
-from tracer.model.histogram import Histogram
-from tracer.model.labels import OTHER
+from tracer.model.histogram import CLASSIC_BOUNDS, Histogram
+from tracer.model.naming import OTHER
 from tracer.model.report import Counts, Report, Series
 from tracer.model.tcp import KINDS, STATES
 
@@ -23,10 +23,19 @@ Rows = tuple[Histogram, list[tuple[int, Labels]]]
 """Histograms side by side, and the rows of them that have observations, with label values."""
 
 
+HISTOGRAM_SAMPLES = len(CLASSIC_BOUNDS) + 3
+"""Of a classic histogram: its bounds, +Inf, _sum and _count."""
+
+
 def rows_of(report: Report) -> Iterator[tuple[int, Labels]]:
     """Yield the number and labels of every series; `other` only when something was counted there."""
-    first = 0 if report.label_overflow else 1
+    first = 0 if report.series.serials[0] or _is_counted(report.series, 0) else 1
     yield from enumerate(report.series.labels[first:], first)
+
+
+def _is_counted(series: Series, row: int) -> bool:
+    counts = (series.handshakes, series.failures, series.closes, series.retransmitted, series.resets_sent)
+    return any(column[row].any() for column in counts) or bool(series.resets_received[row])
 
 
 def by_series(column: Callable[[Series], Counts]) -> Callable[[Report], Values]:

@@ -74,7 +74,13 @@ def test_a_resize_is_followed_at_once() -> None:
 
 def test_keys_are_answered_without_waiting_for_the_next_second() -> None:
     with replayed() as terminal:
-        for key, seen in (("?", "retransmitted segments"), ("x", SHOWN), ("s", "▾/s"), ("\x1b[B", ">"), ("\r", "Esc back")):
+        for key, seen in (
+            ("?", "retransmitted segments"),
+            ("x", SHOWN),
+            ("s", "service▴"),
+            ("\x1b[B", ">"),
+            ("\r", "Esc back"),
+        ):
             terminal.type(key)
             terminal.until_seen(seen)
         terminal.type("\x1b")

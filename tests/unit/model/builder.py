@@ -10,7 +10,7 @@ import numpy as np
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
-from tracer.model.labels import Naming
+from tracer.model.naming import Naming
 from tracer.model.report import Report
 from tracer.model.tcp import CELL, FLAG, KIND, RETRANSMIT_KINDS, ROLE, STATE
 from tracer.model.totals import Model
@@ -76,11 +76,11 @@ def reading(
 def report_of(
     *batches: Events,
     labels: tuple[str, ...] = (),
-    max_series: int = 5000,
+    max_sets: int = 2048,
     naming: Naming | None = None,
 ) -> Report:
     """Return the Report of a model that was given each batch as a reading of its own."""
-    model = Model(CONTEXT, labels=labels, max_series=max_series, naming=naming, start_ns=0)
+    model = Model(CONTEXT, labels=labels, max_sets=max_sets, naming=naming, start_ns=0)
     for batch in batches or (np.zeros(0, EVENT),):
         model.add(reading(batch))
     return model.report()

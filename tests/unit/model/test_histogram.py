@@ -16,7 +16,7 @@ TIME_INSIDE = st.integers(int(2**-20 * SECOND) + 1, 2**23 * SECOND)
 def filled(*ns: int) -> Histogram:
     durations = Durations()
     durations.add(np.zeros(len(ns), np.intp), np.array(ns, np.uint64))
-    return durations.snapshot(1)
+    return durations.snapshot(slice(1))
 
 
 def test_there_are_eight_buckets_per_power_of_two_between_an_underflow_and_an_overflow() -> None:
@@ -77,7 +77,7 @@ def test_rows_merge_into_the_histogram_of_all_their_observations() -> None:
     durations = Durations()
     durations.reserve(3)
     durations.add(np.array([0, 1, 2]), np.array([1000, 2000, 3000], np.uint64))
-    merged = durations.snapshot(3).merged(np.array([0, 2]))
+    merged = durations.snapshot(slice(3)).merged(np.array([0, 2]))
     alone = filled(1000, 3000)
     assert (merged.counts == alone.counts).all()
     assert merged.maxima[0] == 3000
@@ -97,7 +97,7 @@ def test_merging_no_rows_gives_an_empty_histogram() -> None:
 
 def test_a_snapshot_does_not_change_and_cannot_be_changed() -> None:
     durations = Durations()
-    before = durations.snapshot(1)
+    before = durations.snapshot(slice(1))
     durations.add(np.array([0]), np.array([1000], np.uint64))
     assert before.totals[0] == 0
     with pytest.raises(ValueError, match="read-only"):

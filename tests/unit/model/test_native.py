@@ -20,7 +20,7 @@ ANY_TIME = st.integers(0, 2**64 - 1) | st.integers(0, SECOND) | NEAR_A_BOUND
 def of(*ns: int) -> Native:
     durations = Durations()
     durations.add(np.zeros(len(ns), np.intp), np.array(ns, np.uint64))
-    return native(durations.snapshot(1).counts[0])
+    return native(durations.snapshot(slice(1)).counts[0])
 
 
 def counts(found: Native) -> dict[int, int]:

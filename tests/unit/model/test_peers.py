@@ -7,7 +7,8 @@ import pytest
 
 from tests.unit.model.builder import events, report_of
 from tracer.errors import UsageError
-from tracer.model.labels import LabelSets, Naming
+from tracer.model.labels import LabelSets
+from tracer.model.naming import Naming
 from tracer.model.peers import PeerGroups, peer_groups
 
 

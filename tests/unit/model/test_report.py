@@ -3,10 +3,11 @@ from __future__ import annotations
 import errno
 import json
 
+import numpy as np
 import pytest
 
 from tests.unit.model.builder import CONTEXT, events, reading, report_of
-from tracer.model.labels import SAMPLES_PER_SET
+from tracer.model.elsewhere import Tried
 from tracer.model.report import document, services, summed
 from tracer.model.totals import Model
 
@@ -73,17 +74,32 @@ def test_labels_tell_services_apart_in_name_and_document() -> None:
 
 
 def test_services_come_with_the_biggest_first_and_other_last() -> None:
-    sizes = ((80, 2), (443, 5), (22, 1), (23, 9))
-    report = report_of(*(events("handshake", n, port=port) for port, n in sizes), max_series=3 * SAMPLES_PER_SET)
+    sizes = ((80, 2), (443, 5), (22, 1), (23, 9))  # of three, the smallest gives way to the last
+    report = report_of(*(events("handshake", n, port=port) for port, n in sizes), max_sets=3)
     assert [(service.name, service.handshakes) for service in services(report)] == [
+        ("client 23", 9),
         ("client 443", 5),
         ("client 80", 2),
-        ("client 22", 1),
-        ("other", 9),
+        ("client other", 1),
     ]
+
+
+def test_where_something_is_wrong_comes_first() -> None:
+    report = report_of(
+        events("handshake", 50, port=80), events("handshake", 2), events("retransmit", segments=1, retransmit_kind="fast")
+    )
+    assert [service.name for service in services(report)] == ["client 443", "client 80"]
+
+
+def test_ports_without_a_service_are_told_apart_for_people_the_largest_first() -> None:
+    scan = events("failure", 20_000, from_state="syn_sent")
+    scan["remote_port"] = np.arange(20_000, 40_000)
+    report = report_of(scan, events("failure", 3, port=23, from_state="syn_sent"), events("reset", 2, role="server", port=25))
+    assert report.elsewhere[:3] == (Tried("client", 23, 3, 0), Tried("server", 25, 0, 2), Tried("client", 20_000, 1, 0))
+    assert len(report.elsewhere) == 10
 
 
 def test_a_summed_service_is_the_sum_of_its_parts() -> None:
     report = report_of(events("handshake", 2, port=80, handshake_ns=1000), events("handshake", 5, port=443, handshake_ns=9000))
     together = summed(report, services(report))
-    assert (together.name, together.handshakes, together.quantile(1)) == ("other (2)", 7, 9e-6)
+    assert (together.name, together.handshakes, together.quantile(1)) == ("among the others: 2", 7, 9e-6)

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.unit.model.builder import CONTEXT, events, report_of
 from tracer.ingest.workloads import Workload
-from tracer.model.labels import SAMPLES_PER_SET, Naming
+from tracer.model.naming import Naming
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.metrics import METRICS, L
@@ -100,9 +100,9 @@ def test_what_is_not_known_is_left_out() -> None:
 
 def test_other_is_exported_only_when_something_was_counted_there() -> None:
     assert b'"other",role="other"' not in render(report_of(events("handshake")))
-    over = report_of(events("handshake", 2), events("handshake", 3, port=80), max_series=SAMPLES_PER_SET)
-    assert value(over, "handshakes_total", role="other", port="other") == 3
-    assert value(over, "label_overflow_total") == 3
+    over = report_of(events("handshake", 2), events("handshake", 3, port=80), max_sets=1)
+    assert value(over, "handshakes_total", role="client", port="other") == 2
+    assert value(over, "label_overflow_total") == 2
 
 
 def test_labels_that_were_asked_for_are_on_every_metric_of_a_series() -> None:
@@ -143,16 +143,6 @@ def test_openmetrics_is_valid_to_its_own_parser(report: Report) -> None:
     assert "# UNIT tcptrace_handshake_duration_seconds seconds" in text
     families = parse_openmetrics(text)  # type: ignore[no-untyped-call]
     assert "tcptrace_sent_bytes" in {family.name for family in families}
-
-
-def test_one_label_set_shows_as_no_more_samples_than_are_set_aside_for_it() -> None:
-    kinds = ("handshake", "failure", "close", "retransmit")
-    resets = [events("reset", flags=("reset_sent", "reset_reason"), reset_reason=reason) for reason in range(6)]
-    full = report_of(
-        *(events(kind, srtt_us=1, segments=1) for kind in kinds), *resets, events("reset", flags=("reset_received",))
-    )
-    mine = [labels for name, labels in samples(full) if {"role", "port"} <= dict(labels).keys()]
-    assert len(mine) == SAMPLES_PER_SET
 
 
 def test_every_metric_has_a_name_of_its_own_and_a_help_text_that_is_a_sentence() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracer.model.history import History
-from tracer.outputs.live.table import SORTS, Key, arranged
+from tracer.outputs.live.table import SORTS, WRONG, Key, arranged
 
 ESCAPE = "escape"
 Change = dict[str, Any]
@@ -44,7 +44,7 @@ class ViewState:
     """
 
     screen: str = "services"
-    sort: str = "count"
+    sort: str = WRONG
     chosen: Key | None = None
     port: str = ""
     typing: str | None = None

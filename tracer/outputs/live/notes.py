@@ -40,7 +40,7 @@ def notes(history: History, services: Sequence[Service], port: str) -> list[Note
     found = [_failures(services), _retransmissions(services), _time_wait(snapshot), _ports(snapshot)]
     missing = ", ".join(report.context.missing)
     unseen = [Note("not shown", (f"by this kernel: {missing}",), "warn")] if missing else []
-    return [*found, _lost(report), _audit(history), *unseen]
+    return [*found, *_elsewhere(report, port), _lost(report), _audit(history), *unseen]
 
 
 def note_lines(found: Sequence[Note], width: int, height: int) -> list[Line]:
@@ -93,6 +93,14 @@ def _failures(services: Sequence[Service]) -> Note:
     if not reasons:
         return Note("failures", ("none",), "dim")
     return Note("failures", (f"{count_text(sum(reasons.values()))}: {counted(reasons)}",), "alarm")
+
+
+def _elsewhere(report: Report, port: str) -> list[Note]:
+    """Return the largest of what `other` has because no connection to that port ever was established, if there is any."""
+    tried = [each for each in report.elsewhere if port in ("", str(each.port))]
+    shown = [f"{each.role} {each.port} {count_text(max(each.failures, each.resets))}" for each in tried]
+    texts = tuple(f"on ports without a service: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
+    return [Note("elsewhere", texts)] if texts else []
 
 
 def _retransmissions(services: Sequence[Service]) -> Note:

@@ -8,7 +8,7 @@ from itertools import groupby
 from math import isnan
 
 from tracer.model.history import History, Moments
-from tracer.model.labels import OTHER
+from tracer.model.naming import OTHER
 from tracer.model.report import Service, summed
 from tracer.outputs.live.styled import Line, Piece, cut, line, restyled
 from tracer.outputs.spark import rate_spark, time_spark
@@ -49,6 +49,7 @@ def _quantile(q: float) -> Callable[[Row], float | None]:
 
 
 SERVICE = "service"
+WRONG = "wrong"
 _SERVICE_WIDTH = 13
 """Of role and port; more labels take what they need, up to half of the width."""
 _TIMES = "handshake time"
@@ -68,7 +69,7 @@ _BY_NAME = {column.name: column for column in _COLUMNS}
 _FIRST = ("count", "/s", "p99", "failed", "p50", "sparks", "resent", "p90", "max", "closed", "open")
 """In this order they are given a place while there is room."""
 
-SORTS = (SERVICE, *_BY_NAME)
+SORTS = (WRONG, SERVICE, *_BY_NAME)
 LINES_AROUND = 2
 FEW_ROWS = 3
 """Where not even so many have room, the line that groups the columns is given up for one more."""
@@ -109,10 +110,13 @@ def arranged(history: History, sort: str, port: str) -> list[Row]:
     """Return the services as rows in their order, those of one port only if one is given, `other` always last.
 
     The largest come first, in the order of ports for `service` and where values are equal, so that rows move only for a reason.
+    With `wrong` those come first of which most went wrong, then those with most handshakes.
     """
     rows = [_row(history, s) for s in history.services if port in ("", s.port)]
     rows.sort(key=lambda row: (len(row.service.port), row.service.port, row.service.key))
-    if sort != SERVICE:
+    if sort == WRONG:
+        rows.sort(key=lambda row: (-row.service.wrong, -row.service.handshakes))
+    elif sort != SERVICE:
         value = _BY_NAME[sort].value
         rows.sort(key=lambda row: -1.0 if (number := value(row)) is None else number, reverse=True)
     return sorted(rows, key=lambda row: row.service.role == OTHER)
@@ -146,7 +150,7 @@ def _window(history: History, rows: Sequence[Row], chosen: Key | None, height: i
     start = max(0, at - size + 1)
     rest = [*rows[:start], *rows[start + size :]]
     rates = [row.rate for row in rest if row.rate is not None]
-    total = Row(f"{len(rest)} more", summed(history.report, [row.service for row in rest]), sum(rates) if rates else None)
+    total = Row(f"others: {len(rest)}", summed(history.report, [row.service for row in rest]), sum(rates) if rates else None)
     return [*rows[start : start + size], total][:height]
 
 

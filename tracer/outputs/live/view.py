@@ -30,7 +30,7 @@ _HINTS = {
 _HELP = (
     ("↑ ↓  j k", "choose a service (PgUp, PgDn, Home, End too)"),
     ("Enter", "show the chosen service alone; Esc goes back"),
-    ("s S  > <", "sort by the next, the previous column (▾ marks it)"),
+    ("s S  > <", "sort by the next column, the previous; at first: by what is wrong"),
     ("/  f", "show one port only: digits, Enter; Esc or no digit: all"),
     ("space  p", "pause; the tracing goes on, and so do the metrics"),
     ("?  h", "this help"),

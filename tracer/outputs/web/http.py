@@ -83,12 +83,13 @@ def serve(
     access: Access = EVERYBODY,
     patience: float = PATIENCE_SECONDS,
     connections: int = MAX_CONNECTIONS,
+    max_series: int | None = None,
 ) -> Server:
     """Return a Server that answers on a listening socket, which it now owns, until close().
 
-    report and healthy are called in the server's threads, once a request.
+    report and healthy are called in the server's threads, once a request. max_series: samples in /metrics, None for all.
     """
-    return Server(_Listener(sock, report, healthy, access, patience, connections))
+    return Server(_Listener(sock, Scrapes(report, max_series), healthy, access, patience, connections))
 
 
 class Server:
@@ -118,7 +119,7 @@ class _Listener(ThreadingMixIn, TCPServer):
     def __init__(
         self,
         sock: socket.socket,
-        report: Callable[[], Report],
+        scrapes: Scrapes,
         healthy: Callable[[], bool],
         access: Access,
         patience: float,
@@ -127,8 +128,8 @@ class _Listener(ThreadingMixIn, TCPServer):
         super().__init__(sock.getsockname(), _Connection, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
-        self.report, self.healthy, self.access, self.patience = report, healthy, access, patience
-        self.scrapes = Scrapes(report)
+        self.report, self.healthy, self.access, self.patience = scrapes.take, healthy, access, patience
+        self.scrapes = scrapes
         self._bound = connections
         self._lock = threading.Lock()
         self._since: dict[socket.socket, float] = {}

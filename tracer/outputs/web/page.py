@@ -56,6 +56,7 @@ def page(report: Report, *, healthy: bool = True) -> str:
         _section("Failures", ("service", "reason", "count"), _by_name(shown, "failures")),
         _section("Closes", ("service", "reason", "count"), _by_name(shown, "closes")),
         _section("Retransmitted segments", ("service", "kind", "count"), _by_name(shown, "retransmitted")),
+        _section("Failures and resets of ports without a service", ("port", "failures", "resets"), _elsewhere(report)),
         _ports(report),
         _section("State changes", ("from", "to", "count"), _transitions(report)),
         f'<footer><a href="/metrics">/metrics</a> · <a href="/healthz">/healthz</a> · tcptrace {escape(__version__)}</footer>',
@@ -133,6 +134,12 @@ def _by_name(shown: Iterable[Service], column: str) -> Iterable[Row]:
     for service in shown:
         for name, count in getattr(service, column).items():
             yield service.name, name, f"{count:,}"
+
+
+def _elsewhere(report: Report) -> Iterable[Row]:
+    """Yield the largest of what is counted under `other`, because no connection to that port ever was established."""
+    for tried in report.elsewhere:
+        yield f"{tried.role} {tried.port}", f"{tried.failures:,}", f"{tried.resets:,}"
 
 
 def _ports(report: Report) -> str:

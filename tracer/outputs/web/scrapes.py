@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 
 from tracer.model.report import Report
-from tracer.outputs.prometheus import render
+from tracer.outputs.budget import Budget
+from tracer.outputs.prometheus import PROTOBUF, render
 
 TURN_SECONDS = 0.0002
 """After which a thread has to let others run, if they want to; Python's own 5 ms add up, as a batch of records takes several
@@ -20,10 +21,11 @@ turns."""
 
 
 class Scrapes:
-    """Bodies by content type, plain or packed, each of one Report."""
+    """Bodies by content type, plain or packed, each of one Report. max_series: samples in each at most, None: no bound."""
 
-    def __init__(self, report: Callable[[], Report]) -> None:
-        self._take = report
+    def __init__(self, report: Callable[[], Report], max_series: int | None = None) -> None:
+        self.take = report
+        self._native, self._classic = Budget(max_series, native=True), Budget(max_series)
         self._lock = threading.Lock()
         self._begun = 0
         self._report: Report | None = None
@@ -36,13 +38,14 @@ class Scrapes:
         with self._lock:
             if self._report is None or self._begun == begun:
                 self._begun, self._report, self._bodies = self._begun + 1, None, {}
-                self._report = self._take()
+                self._report = self.take()
             return self._body(self._report, content_type, packed=packed)
 
     def _body(self, report: Report, content_type: str, *, packed: bool) -> bytes:
         key = content_type, packed
         if key not in self._bodies:
-            text = self._bodies.get((content_type, False)) or render(report, content_type)
+            budget = self._native if content_type == PROTOBUF else self._classic
+            text = self._bodies.get((content_type, False)) or render(budget.of(report), content_type)
             # Level 1 takes a third of level 6's time, and text like this shrinks 15-fold anyhow.
             self._bodies[key] = gzip.compress(text, 1) if packed else text
         return self._bodies[key]

@@ -8,11 +8,12 @@ from tracer.outputs.live.keys import ViewState, keys, press
 from tracer.outputs.live.table import SORTS
 
 NOW = of_many_services(20)
+BY_COUNT = ViewState(sort="count")
 FIRST, SECOND, LAST = ("client", "1019"), ("client", "1018"), ("client", "1000")
 
 
 def after(*pressed: str, state: ViewState | None = None, now: History | None = NOW) -> ViewState:
-    state = state or ViewState()
+    state = state or BY_COUNT
     for key in pressed:
         state = press(state, key, now)
     return state
@@ -60,7 +61,7 @@ def test_enter_opens_the_chosen_service_and_escape_goes_back() -> None:
 def test_enter_opens_the_first_when_none_is_chosen_and_nothing_when_there_is_none() -> None:
     assert after("enter").chosen == FIRST
     for now in (None, of_nothing()):
-        assert after("enter", "down", now=now) == ViewState()
+        assert after("enter", "down", now=now) == BY_COUNT
 
 
 def test_pause_keeps_what_is_there_until_it_is_pressed_again() -> None:
@@ -71,14 +72,14 @@ def test_pause_keeps_what_is_there_until_it_is_pressed_again() -> None:
 def test_digits_and_enter_filter_by_port() -> None:
     typing = after("/", *"443x")
     assert (typing.typing, typing.port) == ("443", "")
-    assert after("enter", state=typing) == ViewState(port="443")
+    assert after("enter", state=typing) == ViewState(sort="count", port="443")
     assert after("f", *"44", "backspace", *"3", "enter").port == "43"
 
 
 def test_escape_ends_the_typing_and_takes_the_filter_away() -> None:
-    assert after("/", "8", "escape") == ViewState()
-    assert after("/", "8", "enter", "escape") == ViewState()
-    assert after("/", "8", "enter", "/", "backspace", "enter") == ViewState()
+    assert after("/", "8", "escape") == BY_COUNT
+    assert after("/", "8", "enter", "escape") == BY_COUNT
+    assert after("/", "8", "enter", "/", "backspace", "enter") == BY_COUNT
 
 
 def test_no_more_than_a_ports_digits_are_taken() -> None:
@@ -94,8 +95,8 @@ def test_q_quits_but_not_while_typing() -> None:
 @pytest.mark.parametrize("key", ["?", "h"])
 def test_help_comes_and_goes_with_any_key(key: str) -> None:
     assert after(key).screen == "help"
-    assert after(key, "s") == ViewState()
+    assert after(key, "s") == BY_COUNT
 
 
 def test_keys_that_mean_nothing_change_nothing() -> None:
-    assert after("x", "é", "\x01") == ViewState()
+    assert after("x", "é", "\x01") == BY_COUNT

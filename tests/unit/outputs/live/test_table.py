@@ -7,7 +7,7 @@ from tests.unit.outputs.conftest import model_of_traffic
 from tests.unit.outputs.live.screens import of_a_minute, of_many_services, of_nothing, of_traffic, texts
 from tracer.model.history import History, history
 from tracer.model.totals import Model
-from tracer.outputs.live.table import SORTS, Key, arranged, services_table
+from tracer.outputs.live.table import SORTS, WRONG, Key, arranged, services_table
 
 
 def drawn(now: History, width: int = 80, height: int = 20, *, sort: str = "count", chosen: Key | None = None) -> list[str]:
@@ -77,7 +77,7 @@ def test_what_has_no_room_is_one_summed_row() -> None:
     assert [line.split()[:4] for line in lines[-3:]] == [
         ["client", "1004", "104", "52.0"],
         ["client", "1003", "103", "51.5"],
-        ["3", "more", "303", "152"],
+        ["others:", "3", "303", "152"],
     ]
 
 
@@ -99,9 +99,17 @@ def test_the_largest_come_first_and_equal_ones_in_the_order_of_their_ports() -> 
     assert names(of_many_services(4), "service") == ["client 1000", "client 1001", "client 1002", "client 1003"]
 
 
+def test_at_first_those_come_first_where_most_is_wrong() -> None:
+    model = model_of_traffic()
+    model.add(reading(events("handshake", 99, port=80), events("retransmit", 9, port=81, segments=1, retransmit_kind="fast")))
+    rows = names(history(model.report()), WRONG)
+    assert rows[0] == "client 81"
+    assert rows.index("client 80") > rows.index("client 443")
+
+
 def test_what_is_unknown_comes_last() -> None:
     model = model_of_traffic()
-    model.add(reading(events("failure", port=99), time_ns=12 * SECOND))
+    model.add(reading(events("close", port=99), time_ns=12 * SECOND))
     assert names(history(model.report()), "p99") == ["client 443", "server 8080", "client 99"]
 
 

@@ -20,7 +20,7 @@ from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import length
 from tracer.outputs.live.view import duration_text, frame
 
-SERVICES = ViewState()
+SERVICES = ViewState(sort="count")
 DETAIL = ViewState(screen="detail", chosen=("client", "443"))
 HELP = ViewState(screen="help")
 TYPING = ViewState(typing="44", port="8080")
@@ -119,7 +119,7 @@ def test_on_a_small_screen_the_gravest_is_what_stays() -> None:
 def test_many_services_leave_the_lines_below_them_their_place() -> None:
     lines = drawn(of_many_services())
     assert lines[3].split()[:3] == ["client", "1039", "139"]
-    assert lines[15].split()[:3] == ["28", "more", "3178"]
+    assert lines[15].split()[:3] == ["others:", "28", "3178"]
     assert [line.split()[0] for line in lines[17:23]] == ["failures", "resent", "TIME_WAIT", "ports", "lost", "audit"]
 
 

@@ -1,0 +1,80 @@
+"""The values of labels: where they come from, and what tells them apart in a batch without a look at each record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.errors import UsageError
+from tracer.ingest.decode import Events
+from tracer.ingest.names import name_text
+from tracer.ingest.workloads import Workload
+from tracer.model.peers import PeerGroups
+
+BASE = ("role", "port")
+OPTIONAL = ("peer", "peer_group", "process", "workload", "container", "netns")
+OTHER = "other"
+
+
+def optional_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that --label may add, as far as they are named, in their fixed order; raises UsageError for others.
+
+    names: of one label each, or of several with commas between.
+    """
+    names = [name for several in names for name in several.split(",")]
+    if unknown := [name for name in names if name not in OPTIONAL]:
+        raise UsageError(f"there is no label {unknown[0]}", f"choose from {', '.join(OPTIONAL)}")
+    return tuple(name for name in OPTIONAL if name in names)
+
+
+def numbered(cgroup: int) -> Workload:
+    """Return what is known of a cgroup without its path."""
+    return Workload(str(cgroup))
+
+
+def unnamed(netns: int, _workload: Workload | None = None) -> str:
+    """Return what a network namespace is called without a name."""
+    return str(netns)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Where the values of labels come from: whose a cgroup is, by its id; the name of a network namespace; groups of peers."""
+
+    container: Callable[[int], Workload] = numbered
+    netns: Callable[[int, Workload | None], str] = unnamed
+    peers: PeerGroups = field(default_factory=PeerGroups)
+
+    def columns(self, name: str, events: Events) -> Sequence[NDArray[np.uint64]]:
+        """Return what tells the values of a label apart, columns of shape (n,)."""
+        if name in {"workload", "container"}:
+            return [events["cgroup"]]
+        if name == "netns":
+            return [events["netns"].astype(np.uint64)]
+        if name == "peer_group":
+            return self.peers.columns(events["remote_address"])
+        halves = np.ascontiguousarray(events["remote_address" if name == "peer" else "process"]).view(np.uint64).reshape(-1, 2)
+        return [halves[:, 0], halves[:, 1]]
+
+    def value(self, name: str, event: np.void) -> str:
+        """Return the value of a label for a record."""
+        if name == "peer":
+            return address_text(event["remote_address"].tobytes())
+        if name == "peer_group":
+            return self.peers.name(event["remote_address"].tobytes())
+        if name == "process":
+            return name_text(event["process"])
+        workload = self.container(int(event["cgroup"]))
+        if name == "netns":
+            return self.netns(int(event["netns"]), workload)
+        return workload.name if name == "container" else workload.pod_uid or workload.name
+
+
+def address_text(address: bytes) -> str:
+    """Return 16 bytes of an address as text, IPv4 in dotted form."""
+    parsed = IPv6Address(address)
+    return str(parsed.ipv4_mapped or parsed)

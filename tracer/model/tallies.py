@@ -1,0 +1,87 @@
+"""Everything that is counted for each label set: a grid each, one row a set; and the Series that they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.model.connections import OpenConnections
+from tracer.model.grid import Grid, frozen
+from tracer.model.histogram import Durations
+from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, LabelSets
+from tracer.model.report import Series
+from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
+
+Rows = NDArray[np.intp]
+
+RESET_REASONS = 64
+"""Numbers of the kernel's enum sk_rst_reason that are told apart (6.18 has 31); larger ones count as the last."""
+
+
+class Tallies:
+    """Grids by their names in Series; open: how many connections are open now, which is not counted here."""
+
+    def __init__(self, open_: OpenConnections) -> None:
+        self.handshake_times, self.connection_times, self.srtt = Durations(), Durations(), Durations()
+        self.handshakes = Grid(1, np.uint64)
+        self.time_waits = Grid(1, np.uint64)
+        self.failures = Grid(len(FAILURE_REASONS), np.uint64)
+        self.closes = Grid(len(CLOSE_REASONS), np.uint64)
+        self.retransmitted = Grid(len(RETRANSMIT_KINDS), np.uint64)
+        self.failed_retransmits = Grid(1, np.uint64)
+        self.resets_sent = Grid(RESET_REASONS, np.uint64)
+        self.resets_received = Grid(1, np.uint64)
+        self.bytes = Grid(2, np.uint64)
+        self.partial = Grid(1, np.uint64)
+        self.open = open_
+        self._all: list[Grid[Any] | Durations | OpenConnections] = list(vars(self).values())
+
+    def reserve(self, rows: int) -> None:
+        """Have room for so many rows."""
+        for grid in self._all:
+            grid.reserve(rows)
+
+    def fold(self, rows: Rows, onto: Rows) -> None:
+        """Add rows to others, both of shape (n,), and empty them."""
+        for grid in self._all:
+            grid.fold(rows, onto)
+
+    def series(self, sets: LabelSets) -> Series:
+        """Return what was counted for OTHER_ROW, for those roles that have something in their `other`, and for all sets."""
+        self.reserve(len(sets))
+        rows = self._shown(sets)
+        tenure = sets.tenure
+        sent, received = self.bytes.snapshot(rows).T
+        return Series(
+            names=sets.names,
+            labels=tuple(sets.sets[row] for row in rows.tolist()),
+            serials=tenure.serials[rows],
+            records=frozen(tenure.records[rows]),
+            born_ns=tenure.born_ns[rows],
+            active_ns=tenure.active_ns[rows],
+            handshakes=self.handshakes.snapshot(rows)[:, 0],
+            connections=frozen(self.open.values(rows)),
+            time_waits=self.time_waits.snapshot(rows)[:, 0],
+            failures=self.failures.snapshot(rows),
+            closes=self.closes.snapshot(rows),
+            retransmitted=self.retransmitted.snapshot(rows),
+            failed_retransmits=self.failed_retransmits.snapshot(rows)[:, 0],
+            resets_sent=self.resets_sent.snapshot(rows),
+            resets_received=self.resets_received.snapshot(rows)[:, 0],
+            sent_bytes=sent,
+            received_bytes=received,
+            partial=self.partial.snapshot(rows)[:, 0],
+            handshake_times=self.handshake_times.snapshot(rows),
+            connection_times=self.connection_times.snapshot(rows),
+            srtt=self.srtt.snapshot(rows),
+        )
+
+    def _shown(self, sets: LabelSets) -> Rows:
+        roles = [row for row in range(FIRST_ROLE, FIXED) if self._is_counted(row)]
+        return np.array([OTHER_ROW, *roles, *sets.tenure.used()], np.intp)
+
+    def _is_counted(self, row: int) -> bool:
+        grids = (grid for grid in self._all if isinstance(grid, Grid))
+        return any(grid.values[row].any() for grid in grids) or bool(self.open.held(row + 1)[row])
