@@ -4,7 +4,8 @@
  *
  * Runs once, when everything else is attached: for each open file of each
  * process in tcptrace's pid namespace, in the loader's context. Tells who holds
- * the sockets that listened before the start. /proc was the alternative: it
+ * the sockets that listened before the start, and which ports are services' of
+ * which no socket listens any more. /proc was the alternative: it
  * takes a thousand times as long, and knows no socket's address.
  */
 
@@ -58,6 +59,17 @@ static __always_inline void note_holder(u64 sk, const struct process *p,
 #endif
 }
 
+/* What accept() gave has its listener's backlog. */
+static __always_inline void note_accepted(u64 sk)
+{
+	u64 key = listener_key(read_netns((const void *)sk),
+			       bpf_ntohs(READ(u16, sk, inet_sock, inet_sport)));
+	u8 one = 1;
+
+	if (READ(u32, sk, sock, sk_max_ack_backlog))
+		accepted.update(&key, &one);
+}
+
 int on_holders(struct task_file *ctx)
 {
 	struct process process = {};
@@ -66,8 +78,11 @@ int on_holders(struct task_file *ctx)
 	if (!task || !file)
 		return 0;
 	sk = socket_of(file);
-	if (sk && READ(u8, sk, sock_common, skc_state) == STATE_LISTEN &&
-	    read_process((const void *)task, &process))
+	if (!sk)
+		return 0;
+	if (READ(u8, sk, sock_common, skc_state) != STATE_LISTEN)
+		note_accepted(sk);
+	else if (read_process((const void *)task, &process))
 		note_holder(sk, &process, ctx->descriptor);
 	return 0;
 }

@@ -52,6 +52,20 @@ def test_connections_that_were_open_before_are_counted_until_they_close_and_in_n
     assert scrape.value("connection_duration_seconds_count") == 2 * NEW
 
 
+def test_the_service_of_a_connection_is_known_although_its_listener_is_gone_and_its_port_ephemeral(side: Namespace) -> None:
+    """As FTP's passive mode has it: a listener for one connection, on a port like the client's."""
+    with Peer(side), ExitStack() as stack:
+        with listening(side, "127.0.0.1") as listener:
+            port = listener.getsockname()[1]
+            stack.enter_context(connect(side, "127.0.0.1", port))
+            stack.enter_context(listener.accept()[0])
+        with tracing("--label", "netns") as tracer:
+            netns = str(Path(side.path).stat().st_ino)
+            until(lambda: tracer.scrape().value("connections", netns=netns), "it is found")
+            scrape = tracer.scrape()
+    assert [scrape.value("connections", role=role, port=str(port), netns=netns) for role in ROLES] == [1, 1]
+
+
 def timewait_objects(side: Namespace) -> tuple[int, int]:
     """Return how many timewait objects there are, and how many were ever made: counted as TW, or TWKilled if short-lived."""
     with side.inside():

@@ -40,7 +40,7 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     """
     user = unprivileged_user(user_name)
     loaded = load_programs(settings)
-    served, numbers, bound = ServedPorts(), Numbers(), BoundPorts()
+    served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts()
     watch = None
     if loaded.doors and settings.snapshots:
         namespaces = Namespaces(loaded.doors, later=not settings.filters.own_netns, numbers=numbers)

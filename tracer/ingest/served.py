@@ -1,11 +1,13 @@
-"""Ports on which somebody served since the tracing began: what tells the sides of a connection whose listener is gone.
+"""Ports on which somebody serves or served: what tells the sides of a connection whose listener is gone.
 
-The dumps say who listens, once a second; the records of servers' connections say it of those that came and went in between.
+The sockets themselves tell of connections that were accepted before (bpf/holders.c), where a process has them. The dumps say
+who listens, once a second; the records of servers' connections say it of those that came and went in between.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,9 @@ Codes = NDArray[np.uint64]
 """Namespace (inode) and port as one number: the first above the 16 bits of the second."""
 
 _SERVER = LAYOUT.enums["role"]["ROLE_SERVER"]
+_CLIENT = LAYOUT.enums["role"]["ROLE_CLIENT"]
 _RESET = LAYOUT.enums["event_kind"]["EVENT_RESET"]
+_HANDSHAKE = LAYOUT.enums["event_kind"]["EVENT_HANDSHAKE"]
 
 
 def codes_of(netns: NDArray[np.uint32], ports: NDArray[np.uint16]) -> Codes:
@@ -29,17 +33,32 @@ def codes_of(netns: NDArray[np.uint32], ports: NDArray[np.uint16]) -> Codes:
 
 
 class ServedPorts:
-    """Codes of ports, sorted, for several threads. codes: shape (n,); replaced as a whole when there are more."""
+    """Codes of ports, sorted, for several threads. codes: shape (n,); replaced as a whole when there are more.
 
-    def __init__(self) -> None:
-        self.codes: Codes = np.empty(0, np.uint64)
+    before: those of connections that had been accepted when the tracing began.
+    """
+
+    def __init__(self, before: Sequence[int] = ()) -> None:
+        self.codes: Codes = np.sort(np.array(before, np.uint64))
         self._lock = threading.Lock()
 
     def note_records(self, events: Events) -> None:
-        """Take in the ports of servers' connections; a reset may answer a SYN to a port on which nobody serves."""
+        """Take in the ports of servers' connections, and forget those that clients have by now.
+
+        A reset may answer a SYN to a port on which nobody serves.
+        """
         servers = events[(events["role"] == _SERVER) & (events["kind"] != _RESET)]
         if len(servers):
             self.note(codes_of(servers["netns"], servers["local_port"]))
+        clients = events[(events["role"] == _CLIENT) & (events["kind"] == _HANDSHAKE)]
+        if len(clients) and len(self.codes):
+            self._forget(codes_of(clients["netns"], clients["local_port"]))
+
+    def _forget(self, codes: Codes) -> None:
+        with self._lock:
+            gone = np.isin(self.codes, codes)
+            if gone.any():
+                self.codes = self.codes[~gone]
 
     def note(self, codes: Codes) -> None:
         """Take in codes, shape (n,), in any order."""

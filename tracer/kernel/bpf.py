@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
 
 from tracer.errors import TcptraceError
 from tracer.kernel.bytecode import INSTRUCTION, Table
@@ -93,6 +94,14 @@ def create_table(table: Table, entries: int) -> int:
 def put_new(table: int, key: bytes, value: bytes) -> None:
     """Add an entry to the map with that descriptor; raises OSError, FileExistsError where the key has one."""
     _checked(libbpf().bpf_map_update_elem(table, key, value, ctypes.c_uint64(BPF_NOEXIST)))
+
+
+def keys_of(table: int, size: int) -> Iterator[bytes]:
+    """Yield the keys, of so many bytes, of the map with that descriptor, which nobody changes meanwhile."""
+    before, key = None, ctypes.create_string_buffer(size)
+    while not libbpf().bpf_map_get_next_key(table, before, key):
+        yield key.raw
+        before, key = key, ctypes.create_string_buffer(size)
 
 
 def load_program(name: str, instructions: bytes, *, type_: int = RAW_TRACEPOINT, iterates: int = 0) -> int:

@@ -26,6 +26,7 @@ class Loaded:
     held: more that has to stay open for as long as the programs are to run.
     reset_reasons: the running kernel's enum sk_rst_reason by value, in lower case without its prefix.
     absent: names of tracepoints that this kernel does not have.
+    accepted: ports of connections accepted before, as the network namespace's number above the 16 bits of the port.
     doors: into the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
     """
 
@@ -41,6 +42,7 @@ class Loaded:
     reset_reasons: dict[int, str] = field(default_factory=dict)
     held: tuple[int, ...] = ()
     absent: tuple[str, ...] = ()
+    accepted: tuple[int, ...] = ()
     doors: tuple[Door, ...] = ()
 
 
@@ -79,6 +81,7 @@ def receive_loaded(channel: socket.socket) -> Loaded:
         Door(door["netns"], door["identity"], door["path"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"])
     )
     body["held"] = tuple(held)
+    body["accepted"] = tuple(body["accepted"])
     body["missing"] = tuple(body["missing"])
     body["absent"] = tuple(body["absent"])
     body["reset_reasons"] = {int(value): name for value, name in body["reset_reasons"].items()}

@@ -19,7 +19,7 @@ import sys
 import traceback
 
 from tracer.errors import TcptraceError
-from tracer.kernel.bpf import TRACING, ProgramRefusedError, attach, create_table, load_program, put_new, run_iterator
+from tracer.kernel.bpf import TRACING, ProgramRefusedError, attach, create_table, keys_of, load_program, put_new, run_iterator
 from tracer.kernel.btf import Btf
 from tracer.kernel.bytecode import Bytecode, put_together
 from tracer.kernel.cache import compiled
@@ -92,6 +92,7 @@ def load(settings: Settings) -> Loaded:
         missing=program.missing + unknown,
         absent=tuple(point.name for point in wanted_tracepoints(settings) if point.name not in names),
         reset_reasons=reset_reasons(btf),
+        accepted=tuple(int.from_bytes(key, sys.byteorder) for key in keys_of(tables["accepted"], 8)),
         doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )
 

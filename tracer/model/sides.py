@@ -1,10 +1,13 @@
 """Which side of a connection is the service's, of the sockets of a dump: the one place that decides.
 
 Theory of operation. A socket does not say who opened it. A port on which somebody listens in that namespace, or did since the
-tracing began (ingest/served.py), is a service's, at either end: so a client that bound a reserved port is a client. Where this
-is so of both ends or of none, something else decides. Of both: the endpoint that occurs more often, then the smaller port. Of
-none, the service is on another host, or ended before we came: the local side is the client's, unless the remote port is an
-ephemeral one and the local one is not; when both are, the endpoint that occurs more often is the service's.
+tracing began or before (ingest/served.py), is a service's, at either end: so a client that bound a reserved port is a client.
+Events know from the sockets themselves who opened a connection (role_of() in bpf/conn.h), and their word on a port is the
+latest here, too: one that a client has now is no service's any more, as are the ephemeral ports that services have for a single
+connection (FTP, RPC). Where it is so of both ends or of none, something else decides. Of both, with the other end on another
+host, whose listeners are not known: the local one is the service's; else the endpoint that occurs more often, then the smaller
+port. Of none, the service is on another host, or ended before we came: the local side is the client's, unless the remote port
+is an ephemeral one and the local one is not; when both are, the endpoint that occurs more often is the service's.
 """
 
 from __future__ import annotations
@@ -30,11 +33,21 @@ def server_sides(sockets: Sockets, at: Columns, ephemeral: Ephemeral, served: Se
     local, remote = (_is_in(codes_of(sockets["netns"], sockets[port]), served.codes) for port in ("local_port", "remote_port"))
     server: Mask = (local & ~remote) | (~local & ~remote & ~ephemeral.local & ephemeral.remote)
     both = np.flatnonzero(local & remote)
+    if len(both):
+        here = _is_here(at, both)
+        server[both[~here]], both = True, both[here]
     more = _how_much_more_often(at, both)
     server[both] = (more > 0) | ((more == 0) & (at.local_port < at.remote_port)[both])
     none = np.flatnonzero(~local & ~remote & ephemeral.local & ephemeral.remote)
     server[none] = _how_much_more_often(at, none) > 0
     return server
+
+
+def _is_here(at: Columns, rows: NDArray[np.intp]) -> Mask:
+    """Return whether the remote address is one of the namespace's own, of these sockets; shape (rows,)."""
+    nowhere = np.uint64(0)
+    own, _ = tally(key(at.place, at.local, nowhere * at.local))
+    return _is_in(key(at.place[rows], at.remote[rows], nowhere * at.remote[rows]), own)
 
 
 def _is_in(codes: Keys, known: Keys) -> Mask:

@@ -36,14 +36,14 @@ def tagged(number: int, attributes: bytes = b"") -> bytes:
 
 
 def test_a_request_is_what_the_kernel_calls_inet_diag_req_v2() -> None:
-    assert request(2, ALL_STATES, 7) == struct.pack("=IHHIIBBBxI48x", 72, 20, 0x301, 7, 0, 2, 6, 0, 0x1FFE)
+    assert request(2, ALL_STATES, 7) == struct.pack("=IHHIIBBBxI48x", 72, 20, 0x301, 7, 0, 2, 6, 0, 0x3FFE)
 
 
 @pytest.mark.parametrize(("family", "here", "there"), [(2, "10.0.0.1", "10.0.0.2"), (10, "fd23::1", "fd23::2")])
 def test_a_request_for_one_socket_names_its_ends_in_its_family(family: int, here: str, there: str) -> None:
     mapped = [ip_address(f"::ffff:{address}" if family == 2 else address).packed for address in (here, there)]
     sent = request_one(family, SocketEnds(mapped[0], 50123, mapped[1], 443), 7)
-    assert sent[:24] == struct.pack("=IHHIIBBBxI", 72, 20, 1, 7, 0, family, 6, 0, 0x1FFE)
+    assert sent[:24] == struct.pack("=IHHIIBBBxI", 72, 20, 1, 7, 0, family, 6, 0, 0x3FFE)
     assert sent[24:28] == struct.pack(">HH", 50123, 443)
     assert sent[28:60] == ip_address(here).packed.ljust(16, b"\0") + ip_address(there).packed.ljust(16, b"\0")
     assert sent[60:] == bytes(4) + b"\xff" * 8

@@ -292,6 +292,23 @@ def test_a_client_with_a_reserved_port_is_one_as_somebody_listens_on_the_other()
     assert found[:2] == ["client", "server"]
 
 
+def test_who_listens_on_a_port_that_another_host_s_client_has_too_is_the_server_all_the_same() -> None:
+    listeners = [sockets("listen", f"0.0.0.0:{port}", "0.0.0.0:0") for port in (800, 2049)]
+    assert roles(sockets("established", "10.0.0.1:2049", "192.0.2.1:800"), *listeners)[0] == "server"
+    found = roles(sockets("established", "10.0.0.1:2049", "10.0.0.1:800"), *listeners)
+    assert found[0] == "client", "of two services of this host the smaller port is the service's"
+
+
+def test_a_port_is_whose_its_latest_record_says() -> None:
+    served, code = ServedPorts([OWN << 16 | 40000]), OWN << 16 | 41000
+    served.note_records(events("close", role="server", port=41000, netns=OWN))
+    assert served.codes.tolist() == [OWN << 16 | 40000, code]
+    served.note_records(events("handshake", local_port=41000, netns=OWN))
+    assert served.codes.tolist() == [OWN << 16 | 40000]
+    served.note_records(events("close", local_port=40000, netns=OWN))
+    assert served.codes.tolist() == [OWN << 16 | 40000], "the end of a client of before says nothing new"
+
+
 def test_a_listener_that_is_gone_is_remembered() -> None:
     served = ServedPorts()
     client, server = sockets("time_wait", "127.0.0.1:800", "127.0.0.1:2049"), sockets("listen", "127.0.0.1:2049", "0.0.0.0:0")
