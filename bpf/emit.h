@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * The one way out: reserve, fill, submit. A full ring is counted. Nobody is
- * woken, since the reader comes by on a timer; a wake-up for each record
- * would cost more than all the rest.
+ * The one way out: reserve, fill, submit. A full ring is counted. The reader
+ * comes by on a timer, since a wake-up for each record would cost more than all
+ * the rest; it is woken when so many have come in the meantime that the ring is
+ * filling up.
  */
+
+#define BPF_RB_FORCE_WAKEUP 2
 
 static __always_inline struct event *reserve(u8 kind, u64 now_ns,
 					     const struct tuple *t)
@@ -46,9 +49,24 @@ static __always_inline void fill_identity(struct event *e,
 		e->duration_ns = e->time_ns - conn->start_ns;
 }
 
+/*
+ * Each CPU wakes the reader when it has sent its share of a quarter of the ring;
+ * a few times, as a softirq can count between our look and our own count. (How
+ * full the ring is would be better to know: bcc has no bpf_ringbuf_query().)
+ */
+static __always_inline u64 wake_up(void)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct cells *row = counters.lookup(&cpu);
+
+	if (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
 static __always_inline void submit(struct event *e)
 {
-	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	events.ringbuf_submit(e, wake_up());
 	count(COUNTER_EVENTS_SENT, 1);
 }
 

@@ -22,6 +22,9 @@ POLL_SECONDS = 0.02
 """Between two looks at the ring: 4 MiB a CPU hold 12,483 records, four a connection, which is what a CPU can make in ten times
 as long; so much is in hand for when this process does not run in time."""
 
+IDLE_SECONDS = 0.5
+"""The same where nobody looks on: the programs wake the reader when the ring fills up, and a scrape looks at it first."""
+
 STALE_SECONDS = 5.0
 """A source that was not read for so long is not drained; /healthz says so."""
 
@@ -115,10 +118,14 @@ def drain(
     duration: float | None,
     every_second: Callable[[Report], None],
     every_tick: Callable[[], None] = lambda: None,
+    every: float = POLL_SECONDS,
 ) -> None:
-    """Pump until stopped; call every_second with a Report about once a second, every_tick after each look at the source."""
+    """Pump until stopped; call every_second with a Report about once a second, every_tick after each look at the source.
+
+    every: seconds between two looks, fewer where something else ends stop.wait().
+    """
     shown = 0.0
-    for elapsed in ticks(stop, duration, POLL_SECONDS):
+    for elapsed in ticks(stop, duration, every):
         pipeline.pump()
         if elapsed - shown >= 1:
             shown = elapsed

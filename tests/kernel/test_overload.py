@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -184,3 +185,24 @@ def unrecorded_of(source: LiveSource) -> dict[str, int]:
     reading = source.read()
     assert reading is not None
     return {what: int(reading.cells[CELL["unrecorded"] + WHAT[what] * 3 + ROLE["client"]]) for what in ("handshake", "close")}
+
+
+def test_the_reader_of_a_ring_is_woken_before_it_is_full_and_not_for_every_record(side: Namespace, service: int) -> None:
+    settings = Settings(Filters(ports=(service,)), ring_bytes=RING_BYTES)
+    with closing(LiveSource(load_programs(settings))) as source, listening(side, "127.0.0.1", service) as listener:
+        while source.filling.poll(0):  # each CPU's first records wake it
+            connect_once(side, listener, service)
+        connections = 0
+        while not source.filling.poll(0.001):
+            connect_once(side, listener, service)
+            connections += 1
+        records = source.read()
+        assert records is not None
+        assert connections > 0
+        assert 0 < records.events.nbytes < RING_BYTES * 3 / 4
+
+
+def connect_once(side: Namespace, listener: socket.socket, port: int) -> None:
+    """Open a connection and close it on both sides."""
+    with connect(side, "127.0.0.1", port), listener.accept()[0]:
+        pass

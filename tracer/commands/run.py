@@ -67,9 +67,10 @@ def run(
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access, max_series=max_series)
     with stop_on_signals() as stop:
+        stop.wake_on(source.filling)
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
         with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:
-            drain(pipeline, stop, duration, show, shown.poll)
+            drain(pipeline, stop, duration, show, shown.poll, shown.poll_seconds)
     report = pipeline.report()
     server.close()
     pipeline.close()

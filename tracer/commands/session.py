@@ -79,6 +79,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
+        self._others: list[select.epoll] = []
         self._requested = False
         self.interrupted = False
         self.before_exit: Callable[[], None] = lambda: None
@@ -93,9 +94,15 @@ class Stop:
         """Say whether the end was asked for."""
         return self._requested
 
+    def wake_on(self, what: select.epoll) -> None:
+        """Have wait() return early for this, too; edge-triggered."""
+        self._others.append(what)
+
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep for so many seconds, but not beyond the request to end; return whether there was one."""
-        select.select([self._reader], [], [], timeout)
+        select.select([self._reader, *(other.fileno() for other in self._others)], [], [], timeout)
+        for other in self._others:
+            other.poll(0)
         return self._requested
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from tracer.outputs.lines import interval
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import plain
 from tracer.outputs.live.view import frame
+from tracer.pipeline import IDLE_SECONDS, POLL_SECONDS
 
 STDIN, STDERR = 0, 2
 PRINTED_SIZE = (80, 60)
@@ -52,6 +53,11 @@ class View:
                 self._screen = stack.enter_context(Screen(terminal, color=self._color))
                 self._stack = stack.pop_all()
         return self
+
+    @property
+    def poll_seconds(self) -> float:
+        """How often poll() is to be called: keys are answered at once, where there are any."""
+        return POLL_SECONDS if self._screen else IDLE_SECONDS
 
     def show(self, report: Report) -> None:
         """Show one more Report."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ class LiveSource:
     look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
     counters, read every time, take none. watch: what takes snapshots of the sockets, which this closes.
     served, numbers, bound: where the records' ports of servers, ends in unlisted namespaces, and ports of bind() are noted.
+    filling: is ready when the ring fills up (bpf/emit.h).
     namespaces: where single sockets can be looked up; None when the watch has them, or nobody asked for them.
     """
 
@@ -46,8 +48,10 @@ class LiveSource:
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._refused = Refused()
         self._programs = Programs(loaded.programs, loaded.held, loaded.absent)
-        for fd in (loaded.ring, loaded.counters):
-            os.close(fd)
+        self.filling = select.epoll()
+        self.filling.register(loaded.ring, select.EPOLLIN | select.EPOLLET)
+        self._ring_fd = loaded.ring
+        os.close(loaded.counters)
         self._figures: tuple[Program, ...] = ()
         self._misses = Misses()
         self._look_every_ns = look_every_ns
@@ -109,3 +113,5 @@ class LiveSource:
             self._counters.close()
             self._books.close()
             self._ring.close()
+            self.filling.close()
+            os.close(self._ring_fd)

@@ -44,6 +44,12 @@ THREAD_BYTES = 16_384
 ENTRY_BYTES = 280
 """An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
 
+WAKE_SHARE = 4
+"""The reader of the ring is woken when a quarter may be full: what is left holds what comes until it runs."""
+
+RECORD_BYTES = 512
+"""More than a record takes in the ring."""
+
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
 
@@ -150,6 +156,7 @@ def program_text(
     parts = [
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
+        f"#define WAKE_MASK {constants.text(wake_mask(settings, cpus))}\n",
         f"#define PID_NAMESPACE {constants.text(pid_namespace)}\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
         filter_macros(settings.filters, constants),
         macros,
@@ -184,6 +191,12 @@ def wanted_tracepoints(settings: Settings) -> tuple[Tracepoint, ...]:
 def ring_bytes(settings: Settings, cpus: int) -> int:
     """Return the size of the ring: as asked, else 4 MiB a CPU (8 at least, 64 at most), since CPUs bound what can come."""
     return settings.ring_bytes or min(max(8 << 20, 1 << ((cpus << 22) - 1).bit_length()), 64 << 20)
+
+
+def wake_mask(settings: Settings, cpus: int) -> int:
+    """Return 2**n - 1: a CPU wakes the reader whenever it has sent 2**n records, its share of a quarter of the ring."""
+    share = ring_bytes(settings, cpus) // RECORD_BYTES // WAKE_SHARE // cpus
+    return (1 << max(share.bit_length() - 1, 0)) - 1
 
 
 def allocates_on_demand(btf: Btf) -> bool:

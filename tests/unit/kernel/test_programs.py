@@ -20,12 +20,14 @@ from tracer.kernel.programs import (
     FIRST_PID_NAMESPACE,
     HEADERS,
     HOLDERS,
+    RECORD_BYTES,
     TRACEPOINTS,
     ProgramText,
     Settings,
     connection_entries,
     program_text,
     ring_bytes,
+    wake_mask,
 )
 from tracer.kernel.sources import read_source
 
@@ -221,6 +223,13 @@ def test_the_ring_is_a_power_of_two_between_4_and_64_mib_and_2_mib_a_cpu_in_betw
     assert size & (size - 1) == 0
     assert 8 << 20 <= size <= 64 << 20
     assert size >= min(cpus << 22, 64 << 20)
+
+
+@given(st.integers(1, 1024), st.sampled_from([1 << 12, 1 << 16, 1 << 23, 1 << 26]))
+def test_all_cpus_together_fill_a_quarter_of_the_ring_at_most_before_one_wakes_its_reader(cpus: int, size: int) -> None:
+    every = wake_mask(Settings(Filters(), ring_bytes=size), cpus) + 1
+    assert every & (every - 1) == 0
+    assert every == 1 or every * cpus * RECORD_BYTES <= size // 4
 
 
 def test_a_ring_of_a_given_size_has_that_size() -> None:
