@@ -65,6 +65,7 @@ def run(
         start_ns=kernel_ns(),
     )
     pipeline = Pipeline(source, model)
+    pipeline.pump()  # where the audit begins: before it is said that everything is traced
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access, max_series=max_series)
     with stop_on_signals() as stop:
         stop.wake_on(source.filling)
