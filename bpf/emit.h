@@ -22,6 +22,8 @@ static __always_inline struct event *reserve(u8 kind, u64 now_ns,
 	e->time_ns = now_ns;
 	__builtin_memcpy(e->local_address, t->local, 16);
 	__builtin_memcpy(e->remote_address, t->remote, 16);
+	add_interface(e->local_address, t, t->local);
+	add_interface(e->remote_address, t, t->remote);
 	e->local_port = t->local_port;
 	e->remote_port = t->remote_port;
 	e->family = t->family;

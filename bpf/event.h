@@ -116,7 +116,7 @@ struct event {
 	u16 local_port;
 	u16 remote_port;
 	u16 flags;
-	u8 local_address[16]; /* IPv4 as ::ffff:a.b.c.d */
+	u8 local_address[16]; /* IPv4 as ::ffff:a.b.c.d; fe80::: see sock.h */
 	u8 remote_address[16];
 	u8 process[16]; /* comm of pid */
 	u8 kind;

@@ -82,7 +82,8 @@ struct tuple {
 	u32 remote[4];
 	u16 local_port;
 	u16 remote_port;
-	u8 family; /* 4 or 6 */
+	u8 family;     /* 4 or 6 */
+	u32 interface; /* of link-local addresses */
 };
 
 static __always_inline void map_ipv4(u32 *to, u32 address)
@@ -109,6 +110,25 @@ static __always_inline u16 read_local_port(const void *sk, u8 state)
 	return bpf_ntohs(READ(u16, sk, inet_sock, inet_sport));
 }
 
+/* fe80::/10 */
+static __always_inline bool is_link_local(const u32 *address)
+{
+	return (address[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+/*
+ * The interface of a link-local address stands in its second word, which is 0
+ * on the wire, so that it is in every key that has the address.
+ */
+static __always_inline void add_interface(u8 *to, const struct tuple *t,
+					  const u32 *address)
+{
+	u32 interface = bpf_htonl(t->interface);
+
+	if (is_link_local(address) && !address[1])
+		__builtin_memcpy(to + 4, &interface, 4);
+}
+
 static __always_inline void read_tuple(const void *sk, struct tuple *t)
 {
 	u16 family = READ(u16, sk, sock_common, skc_family);
@@ -124,6 +144,9 @@ static __always_inline void read_tuple(const void *sk, struct tuple *t)
 			t->remote, 16,
 			(void *)sk + OFFSET(sock_common, skc_v6_daddr));
 		t->family = is_mapped(t->remote) ? 4 : 6;
+		if (is_link_local(t->remote))
+			t->interface = READ(u32, sk, sock_common,
+					    skc_bound_dev_if);
 		return;
 	}
 	map_ipv4(t->local, READ(u32, sk, sock_common, skc_rcv_saddr));

@@ -14,6 +14,7 @@ from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.interfaces import learn, name_here
 from tracer.ingest.late import Explained
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
@@ -84,6 +85,7 @@ class LiveSource:
         self._served.note_records(events)
         self._numbers.note_records(events)
         self._bound.note_records(events)
+        learn(events["netns"], events["remote_address"], self._interface_name)
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
@@ -96,6 +98,12 @@ class LiveSource:
         cells = self._cells()
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
+
+    def _interface_name(self, netns: int, index: int) -> str | None:
+        if netns == self.context.netns:
+            return name_here(index)
+        namespaces = self.namespaces or (self._watch.namespaces if self._watch else None)
+        return namespaces.interface_name(netns, index) if namespaces else None
 
     def _cells(self) -> NDArray[np.uint64]:
         """Return the exact counters; read behind the ring, as Refused wants it."""

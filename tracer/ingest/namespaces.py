@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tracer.ingest.clock import kernel_ns
+from tracer.ingest.interfaces import learn, name_there, split_address
 from tracer.ingest.numbers import Numbers
 from tracer.ingest.ports import UNKNOWN_PORTS, EphemeralPorts, read_ports
 from tracer.ingest.proctable import ProcTable
@@ -59,6 +60,7 @@ class Opened:
     def read(self, states: int) -> Sockets:
         """Return the sockets in these states (bits)."""
         sockets = self.table.read(states)
+        learn(sockets["netns"], sockets["remote_address"], lambda _, index: name_there(self.door.diag, index))
         if states == ALL_STATES:
             self.idle = 0 if (sockets["timer"] != TIMER_TIME_WAIT).any() else self.idle + 1
         return sockets
@@ -180,15 +182,18 @@ class Namespaces:
 
         Asks for that one socket only; raises TcptraceError when the kernel refuses. Not beside a running Watch.
         """
-        ends = SocketEnds(
-            event["local_address"].tobytes(),
-            int(event["local_port"]),
-            event["remote_address"].tobytes(),
-            int(event["remote_port"]),
-        )
+        (local, _), (remote, interface) = (split_address(event[f"{side}_address"].tobytes()) for side in ("local", "remote"))
+        ends = SocketEnds(local, int(event["local_port"]), remote, int(event["remote_port"]), interface)
         for opened in (self._own, *self._others):
             if opened.door.netns == event["netns"]:
                 return opened.table.time_wait(int(event["family"]), ends)
+        return None
+
+    def interface_name(self, netns: int, index: int) -> str | None:
+        """Return the name of an interface of a namespace with a door, None for another; for any thread."""
+        for opened in (self._own, *self._others):
+            if opened.door.netns == netns:
+                return name_there(opened.door.diag, index)
         return None
 
     def close(self) -> None:

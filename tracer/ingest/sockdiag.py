@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.interfaces import is_link_local
+
 SOCKET = np.dtype(
     [
         ("family", "u1"),
@@ -74,12 +76,13 @@ NO_COOKIE = 2**64 - 1
 
 @dataclass(frozen=True)
 class SocketEnds:
-    """Both ends of a connection; addresses as 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    """Both ends of a connection; addresses as 16 bytes, IPv4 as ::ffff:a.b.c.d. interface: of link-local ones, its index."""
 
     local: bytes
     local_port: int
     remote: bytes
     remote_port: int
+    interface: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def request_one(family: int, ends: SocketEnds, sequence: int) -> bytes:
     local, remote = (address[12:] if family == socket.AF_INET else address for address in (ends.local, ends.remote))
     body = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, ALL_STATES)
     body += struct.pack(">HH16s16s", ends.local_port, ends.remote_port, local, remote)
-    body += struct.pack("=IQ", 0, NO_COOKIE)
+    body += struct.pack("=IQ", ends.interface, NO_COOKIE)
     return _HEAD.pack(_HEAD.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, sequence, 0) + body
 
 
@@ -211,10 +214,24 @@ def normalize(sockets: Sockets, netns: int) -> Sockets:
     for at in _ADDRESS_WORDS:
         words[plain, at + 3] = words[plain, at]
         words[plain, at : at + 2], words[plain, at + 2] = 0, _MAPPED
+    _add_interfaces(sockets)
     # a socket of both families that listens on all addresses (::) stays one of IPv6
     sockets["family"] = np.where(_is_mapped(sockets["remote_address"]) | _is_mapped(sockets["local_address"]), 4, 6)
     sockets["netns"] = netns
     return sockets
+
+
+def _add_interfaces(sockets: Sockets) -> None:
+    """Put the interface of connections between link-local addresses into these; the number stands where netns will."""
+    places = np.flatnonzero(is_link_local(sockets["remote_address"]))
+    if not len(places):
+        return
+    interfaces = sockets["netns"][places].astype(">u4").view("u1").reshape(-1, 4)
+    for side in ("local_address", "remote_address"):
+        addresses = sockets[side][places]
+        chosen = is_link_local(addresses) & ~addresses[:, 4:8].any(axis=1)
+        addresses[chosen, 4:8] = interfaces[chosen]
+        sockets[side][places] = addresses
 
 
 def joined(parts: Sequence[Sockets]) -> Sockets:

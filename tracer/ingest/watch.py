@@ -37,7 +37,7 @@ class Watch:
         complain: Callable[[TcptraceError], None] = lambda _: None,
     ) -> None:
         self.latest: Snapshot | None = None
-        self._namespaces = namespaces
+        self.namespaces = namespaces
         self._summarize = summarize
         self._complain = complain
         self._stop = threading.Event()
@@ -52,12 +52,12 @@ class Watch:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._namespaces.close()
+        self.namespaces.close()
 
     def _run(self) -> None:
         due = 0.0
         while not self._stop.wait(min(max(due - time.monotonic(), 0), LOOK_SECONDS)):
-            self._namespaces.look()
+            self.namespaces.look()
             if time.monotonic() >= due:
                 due = self._take()
 
@@ -65,7 +65,7 @@ class Watch:
         """Take a snapshot; return when the next one is due."""
         start, cpu = time.monotonic(), time.thread_time()
         try:
-            snapshot = self._summarize(self._namespaces.read())
+            snapshot = self._summarize(self.namespaces.read())
             self.latest = replace(snapshot, duration_seconds=time.monotonic() - start)
         except TcptraceError as error:
             self._complain(error)

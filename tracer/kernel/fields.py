@@ -45,6 +45,7 @@ FIELDS = (
     KernelField("sock_common", "skc_rcv_saddr"),
     KernelField("sock_common", "skc_v6_daddr", "IPv6"),
     KernelField("sock_common", "skc_v6_rcv_saddr", "IPv6"),
+    KernelField("sock_common", "skc_bound_dev_if"),
     KernelField("sock_common", "skc_net", "network namespaces"),
     KernelField("sock_common", "skc_flags"),
     KernelField("sock_common", "skc_bind_node", f"{SERVER_TIMES}, {SERVERS}"),

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.interfaces import interface_text, split_address
 from tracer.ingest.sockdiag import Sockets
 
 Keys = NDArray[np.uint64]
@@ -27,7 +28,7 @@ PORT, ADDRESS = (1 << PORT_BITS) - 1, (1 << ADDRESS_BITS) - 1
 class Columns:
     """A dump's sockets in columns of shape (n,), uint64: place (rank of the namespace), address numbers and ports.
 
-    six: the IPv6 addresses by rank, shape (k, 16).
+    six: the IPv6 addresses by rank, shape (k, 16); netns: the namespace in which each occurs, one of them, shape (k,).
     """
 
     place: Keys
@@ -36,10 +37,15 @@ class Columns:
     local_port: Keys
     remote_port: Keys
     six: NDArray[np.uint8]
+    netns: NDArray[np.uint32]
 
     def address(self, number: int) -> str:
         """Return an address as text."""
-        return str(IPv4Address(number) if number < IPV6 else IPv6Address(self.six[number - IPV6].tobytes()))
+        if number < IPV6:
+            return str(IPv4Address(number))
+        plain, interface = split_address(self.six[number - IPV6].tobytes())
+        behind = f"%{interface_text(int(self.netns[number - IPV6]), interface)}" if interface else ""
+        return f"{IPv6Address(plain)}{behind}"
 
     def endpoint(self, key: int) -> str:
         """Return the address:port of a key that ends in them, `[address]:port` for IPv6."""
@@ -50,7 +56,7 @@ class Columns:
 def columns(sockets: Sockets, places: Mapping[int, int]) -> Columns:
     """Return the columns of sockets; places: rank of each namespace by its inode."""
     both = np.concatenate((sockets["local_address"], sockets["remote_address"])).view(">u8").astype(np.uint64)
-    numbers, six = _address_numbers(both[:, 0], both[:, 1])
+    numbers, six, first = _address_numbers(both[:, 0], both[:, 1])
     return Columns(
         _places(sockets["netns"], places),
         numbers[: len(sockets)],
@@ -58,6 +64,7 @@ def columns(sockets: Sockets, places: Mapping[int, int]) -> Columns:
         sockets["local_port"].astype(np.uint64),
         sockets["remote_port"].astype(np.uint64),
         six,
+        sockets["netns"][first % max(len(sockets), 1)],
     )
 
 
@@ -69,7 +76,8 @@ def _places(netns: NDArray[np.uint32], places: Mapping[int, int]) -> Keys:
     return found
 
 
-def _address_numbers(high: Keys, low: Keys) -> tuple[Keys, NDArray[np.uint8]]:
+def _address_numbers(high: Keys, low: Keys) -> tuple[Keys, NDArray[np.uint8], NDArray[np.intp]]:
+    """Return the number of each address, those of IPv6 by rank, and where each of these occurs."""
     numbers = low & np.uint64(0xFFFFFFFF)
     others = np.flatnonzero((high != 0) | (low >> np.uint64(32) != 0xFFFF))
     order = others[np.lexsort((low[others], high[others]))]
@@ -77,7 +85,7 @@ def _address_numbers(high: Keys, low: Keys) -> tuple[Keys, NDArray[np.uint8]]:
     fresh[1:] = (high[order[1:]] != high[order[:-1]]) | (low[order[1:]] != low[order[:-1]])
     numbers[order] = np.cumsum(fresh).astype(np.uint64) + np.uint64(IPV6 - 1)
     first = order[fresh]
-    return numbers, np.stack((high[first], low[first]), axis=1).astype(">u8").view(np.uint8).reshape(-1, 16)
+    return numbers, np.stack((high[first], low[first]), axis=1).astype(">u8").view(np.uint8).reshape(-1, 16), first
 
 
 def key(place: Keys | int, address: Keys, port: Keys) -> Keys:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tracer.errors import UsageError
 from tracer.ingest.decode import Events
+from tracer.ingest.interfaces import interface_text, split_address
 from tracer.ingest.names import name_text
 from tracer.ingest.workloads import Workload
 from tracer.model.peers import PeerGroups
@@ -63,7 +64,7 @@ class Naming:
     def value(self, name: str, event: np.void) -> str:
         """Return the value of a label for a record."""
         if name == "peer":
-            return address_text(event["remote_address"].tobytes())
+            return address_text(event["remote_address"].tobytes(), int(event["netns"]))
         if name == "peer_group":
             return self.peers.name(event["remote_address"].tobytes())
         if name == "process":
@@ -74,7 +75,9 @@ class Naming:
         return workload.name if name == "container" else workload.pod_uid or workload.name
 
 
-def address_text(address: bytes) -> str:
-    """Return 16 bytes of an address as text, IPv4 in dotted form."""
-    parsed = IPv6Address(address)
-    return str(parsed.ipv4_mapped or parsed)
+def address_text(address: bytes, netns: int = 0) -> str:
+    """Return 16 bytes of an address as text, IPv4 in dotted form, link-local ones with their interface in that namespace."""
+    plain, interface = split_address(address)
+    parsed = IPv6Address(plain)
+    text = str(parsed.ipv4_mapped or parsed)
+    return f"{text}%{interface_text(netns, interface)}" if interface else text

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.interfaces import is_link_local
 from tracer.ingest.snapshot import Dump, OpenService
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.kernel.filters import Filters, network_of
@@ -48,6 +49,10 @@ def open_services(dump: Dump, server: Mask, filters: Filters) -> tuple[OpenServi
 def _in_networks(addresses: NDArray[np.uint8], filters: Filters) -> NDArray[np.bool_]:
     """Return which addresses, shape (n, 16), are in one of the networks; shape (n,)."""
     found = np.zeros(len(addresses), bool)
+    local = is_link_local(addresses)
+    if local.any():
+        addresses = addresses.copy()
+        addresses[local, 4:8] = 0  # the interface
     for network in map(network_of, filters.addresses):
         mask = np.frombuffer(network.netmask.packed, np.uint8)
         found |= ((addresses & mask) == np.frombuffer(network.network_address.packed, np.uint8)).all(axis=1)

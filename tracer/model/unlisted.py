@@ -153,7 +153,7 @@ def _service(place: bytes) -> str:
     row = _row(place)
     if not row["port"]:
         return OTHER
-    address = address_text(row["local" if row["server"] else "remote"].tobytes())
+    address = address_text(row["local" if row["server"] else "remote"].tobytes(), _netns(place))
     return f"[{address}]:{row['port']}" if ":" in address else f"{address}:{row['port']}"
 
 
@@ -178,7 +178,7 @@ def _uses(in_use: Counter[bytes]) -> tuple[tuple[PortUse, ...], int | None]:
     for place, number in in_use.items():
         key = _netns(place), _service(place)
         if key not in most or most[key].used < number:
-            local = address_text(_row(place)["local"].tobytes())
+            local = address_text(_row(place)["local"].tobytes(), _netns(place))
             most[key] = PortUse(key[0], local, key[1], number, None, seen="events")
     ordered = sorted(most.values(), key=lambda use: (-use.used, use.destination, use.netns or 0))
     shown = [use for use in ordered if use.destination != OTHER][:LARGEST]

@@ -104,14 +104,20 @@ def _time(batch: Batch) -> list[str]:
 def _address(name: str) -> Column:
     def column(batch: Batch) -> list[str]:
         packed = np.ascontiguousarray(batch.column(name)).tobytes()
-        families = batch.column("family").tolist()
-        return [_address_of(packed[16 * i : 16 * i + 16], family) for i, family in enumerate(families)]
+        families, places = batch.column("family").tolist(), batch.column("netns").tolist()
+        rows = enumerate(zip(families, places, strict=True))
+        return [_address_of(packed[16 * i : 16 * i + 16], family, netns) for i, (family, netns) in rows]
 
     return column
 
 
+def _address_of(packed: bytes, family: int, netns: int) -> str:
+    # a link-local one has the name of its interface, which can change
+    return address_text(packed, netns) if packed.startswith(b"\xfe") else _lasting(packed, family)
+
+
 @lru_cache(maxsize=65_536)
-def _address_of(packed: bytes, family: int) -> str:
+def _lasting(packed: bytes, family: int) -> str:
     """Return the text of an address; of IPv4, one that was never set on an IPv6 socket is 0.0.0.0 too."""
     text = address_text(packed)
     return "0.0.0.0" if family == 4 and text == "::" else text  # noqa: S104 - shown, not bound
