@@ -93,7 +93,7 @@ struct event {
 	u32 initial_sequence;
 	u32 peer_initial_sequence;
 	u32 sequence; /* first one of a retransmitted segment */
-	u32 segments; /* in this retransmission; FLAG_NO_PORT: see sock.h */
+	u32 segments; /* in this retransmission; FLAG_NO_PORT: failure.h */
 	u32 retransmitted_segments; /* of the connection, so far */
 	u32 sent_segments;
 	u32 received_segments;

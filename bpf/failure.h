@@ -83,6 +83,16 @@ static __always_inline bool found_port(const struct conn *conn,
 	return t->local_port != conn->local_port;
 }
 
+/*
+ * The range of ports of the socket's own (IP_LOCAL_PORT_RANGE), the highest in
+ * the upper half and the lowest in the lower; 0: that of its namespace. A pair
+ * of u16 before Linux 6.8, which little-endian machines read alike.
+ */
+static __always_inline u32 read_port_range(const void *sk)
+{
+	return READ(u32, sk, inet_sock, local_port_range);
+}
+
 static __always_inline void fill_failure(struct event *e, const void *sk,
 					 const struct conn *conn,
 					 const struct tuple *t)

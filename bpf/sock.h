@@ -237,16 +237,6 @@ static __always_inline bool may_have_deferred(const void *sk)
 		    icsk_accept_queue__rskq_defer_accept);
 }
 
-/*
- * The range of ports of the socket's own (IP_LOCAL_PORT_RANGE), the highest in
- * the upper half and the lowest in the lower; 0: that of its namespace. A pair
- * of u16 before Linux 6.8, which little-endian machines read alike.
- */
-static __always_inline u32 read_port_range(const void *sk)
-{
-	return READ(u32, sk, inet_sock, local_port_range);
-}
-
 /* What a connection has carried, of which SYN and FIN take no byte. */
 struct traffic {
 	u64 sent;
