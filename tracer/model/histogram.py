@@ -7,6 +7,7 @@ bound on memory, or no exact merge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 
@@ -82,6 +83,10 @@ class Histogram:
         totals: NDArray[np.uint64] = self.counts.sum(axis=1, dtype=np.uint64)
         return totals
 
+    def of(self, rows: slice) -> Histogram:
+        """Return those rows, not copied."""
+        return Histogram(self.counts[rows], self.sums[rows], self.maxima[rows])
+
     def merged(self, rows: NDArray[np.intp]) -> Histogram:
         """Return those rows as one histogram of one row."""
         return Histogram(
@@ -96,6 +101,11 @@ class Histogram:
         highest = BUCKETS - 1 - (counts[:, ::-1] > 0).argmax(axis=1)
         middle = np.where(highest == BUCKETS - 1, np.inf, _MIDDLE[highest] * 1e9)
         return Histogram(counts, self.sums - earlier.sums, np.minimum(self.maxima, middle).astype(np.uint64))
+
+
+def stacked(histograms: Sequence[Histogram]) -> Histogram:
+    """Return histograms one below the other."""
+    return Histogram(*(np.concatenate([getattr(each, name) for each in histograms]) for name in ("counts", "sums", "maxima")))
 
 
 def classic(histogram: Histogram) -> NDArray[np.uint64]:

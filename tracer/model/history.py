@@ -5,13 +5,13 @@ A minute of whole Reports would do as well, and weigh 12 MB; what is drawn of ea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.model.histogram import quantile
+from tracer.model.histogram import quantile, stacked
 from tracer.model.report import Report, Service, services
 
 INTERVALS = 60
@@ -41,19 +41,23 @@ def history(report: Report, earlier: History | None = None) -> History:
     before = {service.key: service for service in earlier.services} if earlier else {}
     past = earlier.moments if earlier else {}
     moments = {}
-    for service in found:
-        moment = _moment(service, before.get(service.key), seconds)
+    for service, moment in zip(found, _moments(found, before, seconds), strict=True):
         known = past.get(service.key)
-        moments[service.key] = moment if known is None else np.concatenate([known, moment])[-INTERVALS:]
+        moments[service.key] = moment[None] if known is None else np.concatenate([known, moment[None]])[-INTERVALS:]
     return History(report, found, moments, _lasting_drifts(report, earlier.report if earlier else None))
 
 
-def _moment(now: Service, before: Service | None, seconds: float) -> Moments:
-    """Return what happened in between, shape (1, 2)."""
-    new = now.handshakes - (before.handshakes if before else 0)
-    times = now.times.since(before.times) if before else now.times
-    rate = new / seconds if seconds > 0 else np.nan
-    return np.array([[rate, quantile(times, 0.99)[0]]], np.float32)
+def _moments(now: Sequence[Service], before: Mapping[tuple[str, ...], Service], seconds: float) -> Moments:
+    """Return what happened in between to each service, shape (n, 2)."""
+    then = [before.get(service.key) for service in now]
+    new = np.array([one.handshakes - (old.handshakes if old else 0) for one, old in zip(now, then, strict=True)], np.float64)
+    rates = new / seconds if seconds > 0 else np.full(len(now), np.nan)
+    times = [one.times.since(old.times) if old and late else one.times for one, old, late in zip(now, then, new, strict=True)]
+    p99s = np.full(len(now), np.nan)
+    late = np.flatnonzero(new)
+    if len(late):
+        p99s[late] = quantile(stacked([times[at] for at in late.tolist()]), 0.99)
+    return np.stack([rates, p99s], axis=1).astype(np.float32)
 
 
 def _lasting_drifts(now: Report, before: Report | None) -> dict[str, int]:

@@ -190,7 +190,7 @@ class Service:
 
 def services(report: Report) -> list[Service]:
     """Return every label set with anything counted: where most is wrong first, then where most happened, `other` last."""
-    found = [_service(report.series, key, [row]) for row, key in enumerate(report.series.labels)]
+    found = [_service(report.series, key, slice(row, row + 1)) for row, key in enumerate(report.series.labels)]
     used = [s for s in found if s.handshakes or s.failed or s.closed or s.segments]
     return sorted(used, key=_worst_first)
 
@@ -204,7 +204,7 @@ def summed(report: Report, group: Sequence[Service]) -> Service:
     """Return several services as one, whose name says how many they are."""
     keys = {service.key for service in group}
     rows = [row for row, labels in enumerate(report.series.labels) if labels in keys]
-    return _service(report.series, (f"among the others: {len(group)}", ""), rows)
+    return _service(report.series, (f"among the others: {len(group)}", ""), np.array(rows, np.intp))
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -238,19 +238,23 @@ def named(names: Sequence[str], counts: Counts) -> dict[str, int]:
     return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
 
-def _service(series: Series, key: tuple[str, ...], rows: Sequence[int]) -> Service:
-    index = np.asarray(rows, np.intp)
+def _service(series: Series, key: tuple[str, ...], rows: slice | NDArray[np.intp]) -> Service:
+    times = series.handshake_times
     return Service(
         role=key[0],
         port=key[1],
-        handshakes=int(series.handshakes[index].sum()),
-        connections=int(series.connections[index].sum()),
-        failures=named(FAILURE_REASONS, series.failures[index].sum(axis=0)),
-        closes=named(CLOSE_REASONS, series.closes[index].sum(axis=0)),
-        retransmitted=named(RETRANSMIT_KINDS, series.retransmitted[index].sum(axis=0)),
-        times=series.handshake_times.merged(index),
+        handshakes=int(series.handshakes[rows].sum()),
+        connections=int(series.connections[rows].sum()),
+        failures=_named_sums(FAILURE_REASONS, series.failures[rows]),
+        closes=_named_sums(CLOSE_REASONS, series.closes[rows]),
+        retransmitted=_named_sums(RETRANSMIT_KINDS, series.retransmitted[rows]),
+        times=times.of(rows) if isinstance(rows, slice) else times.merged(rows),
         labels=tuple(zip(series.names[2:], key[2:], strict=False)),
     )
+
+
+def _named_sums(names: Sequence[str], counts: Counts) -> dict[str, int]:
+    return named(names, counts.sum(axis=0)) if counts.any() else {}
 
 
 def _handshakes(service: Service) -> dict[str, Any]:
