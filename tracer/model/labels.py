@@ -28,7 +28,7 @@ FIRST_ROLE = 1
 FIXED = FIRST_ROLE + len(ROLES)
 """Rows that always are there: OTHER_ROW, and after it one for each role, by its number, whose other labels are `other`."""
 
-MAX_SETS = 2048
+MAX_SETS = 2048 - FIXED
 MAX_KEYS = 1 << 16
 """Keys that are remembered, of which several can mean one set; beyond it all are learnt anew."""
 

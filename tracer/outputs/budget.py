@@ -11,6 +11,7 @@ Kept apart for each form, as a scraper of native histograms has room for more.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from tracer.model.naming import OTHER
 from tracer.model.report import Report, Series
 from tracer.model.tcp import ROLES
 from tracer.model.tenure import HALF_LIFE_NS, weights
-from tracer.outputs.matrix import Matrix, pack, taken, unpack
+from tracer.outputs.matrix import Matrix, pack, summed, taken, unpack
 from tracer.outputs.metrics import METRICS, HistogramMetric, L
 from tracer.outputs.samples import HISTOGRAM_SAMPLES
 
@@ -49,8 +50,10 @@ class Budget:
     def __init__(self, max_series: int | None, *, native: bool = False) -> None:
         self._max = max_series
         self._histogram = 1 if native else HISTOGRAM_SAMPLES
-        self._last: Series | None = None
+        self._last: weakref.ref[Series] | None = None
         self._shown: Series
+        self._values: Matrix
+        self._roles: Rows
         self._own: dict[int, int] = {}
         self._base: dict[int, Matrix] = {}
         self._left: Matrix | None = None
@@ -63,7 +66,7 @@ class Budget:
         """Return the report with the series that are exported; reports come in their order, and one may come twice."""
         if self._max is None:
             return report
-        if self._last is not report.series:
+        if self._last is None or self._last() is not report.series:
             chosen = self._choose(report)
             self._count_overflow(report.series, chosen)
             self._shown = self._split(report.series, chosen)
@@ -138,10 +141,11 @@ class Budget:
         serials = series.serials[chosen].tolist()
         for row, serial in zip(chosen.tolist(), serials, strict=True):
             if serial not in self._own and serial <= self._newest:  # it was part of `other` until now
-                self._base[serial] = pack(series, np.array([row]))
-        self._own = dict(zip(serials, chosen.tolist(), strict=True))
+                self._base[serial] = pack(series, np.array([row]))[0]
+        self._own = {serial: at for at, serial in enumerate(serials)}
+        self._values, self._roles = pack(series, chosen), _roles(series, chosen)
         self._newest = max(self._newest, int(series.serials.max(initial=0)))
-        self._last = series
+        self._last = weakref.ref(series)
         if len(chosen) == np.count_nonzero(series.serials) and not self._base and self._left is None:
             return series
         return self._summed(series, chosen)
@@ -149,28 +153,20 @@ class Budget:
     def _let_go(self, series: Series, chosen: Rows) -> None:
         """Add what the sets have shown that have no series any more to what has left, by their role."""
         gone = self._own.keys() - set(series.serials[chosen].tolist())
-        if not gone or self._last is None:
-            return
-        rows = np.array([self._own[serial] for serial in gone], np.intp)
-        shown = pack(self._last, rows) - np.concatenate([self._base_of(serial, self._last) for serial in gone])
-        if self._left is None:
-            self._left = np.zeros((len(ROLES), shown.shape[1]))
-        np.add.at(self._left, _roles(self._last, rows), shown)
         for serial in gone:
-            self._base.pop(serial, None)
-
-    def _base_of(self, serial: int, series: Series) -> Matrix:
-        return self._base[serial] if serial in self._base else np.zeros((1, pack(series, slice(1)).shape[1]))
+            at = self._own[serial]
+            if self._left is None:
+                self._left = np.zeros((len(ROLES), self._values.shape[1]))
+            self._left[self._roles[at]] += self._values[at] - self._base.pop(serial, 0)
 
     def _summed(self, series: Series, chosen: Rows) -> Series:
         """Return what has left, `other` by role, and the chosen sets less what was in `other` before."""
-        own = pack(series, chosen)
+        own = self._values.copy()
         for at, serial in enumerate(series.serials[chosen].tolist()):
             if serial in self._base:
-                own[at] -= self._base[serial][0]
-        everything = pack(series)
-        others = np.zeros((len(ROLES), everything.shape[1]))
-        np.add.at(others, _roles(series, np.arange(len(everything))), everything)
+                own[at] -= self._base[serial]
+        role_of = _roles(series, np.arange(len(series.labels)))
+        others = np.stack([summed(series, role_of == role) for role in range(len(ROLES))])
         np.subtract.at(others, _roles(series, chosen), own)
         left = np.zeros_like(others) if self._left is None else self._left
         # sums of seconds are rounded differently every time: no sample may fall, by however little

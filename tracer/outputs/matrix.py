@@ -6,6 +6,7 @@ float64 holds whole numbers up to 2**53 exactly, which is what a sample can be i
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,20 @@ def pack(series: Series, rows: Rows | slice = slice(None)) -> Matrix:
     parts = [getattr(series, name)[rows] for name in COUNTERS]
     for histogram in (getattr(series, name) for name in HISTOGRAMS):
         parts += [histogram.counts[rows], histogram.sums[rows]]
-    return np.concatenate([part.reshape(len(part), -1).astype(np.float64) for part in parts], axis=1)
+    return np.concatenate([part.reshape(len(part), prod(part.shape[1:])).astype(np.float64) for part in parts], axis=1)
+
+
+def summed(series: Series, mask: NDArray[np.bool_]) -> Matrix:
+    """Return the sum of the rows for which mask, shape (rows,), is true, as a row of such a matrix, shape (columns,).
+
+    Nothing is copied: with thousands of label sets a matrix of all would be as large as all that the model keeps.
+    """
+    parts: list[NDArray[Any]] = []
+    for histogram in (getattr(series, name) for name in HISTOGRAMS):
+        parts += [histogram.counts, histogram.sums]
+    parts = [*(getattr(series, name) for name in COUNTERS), *parts]
+    sums = [part.sum(axis=0, where=mask.reshape(-1, *[1] * (part.ndim - 1))) for part in parts]
+    return np.concatenate([np.atleast_1d(each).astype(np.float64) for each in sums])
 
 
 def unpack(matrix: Matrix, like: Series) -> Series:
@@ -39,7 +53,7 @@ def unpack(matrix: Matrix, like: Series) -> Series:
     at = 0
     for name in COUNTERS:
         old = getattr(like, name)
-        width = old[0].size
+        width = prod(old.shape[1:])
         found[name] = matrix[:, at : at + width].astype(np.uint64).reshape(old.shape)
         at += width
     for name in HISTOGRAMS:

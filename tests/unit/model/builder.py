@@ -10,6 +10,7 @@ import numpy as np
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
+from tracer.model.labels import MAX_SETS
 from tracer.model.naming import Naming
 from tracer.model.report import Report
 from tracer.model.tcp import CELL, FLAG, KIND, RETRANSMIT_KINDS, ROLE, STATE
@@ -76,7 +77,7 @@ def reading(
 def report_of(
     *batches: Events,
     labels: tuple[str, ...] = (),
-    max_sets: int = 2048,
+    max_sets: int = MAX_SETS,
     naming: Naming | None = None,
 ) -> Report:
     """Return the Report of a model that was given each batch as a reading of its own."""

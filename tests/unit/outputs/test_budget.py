@@ -148,6 +148,16 @@ def test_an_idle_service_leaves_and_comes_back_with_its_own() -> None:
     assert sums(now)["tcptrace_handshakes_total"] == 13
 
 
+def test_when_all_services_have_left_the_sums_are_still_there() -> None:
+    counted, scraper = model(label_ttl=10), Scraper(Budget(5000))
+    scraper.look(counted.report())
+    counted.add(reading(connections([80], 5)))
+    scraper.look(counted.report())
+    counted.add(reading(time_ns=HOUR))
+    now = scraper.look(counted.report())
+    assert (services(now), sums(now)["tcptrace_handshakes_total"]) == (set(), 5)
+
+
 def test_what_came_between_the_last_look_and_the_leaving_is_counted_once() -> None:
     counted, scraper = model(label_ttl=10), Scraper(Budget(5000))
     counted.add(reading(connections([80], 5)))
