@@ -53,6 +53,7 @@ class OpenConnections:
         self._services: Counter[int] = Counter()
         self._changes: deque[tuple[Codes, NDArray[np.uint64], int]] = deque()
         self._dumped: set[int] = set()
+        self._ever_dumped: set[int] = set()
         self._last_ns = -1
         self.unseen_ends = 0
         self.unseen_beginnings = 0
@@ -73,7 +74,8 @@ class OpenConnections:
         began = part["visited"] & _OPENING != 0
         codes = _codes(part)
         self._remember(codes, part["time_ns"], -1)
-        counted = self._is_dumped(codes) | ~partial | began
+        # older ones were counted where a dump has told of them, also when the namespace is let go of meanwhile
+        counted = np.isin(codes >> 16 + _ROLE_BITS, list(self._ever_dumped)) | ~partial | began
         self._add(codes[counted], rows[counted], -1)
         self._even_out(rows[counted])
 
@@ -86,6 +88,7 @@ class OpenConnections:
         for moment in snapshot.moments:
             self._hold_against(moment, found)
         self._dumped = {moment.netns for moment in snapshot.moments}
+        self._ever_dumped |= self._dumped
         self._forget(min((moment.end_ns for moment in snapshot.moments), default=0) - MARGIN_NS)
 
     def fold(self, rows: Rows, onto: Rows) -> None:

@@ -112,6 +112,11 @@ def test_an_older_connection_is_taken_off_when_it_closes() -> None:
     assert open_of(model_of(dumped(("client", 443, 23)), late)) == {CLIENT: 18}
 
 
+def test_an_older_connection_is_taken_off_also_after_its_namespace_was_let_go_of() -> None:
+    model = model_of(dumped(("client", 443, 3)), dumped(after=2, namespaces=(OTHER_NETNS,)), closed(2, flags=("partial",)))
+    assert open_of(model) == {CLIENT: 1}
+
+
 def test_without_a_dump_a_connection_counts_when_its_handshake_was_seen() -> None:
     """Those that are older take nothing off, a fault that would be there for ever."""
     model = model_of(opened(2), closed(5, flags=("partial",)), opened(3, netns=OTHER_NETNS), closed(1, netns=OTHER_NETNS))
