@@ -11,7 +11,7 @@ from tracer.outputs.metrics import METRICS, L
 
 SCOPE = 'job=~"$job", instance=~"$instance"'
 HOST = ("job", "instance")
-NOT_LEFT = 'role!="other"'
+NOT_LEFT = 'left=""'
 ENDS = ("_bucket", "_sum", "_count")
 
 

@@ -39,7 +39,7 @@ def test_the_increase_is_right_while_a_set_leaves_and_returns(tmp_path: Path) ->
             model.add(reading(connections(80, TIMES), time_ns=2 * SECOND))
             scraped(f"sum({NAME})", TIMES + 2)
             model.add(reading(connections(443, 1), time_ns=100 * SECOND))  # port 80 leaves
-            scraped(f'{NAME}{{role="other"}}', TIMES + 1)
+            scraped(f'{NAME}{{left="yes"}}', TIMES + 1)
             scraped(f'{NAME}{{port="80"}}', None)
             scraped(f"sum({NAME})", TIMES + 3)
             model.add(reading(connections(80, 7), time_ns=101 * SECOND))  # and is back
@@ -47,7 +47,7 @@ def test_the_increase_is_right_while_a_set_leaves_and_returns(tmp_path: Path) ->
             scraped(f"sum({NAME})", TIMES + 10)
             resets = server.value(f"sum(resets({NAME}[1h]))")
             others = server.value(f'increase({NAME}{{role="client",port="443"}}[1h])')
-            of_roles = server.value(f'sum(increase({NAME}{{role!="other"}}[1h]))')
+            of_roles = server.value(f'sum(increase({NAME}{{left=""}}[1h]))')
             whole = server.value(f"increase(sum({NAME})[1h:200ms])")
     finally:
         served.close()

@@ -22,7 +22,7 @@ from tracer.model.tcp import KIND, RETRANSMIT_KINDS, ROLE, ROLES, STATE
 from tracer.model.tenure import Tenure
 
 OTHER_ROW = 0
-"""The row whose every label is `other`; nothing is counted there, outputs put there what has left (outputs/budget.py)."""
+"""The row whose every label is `other`; nothing is counted there."""
 
 FIRST_ROLE = 1
 FIXED = FIRST_ROLE + len(ROLES)

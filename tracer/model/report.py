@@ -32,7 +32,7 @@ BY_EVENTS = " (events)"
 class Series:
     """What was counted for each label set; row i belongs to labels[i].
 
-    Row 0 is `other` in all labels: what has left the series of an output (outputs/budget.py), nothing in the model's own. After
+    Row 0 is `other` in all labels and has nothing; an output's own series (outputs/budget.py) lack it. After
     it come those of a role whose other labels are `other`, as far as anything was counted there. serials: which set a row is, 0
     for those. records: how many were counted in it. born_ns, active_ns: when it came, and when its last record did.
     names: of the labels, role and port first. All counts are uint64.

@@ -2,9 +2,9 @@
 
 The model knows thousands of sets; --max-series bounds samples, as many as each set has at the moment (a native histogram is one
 sample, a classic one thirty). Sets that find no place are summed in the `other` of their role. What a set has shown before it
-leaves (it gave way, or was idle for too long) is moved to the one series whose every label is `other`, and this is all that is
-ever added there: so the sum over all series is the truth at any time, no series falls, and rate() over the series whose role is
-not `other` counts nothing twice. A set that gets its place back begins at 0.
+leaves (it gave way, or was idle for too long) is moved to a second `other` of its role, with the label left="yes", and nothing
+else is: so the sums over all series are the truth at any time, no series falls, and rate() over the series without
+that label counts nothing twice. A set that gets its place back begins at 0.
 
 Kept apart for each form, as a scraper of native histograms has room for more.
 """
@@ -23,7 +23,7 @@ from tracer.model.tcp import ROLES
 from tracer.model.tenure import HALF_LIFE_NS, weights
 from tracer.outputs.matrix import Matrix, pack, summed, taken, unpack
 from tracer.outputs.metrics import METRICS, HistogramMetric, L
-from tracer.outputs.samples import HISTOGRAM_SAMPLES
+from tracer.outputs.samples import HISTOGRAM_SAMPLES, LEFT
 
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -81,7 +81,7 @@ class Budget:
         series = report.series
         sets = np.flatnonzero(series.serials)
         costs = self._costs(report)
-        others = 1 + len({labels[0] for labels in series.labels[1:]})
+        others = 2 * len({labels[0] for labels in series.labels[1:]})
         most = self._plain(report) + len(_HISTOGRAMS) * self._histogram + RESET_SAMPLES
         room = (self._max or 0) - self._fixed(report) - others * most
         if costs[sets].sum() <= room:
@@ -111,7 +111,8 @@ class Budget:
 
     def _plain(self, report: Report) -> int:
         """Return how many samples a set has besides histograms, and those that vary."""
-        one = replace(report, series=replace(taken(report.series, np.array([0])), serials=np.ones(1, np.int64)))
+        any_labels = (("client", *report.series.labels[0][1:]),)
+        one = replace(report, series=replace(taken(report.series, np.array([0])), labels=any_labels))
         return sum(len(list(metric.take(one))) for metric in METRICS if L in metric.labels and metric not in _HISTOGRAMS)
 
     def _fixed(self, report: Report) -> int:
@@ -172,24 +173,25 @@ class Budget:
         # sums of seconds are rounded differently every time: no sample may fall, by however little
         others = np.maximum(others - left, 0 if self._others is None else self._others)
         self._others = others
-        rows = np.concatenate([[0], np.zeros(len(ROLES), np.intp), chosen]).astype(np.intp)
+        rows = np.concatenate([np.zeros(_HEAD, np.intp), chosen])
         like = _labelled(taken(series, rows), series, chosen)
-        whole = unpack(np.concatenate([left.sum(axis=0, keepdims=True), others, own]), like)
-        head = [at for at in range(1 + len(ROLES)) if at == 0 or others[at - 1].any() or whole.connections[at]]
-        return taken(whole, np.array([*head, *range(1 + len(ROLES), len(rows))], np.intp))
+        whole = unpack(np.concatenate([left, others, own]), like)
+        sums = np.concatenate([left, others])
+        head = [at for at in range(_HEAD) if sums[at].any() or whole.connections[at]]
+        return taken(whole, np.array([*head, *range(_HEAD, len(rows))], np.intp))
 
 
 def _labelled(like: Series, series: Series, chosen: Rows) -> Series:
-    """Return series with `other` and `other` by role at their head, and the connections that are open in each."""
+    """Return series with what has left of each role at their head, then the `other` of each role, with its open connections."""
     more = (OTHER,) * (len(series.names) - 1)
     connections = like.connections.copy()
-    connections[: 1 + len(ROLES)] = 0
+    connections[:_HEAD] = 0
     hidden = np.setdiff1d(np.arange(len(series.labels)), chosen)
-    np.add.at(connections, 1 + _roles(series, hidden), series.connections[hidden])
-    labels = ((OTHER, *more), *((role, *more) for role in ROLES), *like.labels[1 + len(ROLES) :])
+    np.add.at(connections, len(ROLES) + _roles(series, hidden), series.connections[hidden])
+    gone, others = [(role, *more, LEFT) for role in ROLES], [(role, *more) for role in ROLES]
     serials = like.serials.copy()
-    serials[: 1 + len(ROLES)] = 0
-    return replace(like, labels=labels, connections=connections, serials=serials)
+    serials[:_HEAD] = 0
+    return replace(like, labels=(*gone, *others, *like.labels[_HEAD:]), connections=connections, serials=serials)
 
 
 def _roles(series: Series, rows: Rows) -> Rows:
@@ -202,5 +204,6 @@ def _fitting(rows: Rows, costs: NDArray[np.intp], room: float) -> Rows:
     return rows[np.cumsum(costs[rows]) <= room]
 
 
+_HEAD = 2 * len(ROLES)
 _ROLE_OF = {role: number for number, role in enumerate(ROLES)}
 _HISTOGRAMS = [metric for metric in METRICS if isinstance(metric, HistogramMetric) and L in metric.labels]

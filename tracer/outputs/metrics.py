@@ -78,13 +78,14 @@ class HistogramMetric:
 
 
 def label_names(metric: Metric | HistogramMetric, report: Report) -> Labels:
-    """Return the names of a metric's labels in this report."""
-    return tuple(name for label in metric.labels for name in (report.series.names if label == L else (label,)))
+    """Return the names of a metric's labels in this report; with `left` at the end, which few samples have."""
+    names = tuple(name for label in metric.labels for name in (report.series.names if label == L else (label,)))
+    return (*names, "left") if "role" in names else names
 
 
 def present(metric: Metric, names: Labels, values: Labels) -> dict[str, str]:
     """Return the labels that a sample has."""
-    return {name: value for name, value in zip(names, values, strict=True) if value or name not in metric.optional}
+    return {name: value for name, value in zip(names, values, strict=False) if value or name not in metric.optional}
 
 
 METRICS: tuple[Metric | HistogramMetric, ...] = (

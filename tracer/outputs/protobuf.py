@@ -73,7 +73,7 @@ def _histograms(metric: HistogramMetric, names: Sequence[str], report: Report) -
         *buckets, count = cumulative[row].tolist()
         whole = _integer(1, count) + _double(2, float(histogram.sums[row]))
         parts = (*map(_bucket, buckets, _BOUNDS), *_native(histogram.counts[row]))
-        yield _labels(list(zip(names, values, strict=True))) + _bytes(7, whole + b"".join(parts))
+        yield _labels(list(zip(names, values, strict=False))) + _bytes(7, whole + b"".join(parts))
 
 
 def _bucket(count: int, bound: bytes) -> bytes:

@@ -27,15 +27,19 @@ HISTOGRAM_SAMPLES = len(CLASSIC_BOUNDS) + 3
 """Of a classic histogram: its bounds, +Inf, _sum and _count."""
 
 
+LEFT = "yes"
+"""The value of the label `left`, which is at the end of the labels of what has left (outputs/budget.py) and of nothing else."""
+
+
 def rows_of(report: Report) -> Iterator[tuple[int, Labels]]:
-    """Yield the number and labels of every series; `other` only when something was counted there."""
-    first = 0 if report.series.serials[0] or _is_counted(report.series, 0) else 1
-    yield from enumerate(report.series.labels[first:], first)
+    """Yield the number and labels of every series; the model's first, which is `other` in all labels, has nothing."""
+    yield from ((row, labels) for row, labels in enumerate(report.series.labels) if labels[0] != OTHER)
 
 
-def _is_counted(series: Series, row: int) -> bool:
-    counts = (series.handshakes, series.failures, series.closes, series.retransmitted, series.resets_sent)
-    return any(column[row].any() for column in counts) or bool(series.resets_received[row])
+def _with(series: Series, row: int, known: int, *more: str) -> Labels:
+    """Return the first known labels of a row and some more, and what is at the end of the row's beyond those of a series."""
+    labels = series.labels[row]
+    return (*labels[:known], *more, *labels[len(series.names) :])
 
 
 def by_series(column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
@@ -54,7 +58,9 @@ def by_series_and(names: tuple[str, ...], column: Callable[[Series], Counts]) ->
     def take(report: Report) -> Values:
         values = column(report.series)
         wanted = [(i, name) for i, name in enumerate(names) if name != "unknown"]
-        return [((*labels, name), float(values[row, i])) for row, labels in rows_of(report) for i, name in wanted]
+        series = report.series
+        known = len(series.names)
+        return [(_with(series, row, known, name), float(values[row, i])) for row, _ in rows_of(report) for i, name in wanted]
 
     return take
 
@@ -82,7 +88,7 @@ def resets_sent(report: Report) -> Values:
     """Take the resets sent by service and reason."""
     counts: dict[Labels, float] = {}
     for row, number in np.argwhere(report.series.resets_sent):
-        labels = (*report.series.labels[row][:2], reset_reason(report, int(number)))
+        labels = _with(report.series, int(row), 2, reset_reason(report, int(number)))
         counts[labels] = counts.get(labels, 0) + float(report.series.resets_sent[row, number])
     return counts.items()
 
@@ -96,7 +102,7 @@ def resets_received(report: Report) -> Values:
     """Take the resets received by service."""
     counts: dict[Labels, float] = {}
     for row in np.flatnonzero(report.series.resets_received):
-        labels = report.series.labels[row][:2]
+        labels = _with(report.series, int(row), 2)
         counts[labels] = counts.get(labels, 0) + float(report.series.resets_received[row])
     return counts.items()
 

@@ -8,16 +8,17 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from tests.unit.dashboards.files import all_targets, selectors, without_selectors
-from tracer.model.naming import OTHER
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLES, STATES
 from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, L
 
 BY_PROMETHEUS = {"up"}
 TARGETS = all_targets()
 SELECTORS = [selector for target in TARGETS for selector in selectors(target.expression)]
-LABELS = {"job", "instance", "le", "role", "port"} | {label for metric in METRICS for label in metric.labels if label != L}
+LABELS = {"left", "job", "instance", "le", "role", "port"} | {
+    label for metric in METRICS for label in metric.labels if label != L
+}
 VALUES = {
-    "role": {*ROLES, OTHER},
+    "role": set(ROLES),
     "kind": set(RETRANSMIT_KINDS),
     "state": set(STATES),
     "reason": {*FAILURE_REASONS, *CLOSE_REASONS},

@@ -53,10 +53,10 @@ def services(samples: Iterable[Sample]) -> set[str]:
 
 
 def sums(samples: dict[Sample, float], *, of_roles: bool = False) -> dict[str, float]:
-    """Return the sum of each counter over all its series; of_roles: without those whose role is `other`."""
+    """Return the sum of each counter over all its series; of_roles: without what has left."""
     found: dict[str, float] = defaultdict(float)
     for (name, labels), value in samples.items():
-        if name.endswith(("_total", "_count", "_sum")) and not (of_roles and ("role", "other") in labels):
+        if name.endswith(("_total", "_count", "_sum")) and not (of_roles and ("left", "yes") in labels):
             found[name] += value
     return found
 
@@ -77,7 +77,7 @@ class Scraper:
             counter = key[0].endswith(("_total", "_count", "_sum", "_bucket"))
             before = self._last.get(key, 0.0)
             assert not counter or value >= before, f"{key} fell from {before} to {value}"
-            if counter and ("role", "other") not in key[1]:
+            if counter and ("left", "yes") not in key[1]:
                 self.increase[key[0]] += value - before
         self._last = now
         return now
@@ -185,7 +185,7 @@ def test_no_sum_and_no_series_ever_falls_while_sets_leave_give_way_and_return(se
             assert sums(now)["tcptrace_handshakes_total"] == total
             assert sums(now)["tcptrace_connection_duration_seconds_count"] == total
             assert scraper.increase["tcptrace_handshakes_total"] == total
-    assert any(("role", "other") in labels for _, labels in now)
+    assert any(("left", "yes") in labels for _, labels in now)
 
 
 def test_the_same_report_twice_is_the_same_exposition() -> None:
