@@ -12,7 +12,7 @@ readonly VENV=.venv
 readonly PROMETHEUS=.cache/prometheus
 readonly UPDATED=.cache/apt-updated # its age is that of our last apt-get update
 readonly APT_LOG=.cache/apt.log
-readonly APT_OPTIONS=(-y --no-install-recommends -o DPkg::Lock::Timeout=120)
+readonly APT_OPTIONS=(-y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=30 -o Acquire::Retries=1)
 
 # Everything goes to standard error, so that `make -s run ARGS=--json` writes nothing but JSON to standard output.
 say() { printf 'set-up: %s\n' "$*" >&2; }

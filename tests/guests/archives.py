@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache/guests"
 LOOK_UP_EVERY_SECONDS = 86_400
+APT_SECONDS = 240
 
 KERNEL_PACKAGE = re.compile(r"linux-(image|modules|binary|base-)")
 RELEASE = re.compile(r"linux-(?:image|binary)-(?:unsigned-)?((\d+\.\d+)\.\S+)")
@@ -82,7 +83,12 @@ def mirror(archive: Archive) -> str:
 def apt(suite: Suite, *words: str, cwd: Path | None = None) -> str:
     """Run an apt command with the suite's own configuration; return what it says, raise Unavailable if it fails."""
     environment = {**os.environ, "APT_CONFIG": str(CACHE / "apt" / suite.name / "apt.conf"), "LC_ALL": "C"}
-    result = subprocess.run(words, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(
+            words, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=APT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{suite.name}: {' '.join(words[:2])} took longer than {APT_SECONDS} s") from error
     if result.returncode:
         raise Unavailable(f"{suite.name}: {' '.join(words[:2])} failed: {(result.stderr.strip() or 'no reason given')[-200:]}")
     return result.stdout
@@ -123,7 +129,7 @@ def fetch_ubuntu_keyring() -> None:
 def download(suite: Suite, packages: list[str], place: Path) -> list[Path]:
     """Fetch packages into a directory; return their files."""
     place.mkdir(parents=True, exist_ok=True)
-    apt(suite, "apt-get", "-q", "-o", "Acquire::Retries=2", "download", *packages, cwd=place)
+    apt(suite, "apt-get", "-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30", "download", *packages, cwd=place)
     return sorted(place.glob("*.deb"))
 
 

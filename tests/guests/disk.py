@@ -13,6 +13,7 @@ import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
+from threading import Lock
 
 from tests.guests.archives import CACHE, ROOT
 
@@ -23,12 +24,20 @@ LEFT_OUT = {".git", ".venv", ".cache", "__pycache__", "node_modules", ".mypy_cac
 UNUSED = ("mypy*", "*mypyc*", "kubernetes_validate", "grafana_foundation_sdk", "ruff*", "setuptools", "pip", "test")
 """Of the environment and of Python's library: what no kernel test imports."""
 
+MAKING = Lock()
+
 SYSTEM_PYTHON = "import sysconfig; print(sysconfig.get_path('stdlib'))"
 LIBRARIES = "import bcc.libbcc as l; print(open('/proc/self/maps').read())"
 
 
 def disk() -> Path:
     """Return the image, made anew if what it was copied from has changed."""
+    with MAKING:
+        return made()
+
+
+def made() -> Path:
+    """Return the image, which nobody else makes meanwhile."""
     files = [*libraries(), *directories()]
     stamp = hashlib.sha256(repr([(str(path), path.stat().st_mtime_ns) for path in [*files, *packages()]]).encode()).hexdigest()
     if not IMAGE.exists() or not STAMP.exists() or STAMP.read_text() != stamp:
@@ -64,7 +73,7 @@ def make_image(paths: list[Path]) -> None:
         (place / "paths").write_text("".join(f"{path}\n" for path in paths))
         IMAGE.unlink(missing_ok=True)
         size = int(subprocess.run(["du", "-sm", place], capture_output=True, text=True, check=True).stdout.split()[0])
-        command = ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(place), str(IMAGE), f"{size * 5 // 4 + 64}M"]
+        command = ["mke2fs", "-qF", "-t", "ext4", "-O", "^has_journal", "-d", str(place), str(IMAGE), f"{size * 5 // 4 + 64}M"]
         subprocess.run(command, check=True)
 
 
@@ -78,6 +87,10 @@ def copy(path: Path, to: Path) -> None:
 
 
 def pack_checkout(to: Path) -> None:
-    """Write the checkout, as it is now, into an archive."""
-    with tarfile.open(to, "w") as archive:
-        archive.add(ROOT, ".", filter=lambda member: None if LEFT_OUT & set(Path(member.name).parts) else member)
+    """Write the checkout, as it is now, into an archive, with bytecode, since every process there would compile it anew."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        shutil.copytree(ROOT, name, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+        command = [str(VENV / "bin/python"), "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+        subprocess.run([*command, "-s", name, "-p", str(ROOT), f"{name}/tracer", f"{name}/tests"], check=True)
+        with tarfile.open(to, "w") as archive:
+            archive.add(name, ".")

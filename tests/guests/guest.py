@@ -15,11 +15,12 @@ from pathlib import Path
 from tests.guests.archives import CACHE, ROOT, Kernel
 from tests.guests.disk import disk, pack_checkout
 from tests.guests.initramfs import write_initramfs
+from tests.guests.programs import keep, lay_out
 
 SLOWNESS = 6
 """How many times longer a guest may take than a machine of its own, for tests that wait (tests/kernel/until.py)."""
 
-OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests apparmor=0 nokaslr random.trust_cpu=on"
+OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests apparmor=0 nokaslr norandmaps random.trust_cpu=on"
 INSIDE = Path(__file__).with_name("inside.sh")
 
 
@@ -27,13 +28,16 @@ INSIDE = Path(__file__).with_name("inside.sh")
 class Outcome:
     """What a guest left: the command's status, None where it never ended, its output, and the directory with its files.
 
-    timed_out: whether the machine was ended because its time was up.
+    timed_out: whether the machine was ended because its time was up. compiled: how many programs' texts the guest had to
+    compile itself, slowly.
     """
 
+    kernel: str
     status: int | None
     output: str
     place: Path
     timed_out: bool
+    compiled: int
 
     @property
     def summary(self) -> str:
@@ -42,8 +46,11 @@ class Outcome:
         return last if self.status is not None else f"never ended ({last})"
 
 
-def run(kernel: Kernel, command: str, seconds: float, *, options: str = "", name: str = "") -> Outcome:
-    """Boot, run a shell command in the checkout, and wait for the end; what the guest writes to $OUT is kept in .cache."""
+def run(kernel: Kernel, command: str, seconds: float, *, chosen: bool = False, name: str = "") -> Outcome:
+    """Boot, run a shell command in the checkout, and wait for the end; what the guest writes to $OUT is kept in .cache.
+
+    chosen: whether only what the chosen tests load is compiled beforehand.
+    """
     place = CACHE / "results" / (name or kernel.version)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -51,32 +58,29 @@ def run(kernel: Kernel, command: str, seconds: float, *, options: str = "", name
     (place / "command").write_text(f"{command}\n")
     (place / "environment").write_text(f"export OUT=/mnt/out CHECKOUT={ROOT} TCPTRACE_SLOWNESS={SLOWNESS}\n")
     pack_checkout(place / "checkout.tar")
+    try:
+        compiled = lay_out(kernel, place / "programs", chosen=chosen)
+    except subprocess.CalledProcessError as error:
+        return Outcome(kernel.release, None, f"the programs cannot be compiled for it: {error.stderr}", place, False, 0)
     with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".cpio") as initramfs:
         write_initramfs(kernel, Path(initramfs.name))
-        ended = emulate(kernel, Path(initramfs.name), place, seconds, f"{OPTIONS} {options}")
-    return outcome(place, timed_out=not ended)
+        ended = emulate(kernel, Path(initramfs.name), place, seconds)
+    return outcome(kernel, place, timed_out=not ended, compiled=keep(kernel, place / "programs", compiled))
 
 
-def emulate(kernel: Kernel, initramfs: Path, place: Path, seconds: float, options: str) -> bool:
-    """Run the machine until it powers off, or for so many seconds; return whether it powered off."""
+def emulate(kernel: Kernel, initramfs: Path, place: Path, seconds: float) -> bool:
+    """Run the machine until it powers off, or for so many seconds; return whether it powered off.
+
+    One CPU: with two, the same takes one and a half times as much of the host's. Nehalem: what numpy asks for, and no more.
+    """
     shares = {"host": "/", "out": str(place), "modules": str(kernel.root / "lib/modules")}
-    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G", "-no-reboot"]
-    command += [
-        "-nodefaults",
-        "-display",
-        "none",
-        "-nic",
-        "none",
-        "-serial",
-        f"file:{place}/console",
-        "-device",
-        "virtio-rng-pci",
-    ]
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "Nehalem", "-m", "2G", "-no-reboot", "-nodefaults"]
+    command += ["-display", "none", "-nic", "none", "-serial", f"file:{place}/console", "-device", "virtio-rng-pci"]
     command += ["-drive", f"file={disk()},format=raw,if=virtio,readonly=on"]
     for tag, path in shares.items():
         only = "" if tag == "out" else ",readonly=on"
         command += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{only}"]
-    command += ["-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", options]
+    command += ["-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", OPTIONS]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
         try:
             machine.wait(seconds)
@@ -86,8 +90,9 @@ def emulate(kernel: Kernel, initramfs: Path, place: Path, seconds: float, option
     return True
 
 
-def outcome(place: Path, *, timed_out: bool) -> Outcome:
+def outcome(kernel: Kernel, place: Path, *, timed_out: bool, compiled: int) -> Outcome:
     """Return what is in the directory of results."""
     status = place / "status"
     parts = [(place / name).read_text(errors="replace") for name in ("log", "output") if (place / name).exists()]
-    return Outcome(int(status.read_text()) if status.exists() else None, "".join(parts), place, timed_out)
+    ended = int(status.read_text()) if status.exists() else None
+    return Outcome(kernel.release, ended, "".join(parts), place, timed_out and ended is None, compiled)

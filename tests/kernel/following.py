@@ -53,7 +53,7 @@ class Following:
 
     def first(self, client_port: int, kind: str, role: str, **fields: int) -> Record:
         """Wait for such a record, and return the first."""
-        return until(lambda: self.of(client_port, kind, role, **fields), f"{role}'s {kind} {fields or ''} is told", 30)[0]
+        return until(lambda: self.of(client_port, kind, role, **fields), f"{role}'s {kind} {fields or ''} is told")[0]
 
     def step(self, client_port: int, role: str, before: str, after: str) -> Record:
         """Wait for a change of state on one side, and return it. (A client has no port yet when it begins.)"""

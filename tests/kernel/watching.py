@@ -53,7 +53,7 @@ class Watching:
 
     def one(self, client_port: int, kind: str, role: str, **fields: object) -> Event:
         """Wait for such an event, and return it; fails when there are more."""
-        found = until(lambda: self.of(client_port, kind, role, **fields), f"{role}'s {kind} {fields or ''} is printed", 30)
+        found = until(lambda: self.of(client_port, kind, role, **fields), f"{role}'s {kind} {fields or ''} is printed")
         assert len(found) == 1, found
         return found[0]
 

@@ -41,14 +41,15 @@ class _Type:
 
 
 class Btf:
-    """The kernel's type information; holds libbpf's copy until close()."""
+    """The running kernel's type information, or that in another one's image (vmlinux); libbpf's copy is held until close()."""
 
-    def __init__(self) -> None:
+    def __init__(self, image: str | None = None) -> None:
         self._lib = _libbpf()
-        self._btf = ctypes.c_void_p(self._lib.btf__load_vmlinux_btf())
+        found = self._lib.btf__parse(image.encode(), None) if image else self._lib.btf__load_vmlinux_btf()
+        self._btf = ctypes.c_void_p(found)
         if not self._btf.value or self._btf.value >= 2**64 - 4096:
             raise TcptraceError(
-                f"cannot read the kernel's type information from {BTF_FILE}",
+                f"cannot read the kernel's type information from {image or BTF_FILE}",
                 "tcptrace needs Linux 5.8 or newer, built with CONFIG_DEBUG_INFO_BTF; every distribution's kernel is",
             )
 
@@ -145,10 +146,11 @@ def _words(address: int, count: int) -> list[int]:
 
 def _libbpf() -> ctypes.CDLL:
     lib = libbpf()
-    for name in ("btf__load_vmlinux_btf", "btf__type_by_id", "btf__name_by_offset"):
+    for name in ("btf__load_vmlinux_btf", "btf__parse", "btf__type_by_id", "btf__name_by_offset"):
         getattr(lib, name).restype = ctypes.c_void_p
     # its complaints go to standard error; what they mean for us is said by who asks
     lib.libbpf_set_print(None)
+    lib.btf__parse.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     lib.btf__free.argtypes = [ctypes.c_void_p]
     lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]

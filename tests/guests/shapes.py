@@ -1,0 +1,68 @@
+"""Compiles tcptrace's programs for another kernel, on this one: /usr/bin/python3 -I tests/guests/shapes.py TYPES DIRECTORY
+
+TYPES is an image of that kernel with its BTF (vmlinux), DIRECTORY where tracer/kernel/cache.py keeps what comes of it. The
+compiler takes minutes in an emulated machine and seconds here. A shape that is not among these is compiled there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+if __name__ == "__main__":  # the distribution's Python, which has bcc, and nothing of an environment
+    sys.dont_write_bytecode = True
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tracer.kernel import cache
+from tracer.kernel.btf import Btf
+from tracer.kernel.filters import Filters
+from tracer.kernel.programs import Settings, program_text
+
+ANY, PORT, PORTS = Filters(), Filters(ports=(1,)), Filters(ports=(1, 2))
+NETWORK = Filters(ports=(1,), addresses=("10.0.0.0/8",))
+
+CHOSEN = (
+    Settings(ANY),
+    Settings(ANY, follow=True, segments=True),
+    Settings(PORT),
+    Settings(PORTS),
+    Settings(NETWORK),
+    Settings(Filters(ports=(1,), role="client"), follow=True),
+)
+"""The shapes that the tests of `--chosen` use: only the kinds and numbers of filters count, not their values."""
+
+OTHERS = (
+    Settings(ANY, states=True),
+    Settings(ANY, follow=True),
+    Settings(PORT, states=True),
+    Settings(PORTS, states=True),
+    Settings(PORT, follow=True),
+    Settings(PORT, follow=True, segments=True),
+    Settings(PORTS, follow=True),
+    Settings(PORTS, follow=True, segments=True),
+    Settings(Filters(ports=(1,), role="client"), follow=True, segments=True),
+    Settings(Filters(ports=(1,), role="client")),
+    Settings(Filters(ports=(1,), role="server")),
+    Settings(Filters(ports=(1,), pid=os.getpid())),
+    Settings(Filters(ports=(1,), own_netns=True)),
+    Settings(Filters(own_netns=True)),
+)
+"""Those of most other tests."""
+
+
+def compile_shape(types: str, settings: Settings) -> None:
+    """Compile one shape, unless it is there; fails if there is a program for a tracepoint that the kernel lacks."""
+    program = program_text(Btf(types), settings, 0, 1)
+    names = {*cache.compiled(program.text).programs}
+    if unguarded := names - {f"on_{point.name}" for point in program.tracepoints} - {"on_holders"}:
+        raise ValueError(f"{', '.join(unguarded)}: this kernel lacks the tracepoint, and #if HAVE_... does not leave it out")
+
+
+if __name__ == "__main__":
+    types, os.environ["CACHE_DIRECTORY"] = sys.argv[1:3]
+    shapes = CHOSEN if sys.argv[3:] == ["chosen"] else CHOSEN + OTHERS
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(partial(compile_shape, types), shapes))
