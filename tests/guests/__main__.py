@@ -1,7 +1,8 @@
 """`make test-kernels ARGS="6.1 7.3 -k follow"`: kernel tests on other kernels, one guest after the other, and a matrix.
 
 Words that name a kernel (a version such as 6.1, or a suite such as bookworm) choose guests, all without any; `--chosen` takes
-the tests that continuous integration runs, on the oldest kernel and one in the middle. The rest goes to pytest.
+the tests that continuous integration runs, on the oldest kernel and one in the middle, `--commands` one test a command, for the
+README's table. The rest goes to pytest.
 """
 
 from __future__ import annotations
@@ -50,19 +51,23 @@ TOOLS = ("qemu-system-x86_64", "busybox", "mke2fs", "depmod", "zstd")
 def main() -> int:
     """Run what the words ask for; return the exit status, 1 where a test failed or a machine died."""
     words = sys.argv[1:]
-    chosen = "--chosen" in words
-    words = [word for word in words if word != "--chosen"]
+    shapes = next((word.removeprefix("--") for word in words if word in {"--chosen", "--commands"}), "every")
+    words = [word for word in words if word != f"--{shapes}"]
     kernels = [word for word in words if names_kernel(word)]
     rest = [word for word in words if word not in kernels]
+    chosen = shapes == "chosen"
     end = time.monotonic() + CHOSEN_SECONDS if chosen else None
     found = list(wanted(kernels or (list(CHOSEN_SUITES) if chosen else []))) if tools_are_there() else []
+    tests = {"chosen": [*rest, *CHOSEN], "commands": [*rest, *matrix.COMMANDS.values()]}.get(shapes, rest or ["tests/kernel"])
     with ThreadPoolExecutor(2 if chosen else 1) as pool:  # an emulated machine has one CPU, and the chosen ones are in a hurry
-        command = shlex.join([*rest, *CHOSEN] if chosen else rest or ["tests/kernel"])
-        outcomes = [outcome for outcome in pool.map(lambda kernel: test(kernel, command, end), found) if outcome]
+        all_ = pool.map(lambda kernel: test(kernel, shlex.join(tests), shapes, end), found)
+        outcomes = [outcome for outcome in all_ if outcome]
     if not outcomes:
         say("NO OTHER KERNEL WAS TESTED")
         return 0
     print(matrix.render({outcome.kernel: outcome.place for outcome in outcomes}), flush=True)
+    if shapes == "commands":
+        print(matrix.by_command({outcome.kernel: outcome.place for outcome in outcomes}), flush=True)
     return int(any(failed(outcome) for outcome in outcomes))
 
 
@@ -94,7 +99,7 @@ def is_version(suite: Suite, names: list[str]) -> bool:
     return any(name[0].isdigit() for name in names) and look_up(suite)[0] in names
 
 
-def test(kernel: Kernel, arguments: str, end: float | None) -> Outcome | None:
+def test(kernel: Kernel, arguments: str, shapes: str, end: float | None) -> Outcome | None:
     """Run tests in a guest with this kernel, and say how it went; end: when the time is up, for the chosen tests."""
     say(f"{kernel.release}: booting")
     start = time.monotonic()
@@ -103,7 +108,7 @@ def test(kernel: Kernel, arguments: str, end: float | None) -> Outcome | None:
         say(f"NOT TESTED on {kernel.release}: {seconds:.0f} s are left")
         return None
     command = f"{PYTEST} --timeout {min(TEST_SECONDS, seconds // 2):.0f} --junitxml $OUT/junit.xml {arguments}"
-    outcome = run(kernel, command, seconds, chosen=end is not None)
+    outcome = run(kernel, command, seconds, shapes=shapes)
     say(f"{kernel.release}: {outcome.summary} after {time.monotonic() - start:.0f} s; all of it is in {outcome.place}")
     if outcome.compiled:
         say(f"{kernel.release} had to compile {outcome.compiled} texts itself, slowly: tests/guests/shapes.py lacks them")

@@ -46,12 +46,12 @@ class Outcome:
         return last if self.status is not None else f"never ended ({last})"
 
 
-def run(kernel: Kernel, command: str, seconds: float, *, chosen: bool = False, name: str = "") -> Outcome:
+def run(kernel: Kernel, command: str, seconds: float, *, shapes: str = "every") -> Outcome:
     """Boot, run a shell command in the checkout, and wait for the end; what the guest writes to $OUT is kept in .cache.
 
-    chosen: whether only what the chosen tests load is compiled beforehand.
+    shapes: which programs are compiled beforehand (tests/guests/shapes.py).
     """
-    place = CACHE / "results" / (name or kernel.version)
+    place = CACHE / "results" / kernel.version if shapes == "every" else CACHE / "results" / f"{kernel.version}-{shapes}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     shutil.copy(INSIDE, place)
@@ -59,7 +59,7 @@ def run(kernel: Kernel, command: str, seconds: float, *, chosen: bool = False, n
     (place / "environment").write_text(f"export OUT=/mnt/out CHECKOUT={ROOT} TCPTRACE_SLOWNESS={SLOWNESS}\n")
     pack_checkout(place / "checkout.tar")
     try:
-        compiled = lay_out(kernel, place / "programs", chosen=chosen)
+        compiled = lay_out(kernel, place / "programs", shapes=shapes)
     except subprocess.CalledProcessError as error:
         return Outcome(kernel.release, None, f"the programs cannot be compiled for it: {error.stderr}", place, False, 0)
     with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".cpio") as initramfs:

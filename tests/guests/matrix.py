@@ -10,6 +10,19 @@ from tests.needs import LACKS
 
 Cell = Counter[str]
 
+COMMANDS = {
+    "the programs load": "tests/kernel/test_verifier.py",
+    "`run`": "tests/kernel/test_counting.py::test_every_connection_of_a_known_number_is_in_the_summary",
+    "`events --kind state`": "tests/kernel/test_events.py::test_state_changes_come_when_they_are_asked_for",
+    "`follow`": "tests/kernel/test_follow.py::test_a_refused_connection_is_four_lines",
+    "`follow --segments`": "tests/kernel/test_follow.py::test_segments_end_in_sparklines",
+    "`audit`": "tests/kernel/test_audit.py::test_a_retransmission_that_a_firewall_refuses_is_no_drift",
+    "`snapshot`": "tests/kernel/test_snapshot.py::test_it_tells_listeners_with_their_backlog_and_the_namespaces_it_has_seen",
+    "filters": "tests/kernel/test_filters.py::test_an_address_filter_takes_the_clients_address_as_well",
+    "`record`": "tests/kernel/test_events.py::test_a_recording_prints_the_same_events_without_rights",
+}
+"""The columns of the README's table, and the test that each stands for."""
+
 
 def outcomes(file: Path) -> dict[str, tuple[str, str]]:
     """Return each test of a JUnit file with what became of it (passed, failed, lacks, skipped), and why."""
@@ -57,9 +70,25 @@ def render(places: dict[str, Path]) -> str:
     return "\n".join(lines)
 
 
-def cell(result: dict[str, tuple[str, str]], file: str) -> Cell:
-    """Return how many of a file's tests passed, failed and so on."""
-    return Counter(what for test, (what, _) in result.items() if test.startswith(f"{file}::"))
+def by_command(places: dict[str, Path]) -> str:
+    """Return the README's table: kernels by command; of programs, the most instructions that the verifier looked at."""
+    lines = [f"| kernel | {' | '.join(COMMANDS)} |", f"| --- |{' --- |' * len(COMMANDS)}"]
+    for name, place in places.items():
+        file = place / "junit.xml"
+        cells = ["-"] * len(COMMANDS)
+        if file.exists():
+            found = outcomes(file)
+            cells = [command_cell(found, test) for test in COMMANDS.values()]
+            cells[0] = f"{cells[0]}, {instructions(file)}".removesuffix(", -")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def command_cell(found: dict[str, tuple[str, str]], test: str) -> str:
+    """Return what became of a test, or of a file with only one: ok, failed or lacks."""
+    file, _, name = test.removeprefix("tests/kernel/").removesuffix(".py").partition("::")
+    whats = [what for key, (what, _) in found.items() if key.startswith(f"{file.removesuffix('.py')}::{name}")]
+    return whats[0].replace("passed", "ok") if whats else "-"
 
 
 def text(cell: Cell) -> str:

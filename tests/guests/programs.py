@@ -17,14 +17,14 @@ OUT_OF_TIME = 124
 """What timeout(1) returns then."""
 
 
-def lay_out(kernel: Kernel, place: Path, *, chosen: bool) -> set[str]:
+def lay_out(kernel: Kernel, place: Path, *, shapes: str) -> set[str]:
     """Compile for a kernel, put what came of it into a directory, and return the names of the files.
 
     Raises CalledProcessError where the compiler refuses.
     """
     kept = kernel.root / "programs"
     kept.mkdir(mode=0o700, exist_ok=True)
-    compile_them = ["/usr/bin/python3", "-I", str(SHAPES), vmlinux(kernel), str(kept), *(["chosen"] if chosen else [])]
+    compile_them = ["/usr/bin/python3", "-I", str(SHAPES), vmlinux(kernel), str(kept), shapes]
     done = subprocess.run(["timeout", str(SECONDS), *compile_them], capture_output=True, text=True, check=False)
     if done.returncode != OUT_OF_TIME:
         done.check_returncode()

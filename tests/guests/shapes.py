@@ -1,7 +1,7 @@
-"""Compiles tcptrace's programs for another kernel, on this one: /usr/bin/python3 -I tests/guests/shapes.py TYPES DIRECTORY
+"""Compiles tcptrace's programs for another kernel, on this one: /usr/bin/python3 -I tests/guests/shapes.py TYPES DIRECTORY SET
 
-TYPES is an image of that kernel with its BTF (vmlinux), DIRECTORY where tracer/kernel/cache.py keeps what comes of it. The
-compiler takes minutes in an emulated machine and seconds here. A shape that is not among these is compiled there.
+TYPES is an image of that kernel with its BTF (vmlinux), DIRECTORY where tracer/kernel/cache.py keeps what comes of it, SET
+one of SETS. The compiler takes minutes in an emulated machine and seconds here. What is not among these is compiled there.
 """
 
 from __future__ import annotations
@@ -34,23 +34,32 @@ CHOSEN = (
 )
 """The shapes that the tests of `--chosen` use: only the kinds and numbers of filters count, not their values."""
 
-OTHERS = (
+COMMANDS = (
+    *CHOSEN,
+    Settings(Filters(ports=(1,), role="client"), states=True),
+    Settings(Filters(ports=(1,), role="client"), follow=True, segments=True),
+    Settings(PORT, follow=True),
+)
+"""Those of `--commands`."""
+
+EVERY = (
+    *COMMANDS,
     Settings(ANY, states=True),
     Settings(ANY, follow=True),
     Settings(PORT, states=True),
     Settings(PORTS, states=True),
-    Settings(PORT, follow=True),
     Settings(PORT, follow=True, segments=True),
     Settings(PORTS, follow=True),
     Settings(PORTS, follow=True, segments=True),
-    Settings(Filters(ports=(1,), role="client"), follow=True, segments=True),
     Settings(Filters(ports=(1,), role="client")),
     Settings(Filters(ports=(1,), role="server")),
     Settings(Filters(ports=(1,), pid=os.getpid())),
     Settings(Filters(ports=(1,), own_netns=True)),
     Settings(Filters(own_netns=True)),
 )
-"""Those of most other tests."""
+"""And those of most other tests."""
+
+SETS = {"chosen": CHOSEN, "commands": COMMANDS, "every": EVERY}
 
 
 def compile_shape(types: str, settings: Settings) -> None:
@@ -63,6 +72,5 @@ def compile_shape(types: str, settings: Settings) -> None:
 
 if __name__ == "__main__":
     types, os.environ["CACHE_DIRECTORY"] = sys.argv[1:3]
-    shapes = CHOSEN if sys.argv[3:] == ["chosen"] else CHOSEN + OTHERS
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(partial(compile_shape, types), shapes))
+        list(pool.map(partial(compile_shape, types), SETS[sys.argv[3]]))
