@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.guests import matrix
 from tests.guests.archives import SUITES, Kernel, Suite, Unavailable, fetch, look_up
 from tests.guests.guest import SLOWNESS, Outcome, run
+from tests.guests.image import vmlinux
 
 PYTEST = ".venv/bin/python -m pytest -v -p no:cacheprovider --tb=short"
 TEST_SECONDS = 300 * SLOWNESS
@@ -89,8 +91,10 @@ def wanted(names: list[str]) -> Iterator[Kernel]:
     for suite in SUITES:
         try:
             if not names or suite.name in names or is_version(suite, names):
-                yield fetch(suite)
-        except (Unavailable, OSError) as error:
+                kernel = fetch(suite)
+                vmlinux(kernel)
+                yield kernel
+        except (Unavailable, OSError, subprocess.SubprocessError) as error:
             say(f"NOT TESTED, since this kernel cannot be had: {error}")
 
 
