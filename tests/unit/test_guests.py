@@ -1,0 +1,65 @@
+"""What `make test-kernels` makes of a guest: a failure is told from time that was up, and a kernel is read from its image."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.guests.__main__ import failed
+from tests.guests.archives import Unavailable
+from tests.guests.guest import Outcome
+from tests.guests.image import decompressed
+from tests.guests.matrix import COMMANDS, by_command
+
+JUNIT = """<testsuites><testsuite><properties><property name="tcp_probe" value="73023"/></properties>
+<testcase classname="tests.kernel.test_verifier" name="test_head_room"/>
+<testcase classname="tests.kernel.test_follow" name="test_a_refused_connection_is_four_lines"><failure message="no"/></testcase>
+</testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "timed_out", "bad"),
+    [
+        pytest.param(0, "a PASSED", False, False, id="all passed"),
+        pytest.param(1, "a FAILED", False, True, id="one failed"),
+        pytest.param(None, "a PASSED", False, True, id="the machine died"),
+        pytest.param(None, "a PASSED", True, False, id="out of time behind a test that passed"),
+        pytest.param(None, "a PASSED\nb FAILED", True, True, id="out of time behind a test that failed"),
+        pytest.param(None, "", True, True, id="out of time before any test"),
+    ],
+)
+def test_what_is_a_failure(status: int | None, output: str, timed_out: bool, bad: bool) -> None:
+    assert failed(Outcome("6.1", status, output, Path(), timed_out, 0)) == bad
+
+
+def image(payload: bytes) -> bytes:
+    """Return an image with four sectors of set-up, as boot.rst has it."""
+    head = bytearray(5 * 512)
+    head[0x1F1] = 4
+    struct.pack_into("<II", head, 0x248, 16, len(payload) + 4)
+    return bytes(head) + bytes(16) + payload + bytes(4) + b"more"
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_a_kernel_is_read_from_its_image(compress: Callable[[bytes], bytes]) -> None:
+    assert decompressed(image(compress(b"kernel"))) == b"kernel"
+
+
+def test_an_unknown_compression_is_said() -> None:
+    with pytest.raises(Unavailable, match="begins with 000102"):
+        decompressed(image(b"\0\1\2\3\4\5"))
+
+
+def test_the_table_of_commands_has_what_became_of_each(tmp_path: Path) -> None:
+    (tmp_path / "junit.xml").write_text(JUNIT)
+    head, _, row = by_command({"6.1": tmp_path}).splitlines()
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert cells["the programs load"] == "ok, 73,023"
+    assert cells["`follow`"] == "failed"
+    assert cells["`run`"] == "-"
+    assert len(cells) == len(COMMANDS) + 1
