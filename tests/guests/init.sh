@@ -34,6 +34,7 @@ $b mount --bind /root/mnt/modules /root/usr/lib/modules
 $b mount --bind /root/mnt/out/programs /root/var/cache/tcptrace
 
 # what is slow over the shared file system comes from the disk
+$b mkdir -p "/root$CHECKOUT" # which may lie below /tmp
 $b mount -t tmpfs tmpfs "/root$CHECKOUT"
 $b tar -xf /root/mnt/out/checkout.tar -C "/root$CHECKOUT"
 $b mkdir -p "/root$CHECKOUT/.venv"
