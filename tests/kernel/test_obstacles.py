@@ -19,13 +19,16 @@ TRACING = (RUN, *((sys.executable, "-m", "tracer", word) for word in ("events", 
 DOCTOR = (sys.executable, "-m", "tracer", "doctor")
 BCC = Path("/usr/lib/python3/dist-packages/bcc")
 BTF = Path("/sys/kernel/btf")
+KEPT = Path("/var/cache/tcptrace")
+"""Programs that were compiled before: with them no compiler is missed."""
+
 (LIBBPF,) = {path.resolve() for path in Path("/usr/lib").glob("*/libbpf.so.1")} or {Path("/nonexistent")}
 
 
 def without(
     command: Sequence[str], *, empty: Sequence[Path] = (), bind: Mapping[Path, Path] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    hidden = with_mounts(*command, empty=empty, bind=bind)
+    hidden = with_mounts(*command, empty=[*empty, KEPT], bind=bind)
     return subprocess.run(hidden, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
