@@ -86,7 +86,7 @@ def test_a_failed_handshake_has_its_reason(watch: Watching, service: int, failur
     assert event["from"] == "syn_sent"
     assert 0 < event["duration_seconds"] == event["states"]["syn_sent"] <= elapsed
     again = kernel["RetransSegs"]
-    assert bool(again) == failure.sent_again
+    assert again or not failure.sent_again  # on a slow machine an answer can come while connect() is busy, and not count
     assert (event["sent_segments"], event["retransmitted_segments"]) == (1 + again, again)
     assert [e["retransmit_kind"] for e in watch.of(client_port, "retransmit")] == ["syn"] * again
     assert kernel["AttemptFails"] == 1
