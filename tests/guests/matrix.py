@@ -10,6 +10,9 @@ from tests.needs import LACKS
 
 Cell = Counter[str]
 
+FIRST, AGAIN = "junit.xml", "again.xml"
+"""What a guest leaves: of all its tests, and of those that failed and were repeated."""
+
 COMMANDS = {
     "the programs load": "tests/kernel/test_verifier.py",
     "`run`": "tests/kernel/test_counting.py::test_every_connection_of_a_known_number_is_in_the_summary",
@@ -22,6 +25,15 @@ COMMANDS = {
     "`record`": "tests/kernel/test_events.py::test_a_recording_prints_the_same_events_without_rights",
 }
 """The columns of the README's table, and the test that each stands for."""
+
+
+def outcomes_in(place: Path) -> dict[str, tuple[str, str]]:
+    """Return what became of each test of a guest, by its last try; nothing where nothing was reported."""
+    found = {}
+    for file in (place / FIRST, place / AGAIN):
+        if file.exists():
+            found.update(outcomes(file))
+    return found
 
 
 def outcomes(file: Path) -> dict[str, tuple[str, str]]:
@@ -52,8 +64,8 @@ def instructions(file: Path) -> str:
 
 def render(places: dict[str, Path]) -> str:
     """Return the table of all guests (release, directory of results), and the lists below it."""
-    files = {name: place / "junit.xml" for name, place in places.items()}
-    results = {name: outcomes(file) if file.exists() else {} for name, file in files.items()}
+    files = {name: place / FIRST for name, place in places.items()}
+    results = {name: outcomes_in(place) for name, place in places.items()}
     rows = sorted({test.partition("::")[0] for result in results.values() for test in result})
     lines = [f"| tests | {' | '.join(results)} |", f"| --- |{' --- |' * len(results)}"]
     for row in rows:
@@ -74,10 +86,9 @@ def by_command(places: dict[str, Path]) -> str:
     """Return the README's table: kernels by command; of programs, the most instructions that the verifier looked at."""
     lines = [f"| kernel | {' | '.join(COMMANDS)} |", f"| --- |{' --- |' * len(COMMANDS)}"]
     for name, place in places.items():
-        file = place / "junit.xml"
+        file = place / FIRST
         cells = ["-"] * len(COMMANDS)
-        if file.exists():
-            found = outcomes(file)
+        if found := outcomes_in(place):
             cells = [command_cell(found, test) for test in COMMANDS.values()]
             cells[0] = f"{cells[0]}, {instructions(file)}".removesuffix(", -")
         lines.append(f"| {name} | {' | '.join(cells)} |")

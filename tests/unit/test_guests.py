@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.guests.__main__ import failed
+from tests.guests.__main__ import failed, repeating
 from tests.guests.archives import Unavailable
 from tests.guests.guest import Outcome
 from tests.guests.image import decompressed
-from tests.guests.matrix import COMMANDS, by_command
+from tests.guests.matrix import COMMANDS, by_command, outcomes_in
 
 JUNIT = """<testsuites><testsuite><properties><property name="tcp_probe" value="73023"/></properties>
 <testcase classname="tests.kernel.test_verifier" name="test_head_room"/>
@@ -63,3 +66,30 @@ def test_the_table_of_commands_has_what_became_of_each(tmp_path: Path) -> None:
     assert cells["`follow`"] == "failed"
     assert cells["`run`"] == "-"
     assert len(cells) == len(COMMANDS) + 1
+
+
+TRIED = """
+from pathlib import Path
+
+def test_that_passes() -> None:
+    pass
+
+def test_that_fails() -> None:
+    seen = Path(__file__).with_name("seen")
+    before, _ = seen.exists(), seen.touch()
+    assert before and {passes}
+"""
+
+
+@pytest.mark.parametrize(("passes", "status", "what"), [(True, 0, "passed"), (False, 1, "failed")])
+def test_what_failed_is_tried_once_more_and_that_counts(passes: bool, status: int, what: str, tmp_path: Path) -> None:
+    tried = tmp_path / "test_tried.py"
+    tried.write_text(TRIED.format(passes=passes))
+    command = repeating(f"{sys.executable} -m pytest -q -o cache_dir={tmp_path}/cache", str(tried))
+    done = subprocess.run(["bash", "-c", command], env={**os.environ, "OUT": str(tmp_path)}, capture_output=True, check=False)
+    assert done.returncode == status
+    found = outcomes_in(tmp_path)
+    assert {name.partition("::")[2]: outcome for name, (outcome, _) in found.items()} == {
+        "test_that_passes": "passed",
+        "test_that_fails": what,
+    }
