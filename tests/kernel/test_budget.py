@@ -88,7 +88,7 @@ def test_a_scan_and_a_flood_of_peers_hide_nobody_and_cost_no_memory(side: Namesp
         half = resident(tracer)
         run(side, FLOOD, port, HALF, HALF)
         scrape, now = looked(tracer, now)
-        assert resident(tracer) < half + 12_000
+        assert resident(tracer) < half + 24_000  # 25,000 sets would take twice that; batches and the ring's pages vary by half
         until(lambda: sums(tracer.scrape())["tcptrace_handshakes_total"] >= 2 * PEERS, "all peers were counted")
         scrape, now = looked(tracer, now)
         assert (scrape.value("label_overflow_total") or 0) > 0
