@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 from tests.kernel.tracing import BpfObjects, start, tracing
 from tests.kernel.until import PATIENCE, until
+from tracer.kernel.filters import Filters
+from tracer.kernel.launch import loader_command
+from tracer.kernel.programs import Settings
 
 pytestmark = pytest.mark.needs("bpftool")
 
@@ -100,3 +104,14 @@ def test_killing_it_during_the_start_ends_the_loader_too() -> None:
         process.kill()
         process.communicate(timeout=PATIENCE)
         until(lambda: not session(process.pid), "both processes have ended")
+
+
+def test_a_loader_that_nobody_waits_for_any_more_ends_quietly() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    with theirs:
+        command = loader_command(theirs.fileno(), Settings(Filters()))
+        done = subprocess.run(
+            command, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

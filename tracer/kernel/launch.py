@@ -38,13 +38,18 @@ def load_programs(settings: Settings) -> Loaded:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         fd = theirs.fileno()
-        arguments = [SYSTEM_PYTHON, "-I", "-c", _LOADER, str(PACKAGE.parent), str(fd), json.dumps(asdict(settings))]
-        with subprocess.Popen(arguments, pass_fds=[fd], stdin=subprocess.DEVNULL, process_group=0) as loader:
+        command = loader_command(fd, settings)
+        with subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL, process_group=0) as loader:
             theirs.close()
             try:
                 return receive_loaded(ours)
             finally:
                 loader.wait()
+
+
+def loader_command(fd: int, settings: Settings) -> list[str]:
+    """Return the command that loads what settings ask for and sends it over a socket that it gets as a descriptor."""
+    return [SYSTEM_PYTHON, "-I", "-c", _LOADER, str(PACKAGE.parent), str(fd), json.dumps(asdict(settings))]
 
 
 def rights_hint() -> str:

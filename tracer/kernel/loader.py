@@ -41,16 +41,24 @@ UNLOCK = "boot with lockdown=integrity or none"
 def main(channel_fd: int, settings_json: str) -> None:
     """Do all of the loader's work and end the process; the outcome goes over the channel, never up the stack."""
     channel = socket.socket(fileno=channel_fd)
+    with contextlib.suppress(BrokenPipeError):  # whoever waited for it was ended meanwhile
+        send_outcome(channel, settings_json)
+    # without the interpreter's tidying up, which takes time and can change nothing any more
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def send_outcome(channel: socket.socket, settings_json: str) -> None:
+    """Load, and send what was opened or the error that stopped it; raises BrokenPipeError where nobody waits any more."""
     try:
         send_loaded(channel, load(settings_from_json(settings_json)))
     except TcptraceError as error:
         send_error(channel, error)
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 - this process has no other door
         traceback.print_exc()
         send_error(channel, TcptraceError(f"the loader failed: {error}", "please report this with what is above"))
-    # without the interpreter's tidying up, which takes time and can change nothing any more
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def settings_from_json(text: str) -> Settings:
