@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,8 +11,12 @@ from tests.needs import LACKS
 
 Cell = Counter[str]
 
-FIRST, AGAIN = "junit.xml", "again.xml"
-"""What a guest leaves: of all its tests, and of those that failed and were repeated."""
+FIRST, AGAIN, LOCKED = "junit.xml", "again.xml", "locked.xml"
+"""What a guest leaves: of all its tests, of those that failed and were repeated, and of those that lock the kernel down."""
+
+OUTPUT = "output"
+TEST_LINE = re.compile(r"^tests/\S*?(\w+)\.py::(.+) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
+SAID = {"PASSED": "passed", "FAILED": "failed", "ERROR": "failed", "SKIPPED": "skipped"}
 
 COMMANDS = {
     "the programs load": "tests/kernel/test_verifier.py",
@@ -26,14 +31,22 @@ COMMANDS = {
 }
 """The columns of the README's table, and the test that each stands for."""
 
+LOCKDOWN = "tests/guests/lockdown.py"
+COLUMNS = {**COMMANDS, "lockdown": LOCKDOWN}
+"""And the last one, whose tests run when all others have."""
+
 
 def outcomes_in(place: Path) -> dict[str, tuple[str, str]]:
     """Return what became of each test of a guest, by its last try; nothing where nothing was reported."""
-    found = {}
-    for file in (place / FIRST, place / AGAIN):
-        if file.exists():
-            found.update(outcomes(file))
-    return found
+    files = [file for file in (place / FIRST, place / AGAIN, place / LOCKED) if file.exists()]
+    if (place / FIRST) not in files and (place / OUTPUT).exists():
+        return lines_of_tests((place / OUTPUT).read_text(errors="replace"))
+    return {name: outcome for file in files for name, outcome in outcomes(file).items()}
+
+
+def lines_of_tests(output: str) -> dict[str, tuple[str, str]]:
+    """Return what became of each test by pytest's lines, for a guest that ended before it could write a report."""
+    return {f"{file}::{name}": (SAID[word], "the guest was ended early") for file, name, word in TEST_LINE.findall(output)}
 
 
 def outcomes(file: Path) -> dict[str, tuple[str, str]]:
@@ -84,22 +97,23 @@ def render(places: dict[str, Path]) -> str:
 
 def by_command(places: dict[str, Path]) -> str:
     """Return the README's table: kernels by command; of programs, the most instructions that the verifier looked at."""
-    lines = [f"| kernel | {' | '.join(COMMANDS)} |", f"| --- |{' --- |' * len(COMMANDS)}"]
+    lines = [f"| kernel | {' | '.join(COLUMNS)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
     for name, place in places.items():
         file = place / FIRST
-        cells = ["-"] * len(COMMANDS)
+        cells = ["-"] * len(COLUMNS)
         if found := outcomes_in(place):
-            cells = [command_cell(found, test) for test in COMMANDS.values()]
+            cells = [command_cell(found, test) for test in COLUMNS.values()]
             cells[0] = f"{cells[0]}, {instructions(file)}".removesuffix(", -")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def command_cell(found: dict[str, tuple[str, str]], test: str) -> str:
-    """Return what became of a test, or of a file with only one: ok, failed or lacks."""
-    file, _, name = test.removeprefix("tests/kernel/").removesuffix(".py").partition("::")
-    whats = [what for key, (what, _) in found.items() if key.startswith(f"{file.removesuffix('.py')}::{name}")]
-    return whats[0].replace("passed", "ok") if whats else "-"
+    """Return what became of a test or of a file of tests: failed if one has, ok if one passed, else lacks or skipped."""
+    file, _, name = test.rpartition("/")[2].partition("::")
+    whats = {what for key, (what, _) in found.items() if key.startswith(f"{file.removesuffix('.py')}::{name}")}
+    worst = next((what for what in ("failed", "passed", *whats) if what in whats), "-")
+    return worst.replace("passed", "ok")
 
 
 def text(cell: Cell) -> str:

@@ -19,6 +19,7 @@ TRACING = (RUN, *((sys.executable, "-m", "tracer", word) for word in ("events", 
 DOCTOR = (sys.executable, "-m", "tracer", "doctor")
 BCC = Path("/usr/lib/python3/dist-packages/bcc")
 BTF = Path("/sys/kernel/btf")
+SECURITY = Path("/sys/kernel/security")
 KEPT = Path("/var/cache/tcptrace")
 """Programs that were compiled before: with them no compiler is missed."""
 
@@ -59,6 +60,21 @@ def test_root_without_capabilities_is_told_which_ones_are_needed() -> None:
     assert done.returncode == 1
     assert "needs CAP_BPF and CAP_PERFMON, and root here has not got them" in done.stderr
     assert "tcptrace replay" in done.stderr
+
+
+def test_a_kernel_that_is_locked_down_is_said_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "lockdown").write_text("none integrity [confidentiality]\n", encoding="ascii")
+    locked = {tmp_path: SECURITY}
+    for command in TRACING:
+        done = without(command, bind=locked)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            "tcptrace: the kernel is locked down (confidentiality): BPF may not read its memory",
+            "hint: boot with lockdown=integrity or none",
+        ]
+    examined = without(DOCTOR, bind=locked)
+    assert examined.returncode == 1
+    assert "the kernel is locked down (confidentiality)" in examined.stdout
 
 
 @pytest.mark.parametrize(

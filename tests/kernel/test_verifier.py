@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.needs import LACKS, SYSCALL_BPF
+from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Settings
+from tracer.kernel.programs import TRACEPOINTS, Settings
 
 pytestmark = pytest.mark.kernel
 
@@ -35,15 +36,28 @@ def verified_instructions(fd: int) -> int | None:
     return struct.unpack_from("=I", info, VERIFIED_AT)[0] if written >= VERIFIED_AT + 4 else None
 
 
-def test_every_program_of_every_command_loads_and_leaves_the_verifier_head_room(
-    record_testsuite_property: Callable[[str, object], None],
-) -> None:
+@pytest.fixture(name="figures", scope="module")
+def fixture_figures() -> dict[str, int | None]:
+    """Load all programs; return how many instructions the verifier looked at for each, None where it does not tell."""
     loaded = load_programs(Settings(Filters(), follow=True, segments=True))
     figures = {name: verified_instructions(pair[0]) for name, pair in loaded.programs.items()}
     for fd in (loaded.ring, loaded.counters, *loaded.held, *(fd for pair in loaded.programs.values() for fd in pair)):
         os.close(fd)
+    return figures
+
+
+def test_every_program_of_every_command_loads(figures: dict[str, int | None]) -> None:
+    btf = Btf()
+    there = {point.name for point in TRACEPOINTS if btf.tracepoint_arguments(point.name) is not None}
+    btf.close()
+    assert figures.keys() == there
+
+
+def test_every_program_leaves_the_verifier_head_room(
+    figures: dict[str, int | None], record_testsuite_property: Callable[[str, object], None]
+) -> None:
     if None in figures.values():
-        pytest.skip(f"{LACKS} bpf_prog_info.verified_insns; all programs load")
+        pytest.skip(f"{LACKS} bpf_prog_info.verified_insns")
     for name, count in figures.items():
         record_testsuite_property(name, count)
     assert {name: count for name, count in figures.items() if count is None or count > BOUND} == {}

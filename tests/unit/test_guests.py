@@ -17,7 +17,7 @@ from tests.guests.__main__ import failed, repeating
 from tests.guests.archives import Unavailable
 from tests.guests.guest import Outcome
 from tests.guests.image import decompressed
-from tests.guests.matrix import COMMANDS, by_command, outcomes_in
+from tests.guests.matrix import COLUMNS, by_command, outcomes_in
 
 JUNIT = """<testsuites><testsuite><properties><property name="tcp_probe" value="73023"/></properties>
 <testcase classname="tests.kernel.test_verifier" name="test_head_room"/>
@@ -60,12 +60,28 @@ def test_an_unknown_compression_is_said() -> None:
 
 def test_the_table_of_commands_has_what_became_of_each(tmp_path: Path) -> None:
     (tmp_path / "junit.xml").write_text(JUNIT)
+    (tmp_path / "locked.xml").write_text(
+        '<testsuite><testcase classname="tests.guests.lockdown" name="test_integrity"/></testsuite>'
+    )
     head, _, row = by_command({"6.1": tmp_path}).splitlines()
-    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    cells = dict(zip(head.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
     assert cells["the programs load"] == "ok, 73,023"
     assert cells["`follow`"] == "failed"
     assert cells["`run`"] == "-"
-    assert len(cells) == len(COMMANDS) + 1
+    assert cells["lockdown"] == "ok"
+    assert len(cells) == len(COLUMNS) + 1
+
+
+def test_a_guest_that_was_ended_early_has_what_its_tests_said_until_then(tmp_path: Path) -> None:
+    (tmp_path / "output").write_text(
+        "collecting ... collected 4 items\n"
+        "tests/kernel/test_a.py::test_it[a b] PASSED [ 25%]\n"
+        "tests/kernel/test_a.py::test_other FAILED [ 50%]\n"
+        "tests/kernel/test_b.py::test_third SKIPPED [ 75%]\n"
+        "tests/kernel/test_b.py::test_fourth "
+    )
+    found = {name: outcome for name, (outcome, _) in outcomes_in(tmp_path).items()}
+    assert found == {"test_a::test_it[a b]": "passed", "test_a::test_other": "failed", "test_b::test_third": "skipped"}
 
 
 TRIED = """
