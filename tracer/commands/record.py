@@ -36,7 +36,7 @@ def record(
     """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights."""
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     with open_as_caller(output) as file:
-        source = open_kernel(settings, user)
+        source = open_kernel(settings, user, with_cgroups=True)
         file.truncate(0)
         pipeline = Pipeline(source, Model(source.context, start_ns=kernel_ns()), Recorder(file, source.context))
         print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.programs import Settings
-from tracer.model.naming import Naming
+from tracer.model.naming import CGROUP_LABELS, Naming
 from tracer.model.report import Report, document
 from tracer.model.totals import Model
 from tracer.outputs.lines import summary
@@ -55,7 +55,7 @@ def run(
     access = options.access(web_config)
     listener = http.bind(listen)
     manager = ServiceManager(os.environ)
-    source = open_kernel(settings, user)
+    source = open_kernel(settings, user, with_cgroups=not CGROUP_LABELS.isdisjoint(names))
     model = Model(
         source.context,
         labels=names,

@@ -29,13 +29,16 @@ from tracer.ingest.watch import Watch
 from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
-from tracer.model.opened import open_services
+from tracer.model.opened import listening_services, open_services
 from tracer.model.sockets import Summarizer
 
 
-def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 1_000_000_000) -> LiveSource:
+def open_kernel(
+    settings: Settings, user_name: str | None, look_every_ns: int = 1_000_000_000, *, with_cgroups: bool = False
+) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
+    with_cgroups: whether snapshots are to say in which cgroups there are listeners.
     What has to be opened with rights (a listening socket below 1024, a file of root's) is opened before.
     """
     user = unprivileged_user(user_name)
@@ -43,8 +46,10 @@ def open_kernel(settings: Settings, user_name: str | None, look_every_ns: int = 
     served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts()
     watch = None
     if loaded.doors and settings.snapshots:
-        namespaces = Namespaces(loaded.doors, later=not settings.filters.own_netns, numbers=numbers)
-        watch = Watch(namespaces, Summarizer(served, partial(open_services, filters=settings.filters), bound), complain)
+        namespaces = Namespaces(loaded.doors, later=not settings.filters.own_netns, numbers=numbers, with_cgroups=with_cgroups)
+        find_open = partial(open_services, filters=settings.filters)
+        find_listening = partial(listening_services, filters=settings.filters)
+        watch = Watch(namespaces, Summarizer(served, find_open, bound, find_listening), complain)
     source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))

@@ -49,9 +49,9 @@ class Opened:
     seen_alive: whether anything has ever said, unprivileged, that somebody lives there.
     """
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, *, with_cgroups: bool = False) -> None:
         self.door = door
-        self.table = SocketTable(door.diag, door.netns)
+        self.table = SocketTable(door.diag, door.netns, with_cgroups=with_cgroups)
         self.seen_alive = False
         self.idle = 0
         self._path = door.path
@@ -97,11 +97,14 @@ class Opened:
 class Namespaces:
     """The sockets and ephemeral ports of several network namespaces; owns their doors, of which the own one is first.
 
-    later: whether to read those that have no door, too. numbers: what records tell of those. For one thread.
+    later: whether to read those that have no door, too. numbers: what records tell of those. with_cgroups: whether dumps are to
+    have the cgroups of listeners. For one thread.
     """
 
-    def __init__(self, doors: Sequence[Door], *, later: bool = False, numbers: Numbers | None = None) -> None:
-        self._own, *others = (Opened(door) for door in doors)
+    def __init__(
+        self, doors: Sequence[Door], *, later: bool = False, numbers: Numbers | None = None, with_cgroups: bool = False
+    ) -> None:
+        self._own, *others = (Opened(door, with_cgroups=with_cgroups) for door in doors)
         self._others = others
         self._later: dict[int, ProcTable] = {}
         self._reads_later = later
@@ -146,9 +149,11 @@ class Namespaces:
         start_ns = kernel_ns()
         moments: list[Moment] = []
         parts = []
+        cgroups: dict[int, int] = {}
         for opened in (self._own, *self._others):
             before_ns = kernel_ns()
             parts.append(opened.read(states))
+            cgroups |= opened.table.cgroups
             if opened.table.whole:
                 moments.append(Moment(opened.door.netns, before_ns, kernel_ns()))
         parts += [self._read_later(table, states, moments) for table in self._later.values()]
@@ -156,7 +161,7 @@ class Namespaces:
         ports = self.ports() | {table.netns: UNKNOWN_PORTS for table in self._later.values()}
         self._numbers.listed = np.array(sorted(ports), np.uint32)
         unnamed = frozenset(table.netns for table in self._later.values() if table.netns == table.identity)
-        return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed)
+        return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed, cgroups)
 
     def _read_later(self, table: ProcTable, states: int, moments: list[Moment]) -> Sockets:
         """Return the sockets of a namespace without a door; its moment is noted when its number is known."""

@@ -30,6 +30,14 @@ class OpenService(NamedTuple):
     connections: int
 
 
+class Listening(NamedTuple):
+    """A service that somebody listens for. cgroup: the socket's, 0 where it is not known, or not asked for."""
+
+    netns: int
+    port: int
+    cgroup: int = 0
+
+
 @dataclass(frozen=True)
 class Dump:
     """All sockets at one time, of all namespaces that are seen.
@@ -37,6 +45,7 @@ class Dump:
     ports: the ephemeral ones by namespace, the own one first. start_ns, end_ns: by the clock of the events, around the reading.
     moments: the same for each namespace, of which all sockets were read.
     unnamed: those of the namespaces whose numbers are not known, so that others stand for them.
+    cgroups: those of listening sockets, by inode, as far as they were asked for.
     """
 
     sockets: Sockets
@@ -45,6 +54,7 @@ class Dump:
     end_ns: int
     moments: tuple[Moment, ...] = ()
     unnamed: frozenset[int] = frozenset()
+    cgroups: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Snapshot:
     waiting_objects: timewait objects, in state TIME_WAIT or FIN_WAIT2; what /proc/net/sockstat counts as tw.
     open: connections by namespace and service, of those that are traced; None where a dump cannot tell those.
     moments: when, of each namespace of which all sockets were read.
+    listening: services that somebody listens for, of those that are traced; each once.
     """
 
     time_ns: int = 0
@@ -97,6 +108,7 @@ class Snapshot:
     waiting_objects: int = 0
     open: tuple[OpenService, ...] | None = None
     moments: tuple[Moment, ...] = ()
+    listening: tuple[Listening, ...] = ()
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
@@ -114,6 +126,7 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
             "time_wait": tuple((str(name), int(count)) for name, count in document["time_wait"]),
             "open": None if document["open"] is None else tuple(_open_service(*row) for row in document["open"]),
             "moments": tuple(Moment(*map(int, row)) for row in document["moments"]),
+            "listening": tuple(Listening(*map(int, row)) for row in document.get("listening", ())),
             "other_limits": tuple((int(netns), int(limit)) for netns, limit in document["other_limits"]),
             "ports": tuple(PortUse(**use) for use in document["ports"]),
         }

@@ -53,7 +53,8 @@ Linux 6.8; older ones pass over it): those that have a port of bind() and neithe
 
 SOCK_DIAG_BY_FAMILY, NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 20, 1, 2, 3, 4
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 1, 0x10, 0x300
-INET_DIAG_INFO = 2
+INET_DIAG_INFO, INET_DIAG_CGROUP_ID = 2, 21
+LISTEN = 10
 WITH_INFO = 1 << INET_DIAG_INFO - 1
 """The extension that asks for struct tcp_info."""
 
@@ -194,6 +195,16 @@ def last_heard(reply: memoryview, sequence: int) -> Iterator[tuple[int, float]]:
             for at, size, name in _attributes(reply, offset + _MESSAGE, offset + length):
                 if name == INET_DIAG_INFO and size >= LAST_HEARD + 4:
                     yield inode, struct.unpack_from("=I", reply, at + LAST_HEARD)[0] / 1000
+
+
+def listeners_cgroups(reply: memoryview, sequence: int) -> Iterator[tuple[int, int]]:
+    """Yield inode and cgroup id of each listening socket of a reply; kernels since Linux 5.8 tell unasked."""
+    for offset, length, kind, _ in messages(reply, sequence):
+        if kind == SOCK_DIAG_BY_FAMILY and length >= _MESSAGE and reply[offset + _HEAD.size + 1] == LISTEN:
+            inode = struct.unpack_from("=I", reply, offset + _MESSAGE - 4)[0]
+            for at, size, name in _attributes(reply, offset + _MESSAGE, offset + length):
+                if name == INET_DIAG_CGROUP_ID and size >= 8:
+                    yield inode, struct.unpack_from("=Q", reply, at)[0]
 
 
 def _attributes(reply: memoryview, offset: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -16,6 +16,7 @@ import numpy as np
 from tracer.errors import TcptraceError
 from tracer.ingest.sockdiag import (
     ALL_STATES,
+    LISTEN,
     SOCKET,
     TIMER_TIME_WAIT,
     WITH_INFO,
@@ -24,6 +25,7 @@ from tracer.ingest.sockdiag import (
     Sockets,
     joined,
     last_heard,
+    listeners_cgroups,
     normalize,
     parse_reply,
     request,
@@ -49,12 +51,15 @@ class TimeWait:
 class SocketTable:
     """The sockets of one network namespace, asked for over an open sock_diag socket, which belongs to this.
 
-    whole: whether the kernel kept its place in the last read().
+    whole: whether the kernel kept its place in the last read(). cgroups: those of the listeners that it found, by inode, where
+    with_cgroups asks for them.
     """
 
-    def __init__(self, fd: int, netns: int) -> None:
+    def __init__(self, fd: int, netns: int, *, with_cgroups: bool = False) -> None:
         self.netns = netns
         self.whole = True
+        self.cgroups: dict[int, int] = {}
+        self._with_cgroups = with_cgroups
         self._socket = socket.socket(fileno=fd)
         self._socket.settimeout(30)
         self._reply = memoryview(bytearray(REPLY_BYTES))
@@ -66,6 +71,7 @@ class SocketTable:
         Raises TcptraceError when the kernel refuses, or answers what cannot be understood.
         """
         self.whole = True
+        self.cgroups = {}
         families = [joined(self._dump(family, states)) for family in (socket.AF_INET, socket.AF_INET6)]
         return joined([normalize(sockets, self.netns) for sockets in families if len(sockets)])
 
@@ -106,8 +112,10 @@ class SocketTable:
             interrupted, done = False, False
             parts = []
             while not done:
-                _, reply = self._receive(sequence)
+                data, reply = self._receive(sequence)
                 parts.append(reply.sockets)
+                if self._with_cgroups and (reply.sockets["state"] == LISTEN).any():
+                    self.cgroups.update(listeners_cgroups(data, sequence))
                 interrupted |= reply.interrupted
                 done = reply.done
             if not interrupted:

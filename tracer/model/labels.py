@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
+from tracer.ingest.snapshot import Listening
 from tracer.ingest.workloads import Workload
-from tracer.model.naming import BASE, OTHER, Naming, optional_names
+from tracer.model.naming import BASE, CGROUP_LABELS, OTHER, PEER_LABELS, Naming, optional_names
 from tracer.model.tcp import KIND, RETRANSMIT_KINDS, ROLE, ROLES, STATE
 from tracer.model.tenure import Tenure
 
@@ -68,6 +69,7 @@ class LabelSets:
         self._given = np.array(sorted(given), np.uint16)
         self._fold, self._held = fold, held
         self._now_ns = 0
+        self._without_key: set[int] = set()
         self._workloads: dict[str, Workload] = {}
         self._rows: dict[tuple[str, ...], int] = {}
         self._service_places = [place for place, name in enumerate(self.names) if name in {*BASE, "netns"}]
@@ -91,6 +93,8 @@ class LabelSets:
                 self._admit(keys, np.flatnonzero(earned), events, port)
                 rows = self._look_up(keys)
                 self.overflowed += int(np.count_nonzero(earned & (rows < 0)))
+            if self._without_key and self._find(keys, np.flatnonzero((rows < 0) & ~earned), events, port):
+                rows = self._look_up(keys)
             rows = np.where(rows < 0, FIRST_ROLE + np.minimum(events["role"], len(ROLES) - 1), rows)
         self.tenure.note(rows, now_ns)
         return rows
@@ -101,7 +105,23 @@ class LabelSets:
 
     def service_row(self, netns: int, role: str, port: int) -> int:
         """Return the number of the label set that says only this; a new one is taken in."""
-        return self._row_of(self._of_service(netns, role, port))
+        return self._row_without_key(self._of_service(netns, role, port))
+
+    def listener_rows(self, listener: Listening, *, admit: bool) -> list[int]:
+        """Return the label sets that a listener keeps; admit: whether its own is taken in where there is no room for it.
+
+        With a label of which a listener does not tell (who serves) it keeps what its service has, and none of peers.
+        """
+        if not PEER_LABELS.isdisjoint(self.names):
+            return []
+        untold = "process" in self.names or not (listener.cgroup or CGROUP_LABELS.isdisjoint(self.names))
+        if untold:
+            return list(self._by_service.get(self._service(self._of_service(listener.netns, "server", listener.port)), ()))
+        workload = self._naming.container(listener.cgroup) if listener.cgroup else None
+        wanted = self._of_service(listener.netns, "server", listener.port, workload)
+        if wanted in self._rows:
+            return [self._rows[wanted]]
+        return [self._row_without_key(wanted, workload)] if admit or self.tenure.room else []
 
     def service_rows(self, netns: int, role: str, port: int) -> list[int]:
         """Return the label sets of a service, that which says only this first, and the `other` of its role last."""
@@ -128,9 +148,26 @@ class LabelSets:
     def _service(self, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(values[place] for place in self._service_places)
 
-    def _of_service(self, netns: int, role: str, port: int) -> tuple[str, ...]:
-        known = {"netns": self._naming.netns(netns, None)} if "netns" in self.names else {}
-        return (role, str(port), *(known.get(name, "") for name in self.names[len(BASE) :]))
+    def _of_service(self, netns: int, role: str, port: int, workload: Workload | None = None) -> tuple[str, ...]:
+        return (role, str(port), *(self._naming.of_place(name, netns, workload) for name in self.names[len(BASE) :]))
+
+    def _row_without_key(self, values: tuple[str, ...], workload: Workload | None = None) -> int:
+        """Return the row of a set that no record has earned; a new one is taken in, and found by its records' keys later."""
+        if values not in self._rows:
+            if workload and "container" in self.names:
+                self._workloads[workload.name] = workload
+            self._without_key.add(ROLE[values[0]] << 16 | int(values[1]))
+        return self._row_of(values)
+
+    def _find(self, keys: Keys, unknown: Rows, events: Events, port: NDArray[np.uint16]) -> bool:
+        """Learn the keys of records that earn nothing, of sets that are there already; return whether there are any."""
+        codes = events["role"][unknown].astype(np.int64) << 16 | port[unknown]
+        unknown = unknown[np.isin(codes, list(self._without_key))]
+        unique, first = np.unique(keys[unknown], return_index=True)
+        values = [self._values(events[at], int(port[at])) for at in unknown[first[:NEW_AT_ONCE]]]
+        rows = np.array([self._rows.get(each, -1) for each in values], np.intp)
+        self._learn(unique[:NEW_AT_ONCE][rows >= 0], rows[rows >= 0])
+        return bool((rows >= 0).any())
 
     def _look_up(self, keys: Keys) -> Rows:
         """Return the row of each key, -1 for those that have none."""
@@ -145,7 +182,7 @@ class LabelSets:
         data = (kind == KIND["retransmit"]) & ~np.isin(events["retransmit_kind"], _OPENING)
         reset = (kind == KIND["reset"]) & (events["connection"] != 0) & open_
         earns: NDArray[np.bool_] = np.isin(kind, _EARN) | data | reset
-        if not _PEERS.intersection(self.names):  # what answers a SYN is a listener, but who sent it need not exist
+        if PEER_LABELS.isdisjoint(self.names):  # what answers a SYN is a listener, but who sent it need not exist
             earns |= (events["role"] == ROLE["server"]) & np.isin(kind, (KIND["failure"], KIND["retransmit"]))
         return earns | np.isin(port, self._given) if len(self._given) else earns
 
@@ -217,7 +254,6 @@ class LabelSets:
 
 _EARN = (KIND["handshake"], KIND["close"], KIND["state"])
 _OPENING = (RETRANSMIT_KINDS.index("syn"), RETRANSMIT_KINDS.index("syn_ack"))
-_PEERS = {"peer", "peer_group"}
 _OPEN = np.ones(256, bool)
 _OPEN[[STATE[name] for name in ("close", "listen", "syn_sent", "syn_recv", "new_syn_recv") if name in STATE]] = False
 _OPEN[0] = False

@@ -18,6 +18,8 @@ from tracer.model.peers import PeerGroups
 
 BASE = ("role", "port")
 OPTIONAL = ("peer", "peer_group", "process", "workload", "container", "netns")
+CGROUP_LABELS = {"workload", "container"}
+PEER_LABELS = {"peer", "peer_group"}
 OTHER = "other"
 
 
@@ -52,7 +54,7 @@ class Naming:
 
     def columns(self, name: str, events: Events) -> Sequence[NDArray[np.uint64]]:
         """Return what tells the values of a label apart, columns of shape (n,)."""
-        if name in {"workload", "container"}:
+        if name in CGROUP_LABELS:
             return [events["cgroup"]]
         if name == "netns":
             return [events["netns"].astype(np.uint64)]
@@ -69,9 +71,14 @@ class Naming:
             return self.peers.name(event["remote_address"].tobytes())
         if name == "process":
             return name_text(event["process"])
-        workload = self.container(int(event["cgroup"]))
+        return self.of_place(name, int(event["netns"]), self.container(int(event["cgroup"])))
+
+    def of_place(self, name: str, netns: int, workload: Workload | None) -> str:
+        """Return the value of netns, workload or container, by what is known of where a socket is; "" for what is not."""
         if name == "netns":
-            return self.netns(int(event["netns"]), workload)
+            return self.netns(netns, workload)
+        if workload is None or name not in CGROUP_LABELS:
+            return ""
         return workload.name if name == "container" else workload.pod_uid or workload.name
 
 

@@ -1,4 +1,4 @@
-"""Connections that are open at a dump of all sockets, by network namespace and service.
+"""Connections that are open at a dump of all sockets, and listeners, by network namespace and service.
 
 A dump does not know which process or cgroup a connection belongs to, so that it cannot say this of those alone.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.interfaces import is_link_local
-from tracer.ingest.snapshot import Dump, OpenService
+from tracer.ingest.snapshot import Dump, Listening, OpenService
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.kernel.filters import Filters, network_of
 from tracer.model.columns import Mask
@@ -44,6 +44,25 @@ def open_services(dump: Dump, server: Mask, filters: Filters) -> tuple[OpenServi
         OpenService(key >> 17, "server" if key >> 16 & 1 else "client", key & 0xFFFF, count)
         for key, count in zip(keys[starts].tolist(), counts.tolist(), strict=True)
     )
+
+
+def listening_services(dump: Dump, filters: Filters) -> tuple[Listening, ...]:
+    """Return the services that somebody listens for and that the filters let through; none with a filter for a pid or a cgroup.
+
+    A listener on all addresses is of no network.
+    """
+    if filters.pid is not None or filters.cgroup is not None or filters.role == "client":
+        return ()
+    chosen = dump.sockets["state"] == STATE["listen"]
+    if filters.own_netns:
+        chosen &= dump.sockets["netns"] == next(iter(dump.ports), 0)
+    listeners = dump.sockets[chosen]
+    if filters.ports:
+        listeners = listeners[np.isin(listeners["local_port"], filters.ports)]
+    if filters.addresses:
+        listeners = listeners[_in_networks(listeners["local_address"], filters)]
+    rows = zip(*(listeners[name].tolist() for name in ("netns", "local_port", "inode")), strict=True)
+    return tuple(sorted({Listening(netns, port, dump.cgroups.get(inode, 0)) for netns, port, inode in rows}))
 
 
 def _in_networks(addresses: NDArray[np.uint8], filters: Filters) -> NDArray[np.bool_]:

@@ -40,6 +40,8 @@ class PeerGroups:
     def columns(self, address: NDArray[np.uint8]) -> tuple[Halves, Halves, Halves]:
         """Return what tells groups apart, of addresses of shape (n, 16): number (0: none), and both halves of the network."""
         high, low = np.ascontiguousarray(address).view(">u8").astype(np.uint64).T
+        # of a link-local address (fe80::/10) without its interface, which is in no network that can be named
+        high = np.where(high >> np.uint64(54) == np.uint64(0xFE80 >> 6), high & np.uint64(_ALL ^ 0xFFFFFFFF), high)
         four = (high == 0) & (low >> np.uint64(32) == np.uint64(0xFFFF))
         number = np.zeros(len(high), np.uint64)
         for at, (_, network) in enumerate(self.groups, 1):

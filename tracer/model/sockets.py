@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.served import ServedPorts, codes_of
-from tracer.ingest.snapshot import Dump, OpenService, PortUse, Snapshot
+from tracer.ingest.snapshot import Dump, Listening, OpenService, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key, tally
 from tracer.model.held import held_ports
@@ -40,6 +40,7 @@ UseKey = tuple[int | None, str, str]
 """Namespace, local address and destination of a PortUse."""
 
 FindOpen = Callable[[Dump, Mask], tuple[OpenService, ...] | None]
+FindListening = Callable[[Dump], tuple[Listening, ...]]
 
 NO_CODES = np.empty(0, np.uint64)
 
@@ -101,6 +102,11 @@ def no_open(_dump: Dump, _server: Mask) -> None:
     """Say nothing of open connections."""
 
 
+def no_listening(_dump: Dump) -> tuple[Listening, ...]:
+    """Say nothing of listeners."""
+    return ()
+
+
 def summed(
     dump: Dump,
     wanted: int = LARGEST,
@@ -108,11 +114,12 @@ def summed(
     served: ServedPorts | None = None,
     find_open: FindOpen = no_open,
     bound: BoundPorts | None = None,
+    find_listening: FindListening = no_listening,
 ) -> Snapshot:
     """Return the sums over a dump, without a forecast, which takes two.
 
-    chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'. find_open, bound: see
-    Summarizer.
+    chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'. find_open, bound,
+    find_listening: see Summarizer.
     """
     sockets = dump.sockets
     at = columns(sockets, {netns: place for place, netns in enumerate(dump.ports)})
@@ -143,6 +150,7 @@ def summed(
         waiting_objects=int(np.count_nonzero(waiting)),
         open=find_open(dump, server),
         moments=dump.moments,
+        listening=find_listening(dump),
     )
 
 
@@ -150,12 +158,17 @@ class Summarizer:
     """Remembers the last snapshots, to say when the ephemeral ports of a destination will be used up.
 
     served: ports that are known to be services'. find_open: which traced connections are open, of a dump and of which sockets
-    are the service's side. bound: ports of clients that had called bind().
+    are the service's side. bound: ports of clients that had called bind(). find_listening: which services somebody listens for.
     """
 
     def __init__(
-        self, served: ServedPorts | None = None, find_open: FindOpen = no_open, bound: BoundPorts | None = None
+        self,
+        served: ServedPorts | None = None,
+        find_open: FindOpen = no_open,
+        bound: BoundPorts | None = None,
+        find_listening: FindListening = no_listening,
     ) -> None:
+        self._find_listening = find_listening
         self._served = served or ServedPorts()
         self._bound = bound or BoundPorts()
         self._find_open = find_open
@@ -163,7 +176,13 @@ class Summarizer:
 
     def __call__(self, dump: Dump) -> Snapshot:
         """Return the sums over a dump, with forecasts; dumps come in the order of their time."""
-        snapshot = summed(dump, served=self._served, find_open=self._find_open, bound=self._bound)
+        snapshot = summed(
+            dump,
+            served=self._served,
+            find_open=self._find_open,
+            bound=self._bound,
+            find_listening=self._find_listening,
+        )
         self._bound.keep(codes_of(dump.sockets["netns"], dump.sockets["local_port"]))
         now = {(use.netns, use.local_address, use.destination): use.used for use in snapshot.ports}
         uses = tuple(

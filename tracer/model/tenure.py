@@ -16,7 +16,10 @@ HALF_LIFE_NS = 600_000_000_000
 
 
 class Tenure:
-    """Rows that are taken and given back. fixed: rows that always are there, the first ones. limit: rows in all."""
+    """Rows that are taken and given back. fixed: rows that always are there, the first ones. limit: rows in all.
+
+    listens: those whose service somebody listens for, as many as leave room for others; set from outside (listeners.py).
+    """
 
     def __init__(self, fixed: int, limit: int) -> None:
         self._fixed, self.limit = fixed, limit
@@ -27,6 +30,7 @@ class Tenure:
         self.records = np.zeros(limit, np.uint64)
         self.born_ns = np.zeros(limit, np.int64)
         self.active_ns = np.zeros(limit, np.int64)
+        self.listens = np.zeros(limit, bool)
 
     def __len__(self) -> int:
         """Return the number of rows that were ever taken, the fixed ones included."""
@@ -50,7 +54,7 @@ class Tenure:
 
     def give_back(self, rows: Rows) -> None:
         """Have rows free for other sets."""
-        self.serials[rows], self.records[rows] = 0, 0
+        self.serials[rows], self.records[rows], self.listens[rows] = 0, 0, False
         self._free += rows.tolist()
 
     def note(self, rows: Rows, now_ns: int) -> None:
@@ -69,10 +73,13 @@ class Tenure:
         return rows[(self.active_ns[rows] < before_ns) & ~held[rows]]
 
     def lightest(self, count: int, now_ns: int, held: Mask) -> Rows:
-        """Return so many rows of sets, at most, that should leave first; those that are held count as active."""
+        """Return so many rows of sets, at most, that should leave first; those that are held count as active.
+
+        Those of listeners leave last, however small.
+        """
         rows = self.used()
         ages = np.where(held[rows], 0, now_ns - self.active_ns[rows])
-        order = np.argsort(weights(self.records[rows], ages), kind="stable")
+        order = np.lexsort((weights(self.records[rows], ages), self.listens[rows]))
         return rows[order[:count]]
 
 

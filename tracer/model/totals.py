@@ -24,6 +24,7 @@ from tracer.model.elsewhere import Elsewhere
 from tracer.model.grid import frozen
 from tracer.model.histogram import Durations
 from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, LabelSets, service_ports
+from tracer.model.listeners import Listeners
 from tracer.model.naming import Naming
 from tracer.model.report import Report
 from tracer.model.tallies import RESET_REASONS, Tallies
@@ -109,6 +110,7 @@ class Model:
         self._states = Durations()
         self._states.reserve(len(STATES))
         self._open = OpenConnections(self._sets)
+        self._listeners = Listeners(self._sets)
         self._unlisted = Unlisted()
         self._counts = Tallies(self._open)
         self._counts.reserve(FIXED)
@@ -129,6 +131,7 @@ class Model:
             self._add_events(settle(reading.events))
         if reading.snapshot:
             self._open.add_snapshot(reading.snapshot)
+            self._listeners.add_snapshot(reading.snapshot, reading.time_ns)
         self._expire(reading.time_ns)
 
     def _expire(self, now_ns: int) -> None:
@@ -141,7 +144,9 @@ class Model:
         self._counts.fold(rows, onto)
 
     def _held(self, rows: int) -> NDArray[np.bool_]:
-        return self._open.held(rows)
+        held = self._open.held(rows)
+        self._listeners.hold(held)
+        return held
 
     def _add_events(self, events: Events) -> None:
         kinds = np.ascontiguousarray(events["kind"])

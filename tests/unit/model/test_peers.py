@@ -47,6 +47,13 @@ def test_all_of_ipv6_has_no_ipv4_and_the_other_way_round() -> None:
     assert (named(groups, "192.0.2.1"), named(groups, "::1")) == ("four", "other")
 
 
+@pytest.mark.parametrize(("texts", "group"), [(["lan=fe80::/64", "all=::/0"], "lan"), ([], "fe80::/48")])
+@pytest.mark.parametrize("interface", [7, 70_007])
+def test_a_link_local_address_is_in_a_network_whatever_its_interface(texts: list[str], group: str, interface: int) -> None:
+    address = ip_address("fe80::1").packed
+    assert peer_groups(texts).name(address[:4] + interface.to_bytes(4, "big") + address[8:]) == group
+
+
 def test_ipv4_in_its_mapped_form_is_ipv4() -> None:
     assert named(peer_groups(["lab=::ffff:10.0.0.0/104"]), "10.9.9.9") == "lab"
 
