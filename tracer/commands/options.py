@@ -12,6 +12,7 @@ from tracer.errors import UsageError
 from tracer.kernel.filters import Filters
 from tracer.model.naming import OPTIONAL, optional_names
 from tracer.model.peers import PeerGroups, peer_groups
+from tracer.outputs.budget import LEAST
 from tracer.outputs.web.access import Access
 
 Ports = Annotated[list[int] | None, typer.Option("--port", min=1, max=65535, help="Only this service port (repeatable).")]
@@ -38,7 +39,7 @@ PeerGroupTexts = Annotated[
 PeerRest = Annotated[
     str, typer.Option("--peer-rest", metavar="network|other", help="Peers of no group: by /24 and /48, or all as 'other'.")
 ]
-MaxSeries = Annotated[int, typer.Option("--max-series", min=100, help="Samples in /metrics, at most; the rest is 'other'.")]
+MaxSeries = Annotated[int, typer.Option("--max-series", min=LEAST, help="Samples in /metrics, at most; the rest is 'other'.")]
 LabelTtl = Annotated[
     str, typer.Option("--label-ttl", metavar="TIME", help="A label set idle for so long leaves: 90, 90s, 5m, 1h; 0: never.")
 ]

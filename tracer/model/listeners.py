@@ -48,7 +48,8 @@ class Listeners:
 
     def _present(self) -> NDArray[np.intp]:
         """Return the rows that still are of the sets that they were of."""
-        return self._rows[self._sets.tenure.serials[self._rows] == self._serials]
+        same: NDArray[np.bool_] = self._sets.tenure.serials[self._rows] == self._serials
+        return self._rows[same]
 
     def _find(self, listening: tuple[Listening, ...]) -> None:
         """Look up, or take in, the sets of all."""

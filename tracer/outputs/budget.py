@@ -37,8 +37,11 @@ STAYS = 2.0
 PROCESS_SAMPLES = 8
 """Of this process's own, at most."""
 
-RESET_SAMPLES = 8
-"""Of one `other`, resets by reason, as a rule."""
+LEAST = 1000
+"""The smallest bound: what is of no label set, and what has left and `other` of two roles, find room within it in any case."""
+
+BRIEF = 1400
+"""Below this bound state_duration_seconds, of which there are up to 330 classic samples, is left out."""
 
 _VARYING = {"resets_sent_total", "resets_received_total", "container_info"}
 """Metrics that have samples for label sets, although not with all of their labels."""
@@ -66,6 +69,9 @@ class Budget:
         """Return the report with the series that are exported; reports come in their order, and one may come twice."""
         if self._max is None:
             return report
+        if self._max < BRIEF and self._histogram > 1:
+            times = report.state_times
+            report = replace(report, state_times=replace(times, counts=np.zeros_like(times.counts)))
         if self._last is None or self._last() is not report.series:
             chosen = self._choose(report)
             self._count_overflow(report.series, chosen)
@@ -82,7 +88,8 @@ class Budget:
         sets = np.flatnonzero(series.serials)
         costs = self._costs(report)
         others = 2 * len({labels[0] for labels in series.labels[1:]})
-        most = self._plain(report) + len(_HISTOGRAMS) * self._histogram + RESET_SAMPLES
+        resets = np.count_nonzero(series.resets_sent.any(axis=0)) + 1
+        most = self._plain(report) + len(_HISTOGRAMS) * self._histogram + resets
         room = (self._max or 0) - self._fixed(report) - others * most
         if costs[sets].sum() <= room:
             return sets
@@ -97,7 +104,7 @@ class Budget:
         first = _fitting(order[newest[new[newest]]], costs, room * NEW_SHARE)
         rest = order[~np.isin(order, first)]
         chosen = np.concatenate([first, _fitting(rest, costs, room - costs[first].sum())])
-        return np.sort(chosen if len(chosen) else order[:1])
+        return np.sort(chosen)
 
     def _costs(self, report: Report) -> NDArray[np.intp]:
         """Return how many samples each row has, shape (rows,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from random import Random
 
 import numpy as np
@@ -13,10 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.metricfamily import families
 from tracer.ingest.decode import Events
+from tracer.ingest.snapshot import PortUse, Snapshot
+from tracer.ingest.source import Program
 from tracer.model.report import Report
+from tracer.model.sockets import SHOWN_STATES
 from tracer.model.totals import Model
-from tracer.outputs.budget import Budget
-from tracer.outputs.prometheus import PROTOBUF, render
+from tracer.outputs.budget import BRIEF, LEAST, Budget
+from tracer.outputs.prometheus import PROTOBUF, TEXT, render
 
 HOUR = 3600 * SECOND
 
@@ -205,3 +208,45 @@ def test_container_info_is_of_those_that_have_series_and_counts_as_a_sample() ->
     assert len(lines) <= 3000
     about = {line.split('container="')[1].split('"')[0] for line in lines if line.startswith("tcptrace_container_info")}
     assert about == {labels[2] for labels in report.series.labels} - {"other"}
+
+
+def worst_case() -> Iterator[Report]:
+    """Yield reports in which all is told that is of no label set, and services leave and give way."""
+    counted = model(label_ttl=20)
+    limits = tuple((netns, 1000 + netns) for netns in range(1, 64))
+    uses = [PortUse(7, "10.0.0.1", f"192.0.2.{n}:443", n, 100, seen=seen) for n in range(10) for seen in ("sockets", "events")]
+    snapshot = Snapshot(
+        states=dict.fromkeys(SHOWN_STATES, 1),
+        time_wait=tuple((f"192.0.2.{n}:443", n) for n in range(11)),
+        ports=(*uses, *(PortUse(n, "*", "*", 1, 1000 + n) for n in range(1, 11))),
+        ports_limit=1,
+        other_limits=limits,
+    )
+    programs = tuple(Program(str(n), True, 1, 0.0, 0) for n in range(10))
+    edges = {(a, b): 1 for a in SHOWN_STATES for b in SHOWN_STATES[:4]}
+    for second, first in ((1, 1), (60, 500)):
+        ports = range(first, first + 300)
+        servers = [
+            events(kind, role="server", port=port, state_ns={"established": 7})
+            for port in ports
+            for kind in ("handshake", "close")
+        ]
+        counted.add(
+            reading(
+                connections(ports), *servers, time_ns=second * SECOND, programs=programs, snapshot=snapshot, transitions=edges
+            )
+        )
+        yield counted.report()
+
+
+@pytest.mark.parametrize("most", [LEAST, BRIEF - 1, BRIEF, 2000])
+@pytest.mark.parametrize("form", [TEXT, PROTOBUF])
+def test_the_bound_holds_from_the_least_on_in_the_worst_case(most: int, form: str) -> None:
+    budget = Budget(most, native=form == PROTOBUF)
+    *_, last = map(budget.of, worst_case())
+    body = render(last, form)
+    if form == PROTOBUF:
+        samples = sum(len(family.metric) for family in families(body))
+    else:
+        samples = sum(not line.startswith("#") for line in body.decode().splitlines())
+    assert most * 0.7 < samples <= most
