@@ -57,6 +57,12 @@ class Pipeline:
         with self._lock:
             return self._model.report()
 
+    def last_report(self) -> Report:
+        """Return the snapshot at the end, in which nothing waits any more."""
+        with self._lock:
+            self._model.settle()
+            return self._model.report()
+
     def fresh_report(self) -> Report:
         """Return a snapshot after one more look at the source, so that a scrape right after an event shows it."""
         with self._lock:

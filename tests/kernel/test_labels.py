@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.kernel.cgroups import cgroups
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Scrape, tracing
@@ -63,6 +65,17 @@ def test_a_service_has_series_when_it_listens_and_keeps_them_while_it_does(side:
         before.close()
         until(lambda: handshakes(port) is None, "it listens no more, and leaves")
         assert tracer.scrape().value("handshakes_total", port="other", role="server") == 1
+
+
+@pytest.mark.needs("nft")
+def test_what_a_services_first_connection_lost_is_in_its_own_series(side: Namespace, port: int) -> None:
+    side.drop(f"tcp dport {port} tcp flags & (syn|ack) == syn", count=2)
+    with listening(side, ADDRESS, port) as listener, tracing("--netns", "own", "--role", "client", side=side) as tracer:
+        converse(connect(side, ADDRESS, port), listener.accept()[0])
+        until(lambda: tracer.scrape().value("connections_closed_total", port=str(port)) == 1, "it was counted")
+        scrape = tracer.scrape()
+        assert scrape.value("retransmitted_segments_total", kind="syn", port=str(port)) == 2
+        assert not scrape.value("retransmitted_segments_total", kind="syn", port="other")
 
 
 def test_a_listener_has_the_workload_of_its_cgroup(side: Namespace, port: int) -> None:

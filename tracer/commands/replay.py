@@ -70,7 +70,7 @@ def replay(
         if server:
             server.close()
         pipeline.close()
-        print_summary(pipeline.report(), as_json=as_json)
+        print_summary(pipeline.last_report(), as_json=as_json)
     stop.leave()
 
 

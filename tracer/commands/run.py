@@ -72,7 +72,7 @@ def run(
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
         with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:
             drain(pipeline, stop, duration, show, shown.poll, shown.poll_seconds)
-    report = pipeline.report()
+    report = pipeline.last_report()
     server.close()
     pipeline.close()
     print_summary(report, as_json=as_json)

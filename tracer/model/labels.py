@@ -86,18 +86,29 @@ class LabelSets:
         self._now_ns = now_ns
         port = service_ports(events)
         keys = self._pack(events, port)
-        rows = self._look_up(keys)
+        rows = self.find(keys)
         if (rows < 0).any():
             earned = (rows < 0) & self._earns(events, port)
             if earned.any():
                 self._admit(keys, np.flatnonzero(earned), events, port)
-                rows = self._look_up(keys)
+                rows = self.find(keys)
                 self.overflowed += int(np.count_nonzero(earned & (rows < 0)))
             if self._without_key and self._find(keys, np.flatnonzero((rows < 0) & ~earned), events, port):
-                rows = self._look_up(keys)
+                rows = self.find(keys)
             rows = np.where(rows < 0, FIRST_ROLE + np.minimum(events["role"], len(ROLES) - 1), rows)
         self.tenure.note(rows, now_ns)
         return rows
+
+    def keys(self, events: Events) -> Keys:
+        """Return what find() takes, shape (n,)."""
+        return self._pack(events, service_ports(events))
+
+    def find(self, keys: Keys) -> Rows:
+        """Return the rows of the label sets of these keys, shape (n,), -1 for those that have none."""
+        if not len(self._keys):
+            return np.full(len(keys), -1, np.intp)
+        found = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return np.where(self._keys[found] == keys, self._key_rows[found], -1)
 
     def expire(self, before_ns: int) -> None:
         """Have all sets leave that had no record since then, and no connection is open."""
@@ -169,17 +180,10 @@ class LabelSets:
         self._learn(unique[:NEW_AT_ONCE][rows >= 0], rows[rows >= 0])
         return bool((rows >= 0).any())
 
-    def _look_up(self, keys: Keys) -> Rows:
-        """Return the row of each key, -1 for those that have none."""
-        if not len(self._keys):
-            return np.full(len(keys), -1, np.intp)
-        found = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
-        return np.where(self._keys[found] == keys, self._key_rows[found], -1)
-
     def _earns(self, events: Events, port: NDArray[np.uint16]) -> NDArray[np.bool_]:
         """Return which records, shape (n,), earn a set of their own."""
         kind, open_ = events["kind"], _OPEN[events["from_state"]]
-        data = (kind == KIND["retransmit"]) & ~np.isin(events["retransmit_kind"], _OPENING)
+        data = (kind == KIND["retransmit"]) & ~np.isin(events["retransmit_kind"], OPENING)
         reset = (kind == KIND["reset"]) & (events["connection"] != 0) & open_
         earns: NDArray[np.bool_] = np.isin(kind, _EARN) | data | reset
         if PEER_LABELS.isdisjoint(self.names):  # what answers a SYN is a listener, but who sent it need not exist
@@ -253,7 +257,7 @@ class LabelSets:
 
 
 _EARN = (KIND["handshake"], KIND["close"], KIND["state"])
-_OPENING = (RETRANSMIT_KINDS.index("syn"), RETRANSMIT_KINDS.index("syn_ack"))
+OPENING = (RETRANSMIT_KINDS.index("syn"), RETRANSMIT_KINDS.index("syn_ack"))
 _OPEN = np.ones(256, bool)
 _OPEN[[STATE[name] for name in ("close", "listen", "syn_sent", "syn_recv", "new_syn_recv") if name in STATE]] = False
 _OPEN[0] = False

@@ -23,7 +23,7 @@ from tracer.model.connections import OpenConnections
 from tracer.model.elsewhere import Elsewhere
 from tracer.model.grid import frozen
 from tracer.model.histogram import Durations
-from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, LabelSets, service_ports
+from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, OPENING, LabelSets, service_ports
 from tracer.model.listeners import Listeners
 from tracer.model.naming import Naming
 from tracer.model.report import Report
@@ -45,6 +45,7 @@ from tracer.model.tcp import (
 )
 from tracer.model.unlisted import NO_EVENTS, Unlisted
 from tracer.model.unrecorded import WHAT, Unrecorded
+from tracer.model.waiting import Waiting
 
 Rows = NDArray[np.intp]
 
@@ -111,6 +112,7 @@ class Model:
         self._states.reserve(len(STATES))
         self._open = OpenConnections(self._sets)
         self._listeners = Listeners(self._sets)
+        self._waiting = Waiting(self._sets.find)
         self._unlisted = Unlisted()
         self._counts = Tallies(self._open)
         self._counts.reserve(FIXED)
@@ -129,10 +131,17 @@ class Model:
             self._add_unrecorded(what, FIRST_ROLE + role, count)
         if len(reading.events):
             self._add_events(settle(reading.events))
+        self.settle(reading.time_ns)
         if reading.snapshot:
             self._open.add_snapshot(reading.snapshot)
             self._listeners.add_snapshot(reading.snapshot, reading.time_ns)
         self._expire(reading.time_ns)
+
+    def settle(self, now_ns: int | None = None) -> None:
+        """Count what waits for its label set and has waited for long enough; without a time, as at the end, all of it."""
+        for count in self._waiting.settled(now_ns):
+            self._counts.reserve(len(self._sets))
+            self._counts.retransmitted.add(np.array([count.row]), count.kind, count.segments)
 
     def _expire(self, now_ns: int) -> None:
         if self._ttl_ns is not None and now_ns >= self._next_look_ns:
@@ -240,7 +249,13 @@ class Model:
         segments = part["segments"]
         self._counts.failed_retransmits.add(rows[failed], 0, segments[failed])
         kind = np.minimum(part["retransmit_kind"], len(RETRANSMIT_KINDS) - 1)
-        self._counts.retransmitted.add(rows[~failed], kind[~failed], segments[~failed])
+        counted = ~failed
+        waits = np.flatnonzero(counted & (rows < FIXED) & np.isin(kind, OPENING))
+        if len(waits):
+            keys = self._sets.keys(part.events[part.index[waits]])
+            taken = self._waiting.add(keys, rows[waits], kind[waits], segments[waits], self._now_ns)
+            counted[waits[:taken]] = False
+        self._counts.retransmitted.add(rows[counted], kind[counted], segments[counted])
 
     def _add_resets(self, part: Part, rows: Rows) -> None:
         self._add_elsewhere(part, rows, resets=True)
