@@ -100,30 +100,32 @@ static __always_inline u8 role_of(const void *sk, const struct tuple *t,
 	return guess_role(t, netns);
 }
 
+/* Whether an entry needs no more than to be used: its connection goes on. */
+static __always_inline bool goes_on(const struct conn *conn, u8 role)
+{
+	return conn && !role && conn->peer != PEER_UNKNOWN;
+}
+
 /*
  * The entry of a socket, NULL for one that nobody asked for or that finds no
- * room. role is given when the connection begins here, else ROLE_UNKNOWN: a
- * socket met half-way gets a partial entry, and so does one that TCP_REPAIR
- * restores: it passes from CLOSE to ESTABLISHED within connect() and exchanges
- * no segment. What was asked for is counted in cell, whether there is room or
- * not; without room also, n times, as what. A beginning without a peer (enum
- * peer) is counted when the peer is known.
+ * room; conn is what the table has for it, if anything. role is given when the
+ * connection begins here, else ROLE_UNKNOWN: a socket met half-way gets a
+ * partial entry, and so does one that TCP_REPAIR restores: it passes from CLOSE
+ * to ESTABLISHED within connect() and exchanges no segment. What was asked for
+ * is counted in cell, whether there is room or not; without room also, n times,
+ * as what. A beginning without a peer (enum peer) is counted when the peer is
+ * known.
  */
-static __always_inline struct conn *find(const void *sk, const struct tuple *t,
-					 u8 role, u64 now_ns, u32 cell, u8 what,
-					 u64 n)
+static __always_inline struct conn *meet(const void *sk, struct conn *conn,
+					 const struct tuple *t, u8 role,
+					 u64 now_ns, u32 cell, u8 what, u64 n)
 {
 	u64 key = (u64)sk;
-	struct conn *conn = conns.lookup(&key);
 	u16 flags = role ? 0 : FLAG_PARTIAL | FLAG_HANDSHAKE_UNKNOWN;
 	bool peerless = role == ROLE_SERVER && !t->remote_port;
 	bool learns = conn && !role && conn->peer == PEER_UNKNOWN;
 	u32 netns;
 
-	if (conn && !role && !learns) {
-		count(cell, 1);
-		return conn;
-	}
 	if (role)
 		forget_ended(sk);
 	/* the socket's next life, and the end of the last one was not seen */
@@ -159,6 +161,19 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 	} else if (peerless) {
 		conn->peer = PEER_UNKNOWN;
 	}
+	return conn;
+}
+
+/* The entry of a socket that is in the middle of its life, as meet() has it. */
+static __always_inline struct conn *find(const void *sk, const struct tuple *t,
+					 u64 now_ns, u32 cell, u8 what, u64 n)
+{
+	u64 key = (u64)sk;
+	struct conn *conn = conns.lookup(&key);
+
+	if (!goes_on(conn, ROLE_UNKNOWN))
+		return meet(sk, conn, t, ROLE_UNKNOWN, now_ns, cell, what, n);
+	count(cell, 1);
 	return conn;
 }
 

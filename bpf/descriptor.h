@@ -6,20 +6,21 @@
 /* The file of a socket, 0: it has none (any more). */
 static __always_inline u64 read_file(const void *sk)
 {
-	const void *socket = (const void *)READ(u64, sk, sock, sk_socket);
+	const void *socket = (const void *)READ_AT(u64, sk, sock, sk_socket);
 
-	return READ(u64, socket, socket, file);
+	return READ_AT(u64, socket, socket, file);
 }
 
 /* Whether a table of descriptors has the file under that number. */
 static __always_inline bool holds_file(u64 files, s32 descriptor, u64 file)
 {
-	u64 table = READ(u64, files, files_struct, fdt);
-	u64 place = READ(u64, table, fdtable, fd) + descriptor * sizeof(file);
+	u64 table = READ_AT(u64, files, files_struct, fdt);
+	u64 place = READ_AT(u64, table, fdtable, fd) +
+		    descriptor * sizeof(file);
 	u64 found = 0;
 
 	if (descriptor < 0 ||
-	    descriptor >= (s32)READ(u32, table, fdtable, max_fds))
+	    descriptor >= (s32)READ_AT(u32, table, fdtable, max_fds))
 		return false;
 	bpf_probe_read_kernel(&found, sizeof(found), (void *)place);
 	return file && found == file;
@@ -51,10 +52,12 @@ static __always_inline bool may_hold(const u64 *chunk, u64 file)
 static __always_inline s32 find_descriptor(const void *sk)
 {
 	const void *task = (const void *)bpf_get_current_task();
-	const void *files = (const void *)READ(u64, task, task_struct, files);
-	const void *table = (const void *)READ(u64, files, files_struct, fdt);
-	const void *array = (const void *)READ(u64, table, fdtable, fd);
-	u32 size = READ(u32, table, fdtable, max_fds);
+	const void *files = (const void *)READ_AT(u64, task, task_struct,
+						  files);
+	const void *table = (const void *)READ_AT(u64, files, files_struct,
+						  fdt);
+	const void *array = (const void *)READ_AT(u64, table, fdtable, fd);
+	u32 size = READ_AT(u32, table, fdtable, max_fds);
 	u64 file = read_file(sk);
 	u64 chunk[CHUNK];
 	u32 first;

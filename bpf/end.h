@@ -45,19 +45,14 @@ static __always_inline const void *read_hashinfo(const void *sk)
 	return (const void *)READ(u64, proto, proto, h__hashinfo);
 }
 
-static __always_inline u32 read_hash(const void *sk)
-{
-	return READ(u32, sk, sock_common, skc_hash);
-}
-
 static __always_inline bool is_timewait_of(const void *other, const void *sk)
 {
-	return READ(u8, other, sock_common, skc_state) == STATE_TIME_WAIT &&
-	       READ(u16, other, sock_common, skc_dport) ==
+	return READ_AT(u8, other, sock_common, skc_state) == STATE_TIME_WAIT &&
+	       READ_AT(u16, other, sock_common, skc_dport) ==
 		       READ(u16, sk, sock_common, skc_dport) &&
-	       READ(u16, other, sock_common, skc_num) ==
+	       READ_AT(u16, other, sock_common, skc_num) ==
 		       bpf_ntohs(READ(u16, sk, inet_sock, inet_sport)) &&
-	       READ(u32, other, sock_common, skc_daddr) ==
+	       READ_AT(u32, other, sock_common, skc_daddr) ==
 		       READ(u32, sk, sock_common, skc_daddr);
 }
 
@@ -77,7 +72,7 @@ static __always_inline bool is_timewait_of(const void *other, const void *sk)
 static __always_inline bool finds_timewait(const void *sk)
 {
 	const void *info = read_hashinfo(sk), *other = NULL;
-	u32 hash = read_hash(sk);
+	u32 hash = READ(u32, sk, sock_common, skc_hash);
 	u64 slot = hash & READ(u32, info, inet_hashinfo, ehash_mask);
 	u64 node = 0;
 
@@ -89,7 +84,7 @@ static __always_inline bool finds_timewait(const void *sk)
 		if (!node || node & NULLS_MARK)
 			return false;
 		other = (void *)node - OFFSET(sock_common, skc_nulls_node);
-		if (read_hash(other) == hash)
+		if (READ_AT(u32, other, sock_common, skc_hash) == hash)
 			return is_timewait_of(other, sk);
 		if (bpf_probe_read_kernel(&node, sizeof(node), (void *)node))
 			return false;

@@ -25,7 +25,7 @@
 static __always_inline u32 queued_error(const void *sk)
 {
 	const void *head = sk + OFFSET(sock, sk_error_queue);
-	const void *skb = (const void *)READ(u64, head, sk_buff_head, next);
+	const void *skb = (const void *)READ_AT(u64, head, sk_buff_head, next);
 
 	for (u32 i = 0; i < MAX_QUEUED_ERRORS; i++) {
 		const void *cb = skb + OFFSET(sk_buff, cb);
@@ -33,10 +33,10 @@ static __always_inline u32 queued_error(const void *sk)
 
 		if (!skb || skb == head)
 			return 0;
-		origin = READ(u8, cb, sock_exterr_skb, ee__ee_origin);
+		origin = READ_AT(u8, cb, sock_exterr_skb, ee__ee_origin);
 		if (origin == SO_EE_ORIGIN_ICMP || origin == SO_EE_ORIGIN_ICMP6)
-			return READ(u32, cb, sock_exterr_skb, ee__ee_errno);
-		skb = (const void *)READ(u64, skb, sk_buff, next);
+			return READ_AT(u32, cb, sock_exterr_skb, ee__ee_errno);
+		skb = (const void *)READ_AT(u64, skb, sk_buff, next);
 	}
 	return 0;
 }

@@ -49,7 +49,7 @@ static __always_inline u64 ancestor_id(const void *cgroup, u32 level)
 	const void *ancestor, *node;
 	u64 id = 0;
 
-	if (READ(u32, cgroup, cgroup, level) < level)
+	if (READ_AT(u32, cgroup, cgroup, level) < level)
 		return 0;
 	if (HAVE(cgroup, ancestor_ids)) {
 		bpf_probe_read_kernel(&id, sizeof(id),
@@ -61,14 +61,15 @@ static __always_inline u64 ancestor_id(const void *cgroup, u32 level)
 	bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
 			      (void *)cgroup + OFFSET(cgroup, ancestors) +
 				      8 * level);
-	node = (void *)READ(u64, ancestor, cgroup, kn);
-	return READ(u64, node, kernfs_node, id);
+	node = (void *)READ_AT(u64, ancestor, cgroup, kn);
+	return READ_AT(u64, node, kernfs_node, id);
 }
 
 /* In the cgroup or below it: an ancestor at one of these levels is the one. */
 static __always_inline bool cgroup_wanted(const void *sk)
 {
-	const void *cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);
+	const void *cgroup = (void *)READ_AT(u64, sk, sock,
+					     sk_cgrp_data__cgroup);
 
 	for (u32 level = FILTER_CGROUP_LEVEL; level <= FILTER_CGROUP_LAST;
 	     level++)

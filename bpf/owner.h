@@ -24,8 +24,8 @@ static __always_inline struct owner *find_owner(const void *sk, u64 *listener)
 static __always_inline u64 count_holders(u64 file)
 {
 	if (HAVE(file, f_ref__refcnt)) /* since Linux 6.13; one less */
-		return READ(u64, file, file, f_ref__refcnt) + 1;
-	return READ(u64, file, file, f_count);
+		return READ_AT(u64, file, file, f_ref__refcnt) + 1;
+	return READ_AT(u64, file, file, f_count);
 }
 
 static __always_inline bool has_forked_since(const struct owner *owner,
@@ -54,7 +54,7 @@ static __always_inline bool is_only_server(const struct owner *owner,
 		return true;
 	return owner->evidence != OWNER_SERVED &&
 	       !has_forked_since(owner, server) &&
-	       READ(u32, files, files_struct, count) > 1;
+	       READ_AT(u32, files, files_struct, count) > 1;
 }
 
 /* The name can be known when the number is not. */

@@ -25,13 +25,13 @@ static __always_inline u32 visible_pid(const void *task)
 	bpf_probe_read_kernel(pids, sizeof(pids),
 			      (void *)signal + OFFSET(signal_struct, pids));
 	group = pids[1];
-	level = READ(u32, group, pid, level);
+	level = READ_AT(u32, group, pid, level);
 	for (u32 i = 0; i < MAX_PID_LEVELS && i <= level; i++) {
 		number = group + OFFSET(pid, numbers) +
 			 i * (OFFSET(upid, ns) + sizeof(ns));
-		ns = READ(u64, number, upid, ns);
-		if (READ(u32, ns, pid_namespace, ns__inum) == PID_NAMESPACE)
-			return READ(u32, number, upid, nr);
+		ns = READ_AT(u64, number, upid, ns);
+		if (READ_AT(u32, ns, pid_namespace, ns__inum) == PID_NAMESPACE)
+			return READ_AT(u32, number, upid, nr);
 	}
 	return 0;
 }
@@ -51,14 +51,13 @@ static __always_inline bool read_process(const void *task, struct process *p)
 	p->files = READ(u64, task, task_struct, files);
 	p->tgid = READ(u32, task, task_struct, tgid);
 	p->pid = visible_pid(task);
-	bpf_probe_read_kernel(p->name, sizeof(p->name),
-			      (void *)leader + OFFSET(task_struct, comm));
+	COPY_16(p->name, leader, task_struct, comm);
 	return true;
 }
 
 static __always_inline bool read_caller(struct process *p)
 {
-	return read_process((const void *)bpf_get_current_task(), p);
+	return read_process(current_task(), p);
 }
 
 static __always_inline bool same_process(const struct process *a,

@@ -200,7 +200,7 @@ PROGRAM(tcp_receive_reset)
 	if (state == STATE_CLOSE)
 		return 0;
 	read_tuple(sk, &tuple);
-	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns,
+	conn = find(sk, &tuple, now_ns,
 		    may_be_own_reset(sk, state) ? COUNTER_RESETS_SEEMING :
 						  COUNTER_RESETS_RECEIVED,
 		    UNRECORDED_RESET_RECEIVED, 1);

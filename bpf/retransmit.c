@@ -160,7 +160,7 @@ PROGRAM(tcp_retransmit_skb)
 	read_tuple(sk, &tuple);
 	what = err < 0 ? UNRECORDED_RETRANSMIT_FAILED :
 			 UNRECORDED_RETRANSMITTED + kind;
-	conn = find(sk, &tuple, ROLE_UNKNOWN, now_ns,
+	conn = find(sk, &tuple, now_ns,
 		    err < 0 ? COUNTER_RETRANSMIT_FAILED :
 			      COUNTER_RETRANSMITTED + kind,
 		    what, segment.segments);

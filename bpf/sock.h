@@ -1,63 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * The only file that knows where things are in struct sock and its kin.
- *
- * OFFSET_type__member, SIZE_… and, for bit fields, SHIFT_… and BITS_… come
- * from the running kernel's BTF (tracer/kernel/fields.py lists them). An
- * optional member that the kernel does not have is at offset -1 and reads as
- * 0; HAVE() tells. Kernel headers were the alternative: those of another
- * kernel compile as well, and read garbage.
+ * What there is to know of a socket, from struct sock and its kin.
  */
-
-/*
- * A number of one run, put into the compiled program when it is loaded
- * (tracer/kernel/bytecode.py): unsigned, 64 bits. The verifier knows it as it
- * knows one that was compiled, and drops what it rules out.
- */
-#define CONSTANT(n)                                                            \
-	({                                                                     \
-		u64 value_;                                                    \
-		asm volatile("%0 = %1 ll"                                      \
-			     : "=r"(value_)                                    \
-			     : "i"(0x7463707400000000 | n));                   \
-		value_;                                                        \
-	})
-#define IS_SECOND CONSTANT(0) /* of two on one tracepoint, see twice.h */
-
-#define PROGRAM(name) int on_##name(struct bpf_raw_tracepoint_args *ctx)
-
-#define OFFSET(type, member) (OFFSET_##type##__##member)
-#define HAVE(type, member) (OFFSET(type, member) >= 0)
-
-#define READ(ctype, base, type, member)                                        \
-	({                                                                     \
-		_Static_assert(!HAVE(type, member) ||                          \
-				       sizeof(ctype) ==                        \
-					       SIZE_##type##__##member,        \
-			       "size of " #type "." #member);                  \
-		ctype value_ = 0;                                              \
-		if (HAVE(type, member))                                        \
-			bpf_probe_read_kernel(&value_, sizeof(value_),         \
-					      (void *)(base) +                 \
-						      OFFSET(type, member));   \
-		value_;                                                        \
-	})
-
-/*
- * OFFSET is here that of the byte which holds the whole bit field, SHIFT counts
- * from its lowest bit: so BTF has it on little-endian machines, and others are
- * refused (tracer/kernel/machine.py).
- */
-#define READ_BITS(base, type, member)                                          \
-	({                                                                     \
-		u8 byte_ = 0;                                                  \
-		if (HAVE(type, member))                                        \
-			bpf_probe_read_kernel(&byte_, 1,                       \
-					      (void *)(base) +                 \
-						      OFFSET(type, member));   \
-		(byte_ >> SHIFT_##type##__##member) &                          \
-			((1 << BITS_##type##__##member) - 1);                  \
-	})
 
 /* a byte until Linux 6.14 */
 #if SIZE_tcp_skb_cb__tcp_flags == 1
@@ -137,12 +81,8 @@ static __always_inline void read_tuple(const void *sk, struct tuple *t)
 	t->local_port = read_local_port(sk, state);
 	t->remote_port = bpf_ntohs(READ(u16, sk, sock_common, skc_dport));
 	if (family == AF_INET6 && HAVE(sock_common, skc_v6_daddr)) {
-		bpf_probe_read_kernel(
-			t->local, 16,
-			(void *)sk + OFFSET(sock_common, skc_v6_rcv_saddr));
-		bpf_probe_read_kernel(
-			t->remote, 16,
-			(void *)sk + OFFSET(sock_common, skc_v6_daddr));
+		COPY_16(t->local, sk, sock_common, skc_v6_rcv_saddr);
+		COPY_16(t->remote, sk, sock_common, skc_v6_daddr);
 		t->family = is_mapped(t->remote) ? 4 : 6;
 		if (is_link_local(t->remote))
 			t->interface = READ(u32, sk, sock_common,
@@ -168,9 +108,12 @@ static __always_inline u64 listener_key(u32 netns, u16 port)
 
 static __always_inline u64 read_cgroup(const void *sk)
 {
-	const void *cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);
-	const void *node = (void *)READ(u64, cgroup, cgroup, kn);
+	const void *cgroup, *node;
 
+	if (!HAVE(sock, sk_cgrp_data__cgroup))
+		return 0;
+	cgroup = (void *)READ(u64, sk, sock, sk_cgrp_data__cgroup);
+	node = (void *)READ(u64, cgroup, cgroup, kn);
 	return READ(u64, node, kernfs_node, id);
 }
 
@@ -211,8 +154,8 @@ static __always_inline const void *read_listener(const void *sk)
 	if (!pprev || bpf_probe_read_kernel(&node, sizeof(node), pprev))
 		return NULL;
 	listener = node - OFFSET(sock_common, skc_bind_node);
-	if (READ(u8, listener, sock_common, skc_state) != STATE_LISTEN ||
-	    READ(u64, listener, sock_common, skc_bind_node__pprev) !=
+	if (READ_AT(u8, listener, sock_common, skc_state) != STATE_LISTEN ||
+	    READ_AT(u64, listener, sock_common, skc_bind_node__pprev) !=
 		    (u64)pprev)
 		return NULL;
 	return listener;
@@ -233,8 +176,8 @@ static __always_inline bool may_have_deferred(const void *sk)
 	return !from ||
 	       !HAVE(inet_connection_sock,
 		     icsk_accept_queue__rskq_defer_accept) ||
-	       READ(u8, from, inet_connection_sock,
-		    icsk_accept_queue__rskq_defer_accept);
+	       READ_AT(u8, from, inet_connection_sock,
+		       icsk_accept_queue__rskq_defer_accept);
 }
 
 /* What a connection has carried, of which SYN and FIN take no byte. */

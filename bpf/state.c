@@ -122,21 +122,36 @@ static __always_inline u8 milestone(const void *sk, u8 from, u8 to)
 		       UNRECORDED_CLOSE;
 }
 
+/* Addresses and ports, which are needed where something is told or begins. */
+static __always_inline void locate(const void *sk, struct tuple *t, u8 to)
+{
+	if (t->family)
+		return;
+	read_tuple(sk, t);
+	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
+		t->local_port = 0; /* what stands there is the last one's */
+}
+
 /*
  * The record of the change of state, if it was asked for or says that a
  * restored connection is open, then those of milestones.
  */
 static __always_inline void emit_step(const void *sk, struct conn *conn,
-				      const struct tuple *t, u8 from, u8 to,
+				      struct tuple *t, u8 from, u8 to,
 				      u64 now_ns)
 {
 	bool resumes = to == STATE_ESTABLISHED && conn->flags & FLAG_REPAIR;
+	bool opens = !resumes &&
+		     (to == STATE_ESTABLISHED || opened_late(sk, conn, from));
 
+	if (!EMIT_STATES && !resumes && !opens && to != STATE_CLOSE)
+		return;
+	locate(sk, t, to);
 	if ((EMIT_STATES && conn->peer != PEER_UNKNOWN) || resumes)
 		emit_state(sk, conn, t, from, to, now_ns);
 	if (resumes)
 		conn->flags &= ~FLAG_REPAIR;
-	else if (to == STATE_ESTABLISHED || opened_late(sk, conn, from))
+	if (opens)
 		established(sk, conn, t, from, to, now_ns);
 	if (to == STATE_CLOSE)
 		closed(sk, conn, t, from, now_ns);
@@ -146,74 +161,85 @@ static __always_inline void emit_step(const void *sk, struct conn *conn,
  * A connection's change of state. Returns the listening socket that another
  * process owns from now on, mostly 0.
  */
-static __always_inline u64 change_connection(const void *sk,
-					     const struct tuple *t, u8 from,
-					     u8 to, u64 now_ns)
+static __always_inline u64 change_connection(const void *sk, u8 from, u8 to,
+					     u64 now_ns)
 {
+	u8 role = opening_role(from, to);
+	struct tuple tuple = {};
 	s32 descriptor = -1;
+	u64 key = (u64)sk;
 	struct conn *conn;
 	u64 owned;
 
 	/* connect() is in its caller's context at this change, and at no other */
 	if (EMIT_FOLLOW && to == STATE_SYN_SENT)
 		descriptor = find_descriptor(sk);
-	conn = find(sk, t, opening_role(from, to), now_ns,
-		    transition_cell(from, to), milestone(sk, from, to), 1);
+	conn = conns.lookup(&key);
+	if (goes_on(conn, role)) {
+		count(transition_cell(from, to), 1);
+	} else {
+		locate(sk, &tuple, to);
+		conn = meet(sk, conn, &tuple, role, now_ns,
+			    transition_cell(from, to), milestone(sk, from, to),
+			    1);
+	}
 	if (!conn)
 		return 0;
 	if (conn->peer == PEER_LEARNT)
-		emit_beginning(sk, conn, t);
+		emit_beginning(sk, conn, &tuple);
 	note_gap(conn, from);
 	step(conn, from, to, now_ns);
 	note_beginning(sk, conn, from, to);
 	if (to == STATE_SYN_SENT)
 		note_opening(sk, conn, descriptor);
 	owned = note_closer(conn, from, to, now_ns);
-	emit_step(sk, conn, t, from, to, now_ns);
+	emit_step(sk, conn, &tuple, from, to, now_ns);
 	return owned;
 }
 
-static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx)
+/* sk: typed_socket() */
+static __always_inline void change_state(const void *sk, u8 from, u8 to)
 {
-	const void *sk = (const void *)ctx->args[0];
-	u8 from = ctx->args[1];
-	u8 to = ctx->args[2];
 	struct tuple tuple = {};
-	u64 now_ns, owned;
+	u64 owned;
 
-	/* MPTCP's and SCTP's own sockets come through here too */
-	if (READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
-		return;
 	/* a listener that is destroyed from outside (tcp_abort) closes twice */
 	if (from == STATE_CLOSE && to == STATE_CLOSE)
 		return;
 	audit_transition(sk, from, to);
-	now_ns = bpf_ktime_get_ns();
-	read_tuple(sk, &tuple);
-	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
-		tuple.local_port = 0; /* what stands there is the last one's */
-	if (is_listener(from, to))
+	if (is_listener(from, to)) {
+		locate(sk, &tuple, to);
 		owned = listener(sk, &tuple, from, to);
-	else
-		owned = change_connection(sk, &tuple, from, to, now_ns);
+	} else {
+		owned = change_connection(sk, from, to, bpf_ktime_get_ns());
+	}
 	if (owned)
 		note_descriptor(owned);
 }
 
-/* Tells state changes apart; an address leaves its upper bits to the states. */
-static __always_inline u64 event_of(struct bpf_raw_tracepoint_args *ctx)
+/* MPTCP's and SCTP's own sockets come through here too */
+static __always_inline const void *tcp_socket(
+	struct bpf_raw_tracepoint_args *ctx)
 {
-	return ctx->args[0] ^ ctx->args[1] << 56 ^ ctx->args[2] << 48;
+	const void *sk = typed_socket(ctx->args[0]);
+
+	if (!sk || READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
+		return NULL;
+	return sk;
 }
 
 PROGRAM(inet_sock_set_state)
 {
-	if (IS_SECOND && was_handled(ctx, event_of(ctx)))
+	const void *sk;
+
+	if (IS_SECOND && was_handled(ctx))
 		return 0;
-	if (IS_SECOND)
+	sk = tcp_socket(ctx);
+	if (sk && IS_SECOND)
 		count(COUNTER_RESCUED, 1);
-	change_state(ctx);
+	if (sk)
+		change_state(sk, ctx->args[1], ctx->args[2]);
 	if (!IS_SECOND)
-		note_handled(ctx, event_of(ctx));
+		note_handled(ctx);
 	return 0;
 }

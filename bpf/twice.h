@@ -32,8 +32,13 @@
  * its own, one for each CPU, which the interrupted run still needs.
  */
 
+struct note {
+	u64 socket; /* of the event that the first program handled, 0: none */
+	u64 change;
+};
+
 struct notes {
-	u64 event[2]; /* that the first program handled, 0: none */
+	struct note of[2]; /* a task's stack, an interrupt's */
 };
 
 BPF_PERCPU_ARRAY(notes, struct notes, 1);
@@ -41,39 +46,48 @@ BPF_PERCPU_ARRAY(notes, struct notes, 1);
 /* The arguments lie on the stack of whoever reached the tracepoint. */
 static __always_inline bool on_task_stack(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 task = bpf_get_current_task();
+	const void *task = current_task();
 	u64 stack = READ(u64, task, task_struct, stack);
 
 	return (u64)ctx >= stack && (u64)ctx < stack + THREAD_BYTES;
 }
 
-static __always_inline u64 *find_note(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline struct note *find_note(
+	struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 zero = 0;
 	struct notes *found = notes.lookup(&zero);
 
 	if (!found)
 		return NULL;
-	return on_task_stack(ctx) ? &found->event[0] : &found->event[1];
+	return on_task_stack(ctx) ? &found->of[0] : &found->of[1];
 }
 
-static __always_inline void note_handled(struct bpf_raw_tracepoint_args *ctx,
-					 u64 event)
+static __always_inline u64 change_of(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 *note = find_note(ctx);
+	return ctx->args[1] << 8 | ctx->args[2];
+}
 
-	if (note)
-		*note = event;
+static __always_inline void note_handled(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct note *note = find_note(ctx);
+
+	if (!note)
+		return;
+	note->socket = ctx->args[0];
+	note->change = change_of(ctx);
 }
 
 /* Takes the note away; whoever is skipped next must not find it. */
-static __always_inline bool was_handled(struct bpf_raw_tracepoint_args *ctx,
-					u64 event)
+static __always_inline bool was_handled(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 *note = find_note(ctx);
-	bool handled = note && *note == event;
+	struct note *note = find_note(ctx);
+	bool handled;
 
-	if (note)
-		*note = 0;
+	if (!note)
+		return false;
+	handled = note->socket == ctx->args[0] &&
+		  note->change == change_of(ctx);
+	note->socket = 0;
 	return handled;
 }

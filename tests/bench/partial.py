@@ -13,19 +13,21 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from tracer.kernel.btf import Btf  # noqa: E402 - the path comes first
-from tracer.kernel.cache import compiled  # noqa: E402
+from tracer.kernel.attached import attach_as  # noqa: E402 - the path comes first
+from tracer.kernel.btf import Btf  # noqa: E402
 from tracer.kernel.filters import Filters  # noqa: E402
-from tracer.kernel.loader import attach_programs, possible_cpus  # noqa: E402
+from tracer.kernel.loader import possible_cpus  # noqa: E402
 from tracer.kernel.programs import ProgramText, Settings, program_text  # noqa: E402
 
 RING_BYTES = 1 << 26
 
 NOTHING = "nothing"
+DIRECT_LOADS = "direct loads (helper calls instead)"
 EMPTY = "all: two programs that return at once"
 
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     NOTHING: (),
+    DIRECT_LOADS: (),
     "owners": (
         ("\tname_process(conn, sk);\n", ""),
         ("owned = note_closer(conn, from, to, now_ns);", "owned = 0;"),
@@ -34,15 +36,19 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
     "records": (("events.ringbuf_reserve(sizeof(struct event));", "NULL;"),),
     "state times": (("\t\tconn->state_ns[left] += now_ns - conn->since_ns;\n", "\t\t;\n"),),
-    "counters": (("\tif (row && index < COUNTER_CELLS)\n", "\tif (0)\n"),),
-    "addresses and ports": (("\tread_tuple(sk, &tuple);\n\tif (to", "\tif (to"),),
+    "counters": (
+        ("\tif (row && index < COUNTER_CELLS)\n", "\tif (0)\n"),
+        ("\tif (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)\n", "\tif (0)\n"),
+    ),
+    "entries made on demand (preallocated instead)": (("#define CONNS_FLAGS 1\n", "#define CONNS_FLAGS 0\n"),),
+    "addresses and ports": (("\tread_tuple(sk, t);\n\tif (to", "\tt->family = 4;\n\tif (to"),),
     "end remembered for a reset": (("\tremember_end(sk, conn, t, from, ending);\n", ""),),
     "note for the second program": (
-        ("\tif (!IS_SECOND)\n\t\tnote_handled(ctx, event_of(ctx));\n", ""),
-        ("\tif (IS_SECOND && was_handled(ctx, event_of(ctx)))\n\t\treturn 0;\n", "\tif (IS_SECOND)\n\t\treturn 0;\n"),
+        ("\tif (!IS_SECOND)\n\t\tnote_handled(ctx);\n", ""),
+        ("\tif (IS_SECOND && was_handled(ctx))\n\t\treturn 0;\n", "\tif (IS_SECOND)\n\t\treturn 0;\n"),
     ),
     "the connection (all but audit and addresses)": (
-        ("\t\towned = change_connection(sk, &tuple, from, to, now_ns);\n", "\t\towned = 0;\n"),
+        ("\t\towned = change_connection(sk, from, to, bpf_ktime_get_ns());\n", "\t\towned = 0;\n"),
     ),
     EMPTY: (("PROGRAM(inet_sock_set_state)\n{\n", "PROGRAM(inet_sock_set_state)\n{\n\treturn 0;\n"),),
 }
@@ -51,20 +57,21 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
 
 def without(program: ProgramText, part: str) -> ProgramText:
     """Return the programs without a part."""
-    text = program.text
+    head, typed = program.head, program.typed
     for old, new in PARTS[part]:
-        if old not in text:
+        if old not in head + typed:
             raise SystemExit(f"partial: {part}: there is no {old!r} in bpf/")
-        text = text.replace(old, new)
-    return replace(program, text=text)
+        head, typed = head.replace(old, new), typed.replace(old, new)
+    return replace(program, head=head, typed=typed)
 
 
 def main() -> None:
     """Load, say so, and wait."""
     settings = Settings(Filters(), ring_bytes=RING_BYTES)
-    program = program_text(Btf(), settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
-    kept = attach_programs(compiled(without(program, sys.argv[1]).text), program)
-    print(len(kept), flush=True)
+    btf = Btf()
+    program = program_text(btf, settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
+    kept = attach_as(btf, without(program, sys.argv[1]), direct=sys.argv[1] != DIRECT_LOADS)
+    print(len(kept.programs), flush=True)
     sys.stdin.read()
 
 

@@ -65,7 +65,8 @@ SETS = {"chosen": CHOSEN, "commands": COMMANDS, "every": EVERY}
 def compile_shape(types: str, settings: Settings) -> None:
     """Compile one shape, unless it is there; fails if there is a program for a tracepoint that the kernel lacks."""
     program = program_text(Btf(types), settings, 0, 1)
-    names = {*cache.compiled(program.text).programs}
+    texts = {text for direct in (True, False) for text in program.texts(direct=direct)}
+    names = {name for text in texts for name in cache.compiled(text).programs}
     if unguarded := names - {f"on_{point.name}" for point in program.tracepoints} - {"on_holders"}:
         raise ValueError(f"{', '.join(unguarded)}: this kernel lacks the tracepoint, and #if HAVE_... does not leave it out")
 

@@ -68,6 +68,7 @@ class LiveSource:
         self.context = Context(
             kernel=loaded.kernel,
             bcc=loaded.bcc,
+            reads="direct" if loaded.direct else "helper",
             anchor_ns=self._anchor.ns,
             netns=loaded.own_netns,
             missing=loaded.missing,

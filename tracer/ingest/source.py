@@ -40,6 +40,7 @@ class Context:
     anchor_ns: nanoseconds to add to an event's time to get Unix time, at the start; each reading has its own.
     missing: what that kernel could not show, in words.
     reset_reasons: names of that kernel's enum sk_rst_reason by value.
+    reads: how the programs read sockets: "direct" loads, or "helper" calls where the kernel refuses these; empty: not known.
     """
 
     kernel: str
@@ -48,6 +49,7 @@ class Context:
     netns: int
     missing: tuple[str, ...] = ()
     reset_reasons: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    reads: str = ""
 
     def at(self, reading: Reading) -> Context:
         """Return the same with the anchor of a reading."""

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tracer.errors import TcptraceError
 from tracer.kernel.bytecode import INSTRUCTION, Table
@@ -13,6 +14,7 @@ from tracer.kernel.bytecode import INSTRUCTION, Table
 # enum bpf_prog_type and enum bpf_attach_type in include/uapi/linux/bpf.h
 RAW_TRACEPOINT = 17
 TRACING = 26
+TRACE_RAW_TP = 23
 TRACE_ITER = 28
 
 BPF_NOEXIST = 1
@@ -104,31 +106,54 @@ def keys_of(table: int, size: int) -> Iterator[bytes]:
         before, key = key, ctypes.create_string_buffer(size)
 
 
-def load_program(name: str, instructions: bytes, *, type_: int = RAW_TRACEPOINT, iterates: int = 0) -> int:
-    """Load a program and return its descriptor.
+@dataclass(frozen=True)
+class Kind:
+    """What sort of program it is: enum bpf_prog_type, enum bpf_attach_type, and the BTF type of what it is attached to."""
 
-    iterates: of an iterator, the BTF type of what it goes through. Raises ProgramRefusedError.
-    """
+    type: int
+    attach_type: int = 0
+    attach_btf: int = 0
+
+
+UNTYPED = Kind(RAW_TRACEPOINT)
+"""A raw tracepoint whose arguments are numbers to the verifier."""
+
+
+def typed(tracepoint: int) -> Kind:
+    """A raw tracepoint whose arguments have types: those of the typedef with that number in the kernel's BTF."""
+    return Kind(TRACING, TRACE_RAW_TP, tracepoint)
+
+
+def iterator(function: int) -> Kind:
+    """An iterator over what that function, by its number in the kernel's BTF, goes through."""
+    return Kind(TRACING, TRACE_ITER, function)
+
+
+def load_program(name: str, instructions: bytes, kind: Kind = UNTYPED) -> int:
+    """Load a program and return its descriptor; raises ProgramRefusedError."""
     options = _ProgramOptions(
-        sz=ctypes.sizeof(_ProgramOptions), expected_attach_type=TRACE_ITER if iterates else 0, attach_btf_id=iterates
+        sz=ctypes.sizeof(_ProgramOptions), expected_attach_type=kind.attach_type, attach_btf_id=kind.attach_btf
     )
-    descriptor = _load(name, instructions, type_, options)
+    descriptor = _load(name, instructions, kind.type, options)
     if descriptor >= 0:
         return descriptor
     if descriptor == -errno.EPERM:  # there is no verifier to ask before the right to load
         raise ProgramRefusedError(errno.EPERM, name, "")
     said = ctypes.create_string_buffer(LOG_BYTES)
     options.log_level, options.log_size, options.log_buf = 1, LOG_BYTES, ctypes.cast(said, ctypes.c_char_p)
-    again = _load(name, instructions, type_, options)
+    again = _load(name, instructions, kind.type, options)
     if again >= 0:
         return again
     last = said.value.decode(errors="replace").strip().splitlines()[-LOG_LINES:]
     raise ProgramRefusedError(-descriptor, name, "\n".join(last))
 
 
-def attach(program: int, tracepoint: str) -> int:
-    """Run a loaded program at every hit of a raw tracepoint, until the descriptor returned is closed; raises OSError."""
-    return _checked(libbpf().bpf_raw_tracepoint_open(tracepoint.encode(), program))
+def attach(program: int, tracepoint: str | None) -> int:
+    """Run a loaded program at every hit of a raw tracepoint, until the descriptor returned is closed; raises OSError.
+
+    tracepoint: None for a typed program, which knows its own.
+    """
+    return _checked(libbpf().bpf_raw_tracepoint_open(tracepoint and tracepoint.encode(), program))
 
 
 def run_iterator(program: int) -> None:

@@ -87,10 +87,14 @@ class Btf:
 
         The kernel describes each as a typedef btf_trace_NAME of a function that takes a cookie first.
         """
-        type_ = self._type(self._find(f"btf_trace_{name}", TYPEDEF))
+        type_ = self._type(self.tracepoint(name))
         while type_ is not None and type_.kind in {TYPEDEF, PTR}:
             type_ = self._type(type_.target)
         return None if type_ is None or type_.kind != FUNC_PROTO else type_.length - 1
+
+    def tracepoint(self, name: str) -> int:
+        """Return the number of the typedef that describes a raw tracepoint's arguments; 0 or less when there is none."""
+        return self._find(f"btf_trace_{name}", TYPEDEF)
 
     def has_function(self, name: str) -> bool:
         """Say whether the kernel has a function of this name."""

@@ -55,6 +55,10 @@ class Bytecode:
     tables: tuple[Table, ...]
     programs: dict[str, Program]
 
+    def joined(self, other: Bytecode) -> Bytecode:
+        """Return both together; a table that both use is one."""
+        return Bytecode(self.bcc, tuple(dict.fromkeys(self.tables + other.tables)), self.programs | other.programs)
+
     def to_json(self) -> str:
         """Return it as text for from_json()."""
         return json.dumps(asdict(self))

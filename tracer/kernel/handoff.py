@@ -25,6 +25,7 @@ class Loaded:
     programs: name of each raw tracepoint, to its program's descriptor and that of its attachment.
     held: more that has to stay open for as long as the programs are to run.
     reset_reasons: the running kernel's enum sk_rst_reason by value, in lower case without its prefix.
+    direct: whether sockets are read by direct loads, and not by helper calls.
     absent: names of tracepoints that this kernel does not have.
     accepted: ports of connections accepted before, as the network namespace's number above the 16 bits of the port.
     doors: into the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
@@ -39,6 +40,7 @@ class Loaded:
     kernel: str
     bcc: str
     missing: tuple[str, ...]
+    direct: bool = False
     reset_reasons: dict[int, str] = field(default_factory=dict)
     held: tuple[int, ...] = ()
     absent: tuple[str, ...] = ()

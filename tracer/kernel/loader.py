@@ -12,17 +12,16 @@ import itertools
 import json
 import os
 import platform
-import resource
 import socket
 import struct
 import sys
 import traceback
 
 from tracer.errors import TcptraceError
-from tracer.kernel.bpf import TRACING, ProgramRefusedError, attach, create_table, keys_of, load_program, put_new, run_iterator
+from tracer.kernel.attached import Attached, attach_programs
+from tracer.kernel.bpf import ProgramRefusedError, iterator, keys_of, load_program, put_new, run_iterator
 from tracer.kernel.btf import Btf
-from tracer.kernel.bytecode import Bytecode, put_together
-from tracer.kernel.cache import compiled
+from tracer.kernel.bytecode import put_together
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
@@ -79,53 +78,31 @@ def load(settings: Settings) -> Loaded:
     own_netns = os.stat("/proc/self/ns/net").st_ino
     cpus = possible_cpus()
     program = program_text(btf, settings, own_netns, cpus, os.stat("/proc/self/ns/pid").st_ino)
-    bytecode = compiled(program.text)
     try:
-        tables, programs, attachments = attach_programs(bytecode, program)
+        attached = attach_programs(btf, program)
     except OSError as error:
         raise explain_refusal(error) from error
+    tables = attached.tables
     seed_listeners(tables["listening"])
-    unknown = () if seed_owners(btf, bytecode, program, tables) else (OWNERS_BEFORE,)
+    unknown = () if seed_owners(btf, attached, program) else (OWNERS_BEFORE,)
     names = [point.name for point in program.tracepoints]
     return Loaded(
         ring=tables["events"],
         counters=tables["counters"],
-        programs={name: (programs[name], attachments[name]) for name in names},
-        held=tuple(fd for name, fd in attachments.items() if name not in names),
+        programs={name: (attached.programs[name], attached.attachments[name]) for name in names},
+        held=tuple(fd for name, fd in attached.attachments.items() if name not in names),
         ring_bytes=ring_bytes(settings, cpus),
         cpus=cpus,
         own_netns=own_netns,
         kernel=platform.release(),
-        bcc=bytecode.bcc,
+        bcc=attached.bytecode.bcc,
+        direct=attached.direct,
         missing=program.missing + unknown,
         absent=tuple(point.name for point in wanted_tracepoints(settings) if point.name not in names),
         reset_reasons=reset_reasons(btf),
         accepted=tuple(int.from_bytes(key, sys.byteorder) for key in keys_of(tables["accepted"], 8)),
         doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )
-
-
-def attach_programs(bytecode: Bytecode, program: ProgramText) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """Make the tables, load the programs, attach them; return the descriptors of each by name.
-
-    A second program of a tracepoint is again_NAME, behind the first. Raises OSError.
-    """
-    with contextlib.suppress(OSError, ValueError):  # before Linux 5.11 tables are charged against RLIMIT_MEMLOCK
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    tables = {table.name: create_table(table, program.entries.get(table.name, table.entries)) for table in bytecode.tables}
-    programs, attachments = {}, {}
-    for point in program.tracepoints:
-        for second in range(1 + point.twice):
-            code = bytecode.programs[f"on_{point.name}"]
-            constants = (second, *program.constants[1:])
-            name = f"again_{point.name}" if second else point.name
-            programs[name] = load_program(name, put_together(code, tables, constants))
-    for point in program.tracepoints:
-        attachments[point.name] = attach(programs[point.name], point.name)
-    for point in program.tracepoints:
-        if point.twice:
-            attachments[f"again_{point.name}"] = attach(programs[f"again_{point.name}"], point.name)
-    return tables, programs, attachments
 
 
 def reset_reasons(btf: Btf) -> dict[int, str]:
@@ -167,11 +144,11 @@ def seed_listeners(table: int) -> None:
             put_new(table, struct.pack("=Q", netns << 16 | port), struct.pack("=I", sockets))
 
 
-def seed_owners(btf: Btf, bytecode: Bytecode, program: ProgramText, tables: dict[str, int]) -> bool:
+def seed_owners(btf: Btf, attached: Attached, program: ProgramText) -> bool:
     """Tell the programs which processes held listening sockets already; returns whether this kernel could be asked."""
     try:
-        code = put_together(bytecode.programs["on_holders"], tables, program.constants)
-        descriptor = load_program("holders", code, type_=TRACING, iterates=btf.function(ITERATOR))
+        code = put_together(attached.bytecode.programs["on_holders"], attached.tables, program.constants)
+        descriptor = load_program("holders", code, iterator(btf.function(ITERATOR)))
     except OSError:
         return False
     try:

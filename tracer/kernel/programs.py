@@ -20,6 +20,7 @@ from tracer.kernel.sources import read_source
 HEADERS = (
     "event.h",
     "maps.h",
+    "read.h",
     "sock.h",
     "descriptor.h",
     "process.h",
@@ -34,6 +35,7 @@ HEADERS = (
     "handshake.h",
     "twice.h",
 )
+TYPED = "state.c"
 HOLDERS = "holders.c"
 FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """Its inode number, PROC_PID_INIT_INO in include/linux/proc_ns.h."""
@@ -87,7 +89,7 @@ RETRANSMIT_ERROR = Argument("tcp_retransmit_skb_err", (FAILED_RETRANSMISSIONS,))
 RESET_REASON = Argument("tcp_send_reset_reason", ("why resets were sent", "resets for closed ports"))
 
 TRACEPOINTS = (
-    Tracepoint("inet_sock_set_state", "state.c", twice=True),
+    Tracepoint("inet_sock_set_state", TYPED, twice=True),
     Tracepoint("tcp_retransmit_skb", "retransmit.c", "retransmissions", RETRANSMIT_ERROR),
     Tracepoint("tcp_retransmit_synack", "retransmit.c", "retransmitted SYN-ACKs"),
     Tracepoint("tcp_send_reset", "reset.c", "resets sent", RESET_REASON),
@@ -123,14 +125,22 @@ class Settings:
 class ProgramText:
     """What to compile, which programs of it to attach, and what this kernel cannot show.
 
-    constants: the value of each CONSTANT(n) in the text. entries: of the tables whose size the text leaves open, by name.
+    head: what every text begins with. typed: programs whose tracepoint has a typed socket, which they can read by direct loads
+    (bpf/read.h). others: the other programs. constants: the value of each CONSTANT(n) in the texts. entries: of the tables
+    whose size the texts leave open, by name.
     """
 
-    text: str
+    head: str
+    typed: str
+    others: str
     tracepoints: tuple[Tracepoint, ...]
     missing: tuple[str, ...]
     constants: tuple[int, ...]
     entries: dict[str, int]
+
+    def texts(self, *, direct: bool) -> tuple[str, str]:
+        """Return what to compile, each by itself; direct: the first one reads by direct loads, else by helper calls."""
+        return f"#define DIRECT {int(direct)}\n{self.head}{self.typed}", f"#define DIRECT 0\n{self.head}{self.others}"
 
 
 def program_text(
@@ -153,7 +163,7 @@ def program_text(
         raise TcptraceError("this kernel has no BPF ring buffers", "tcptrace needs Linux 5.8 or newer")
     constants = Constants()
     own = constants.text(own_netns)
-    parts = [
+    head = [
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
         f"#define WAKE_MASK {constants.text(wake_mask(settings, cpus))}\n",
@@ -163,12 +173,12 @@ def program_text(
         "".join(_tracepoint_macros(present)),
         *(_file(name) for name in HEADERS),
         parse_layout(read_source("event.h")).assertions(),
-        *(_file(name) for name in dict.fromkeys(point.file for point in present)),
-        _file(HOLDERS),
     ]
+    files = dict.fromkeys(point.file for point in present if point.file != TYPED)
     attached = tuple(point for point, count in present.items() if count is not None)
     missing = tuple(dict.fromkeys([*lost_points, *lost_fields]))
-    return ProgramText("".join(parts), attached, missing, constants.values, _entries(btf, settings, cpus))
+    others = "".join(_file(name) for name in (*files, HOLDERS))
+    return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, _entries(btf, settings, cpus))
 
 
 def losses(point: Tracepoint, arguments: int | None) -> tuple[str, ...]:

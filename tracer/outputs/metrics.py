@@ -182,7 +182,13 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric(
         "snapshot_age_seconds", "gauge", "Time since the sockets were counted.", (), known(lambda r: r.snapshot_age_seconds)
     ),
-    Metric("build_info", "info", "What is running: tcptrace, the kernel and bcc.", ("version", "kernel", "bcc"), build),
+    Metric(
+        "build_info",
+        "info",
+        "What is running: tcptrace, the kernel and bcc; reads: how sockets are read, by direct loads or by helper calls.",
+        ("version", "kernel", "bcc", "reads"),
+        build,
+    ),
     Metric(
         "container_info",
         "info",

@@ -185,7 +185,7 @@ def containers(report: Report) -> Values:
 
 def build(report: Report) -> Values:
     """Take what is running."""
-    return [((__version__, report.context.kernel, report.context.bcc), 1.0)]
+    return [((__version__, report.context.kernel, report.context.bcc, report.context.reads), 1.0)]
 
 
 def audit(number: Callable[[AuditLine], int | None]) -> Callable[[Report], Values]:

@@ -12,13 +12,13 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS, field_macros
 from tracer.kernel.sources import shipped
 
-# the four macros of sock.h that name a struct and a member: READ with a C type and a base, READ_BITS with a base
+# the macros of read.h that name a struct and a member: READ with a C type and a base, READ_BITS with a base
 READS = re.compile(
-    r"\bREAD\(\s*\w+,\s*\w+,\s*(\w+),\s*(\w+)\s*\)"
-    r"|\bREAD_BITS\(\s*\w+,\s*(\w+),\s*(\w+)\s*\)"
+    r"\bREAD(?:_AT)?\(\s*\w+,\s*\w+,\s*(\w+),\s*(\w+)\s*\)"
+    r"|\b(?:READ_BITS|COPY_16)\(\s*(?:\w+|\w+->\w+),(?:\s*\w+,)?\s*(\w+),\s*(\w+)\s*\)"
     r"|\b(?:OFFSET|HAVE)\(\s*(\w+),\s*(\w+)\s*\)"
 )
-USES = re.compile(r"\b(?:READ|READ_BITS|OFFSET|HAVE)\(")
+USES = re.compile(r"\b(?:READ|READ_AT|READ_BITS|COPY_16|OFFSET|HAVE)\(")
 DIRECT = re.compile(r"\b(?:OFFSET|SIZE|SHIFT|BITS)_(\w+__\w+)\b")
 DEFINED_IN_TERMS_OF = {("type", "member")}
 

@@ -207,7 +207,8 @@ def predicates(filters: Filters) -> str:
 def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...] = ()) -> Programs:
     macros = filters if isinstance(filters, str) else predicates(filters)
     headers = [
-        read_source(name) for name in ("event.h", "maps.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
+        read_source(name)
+        for name in ("event.h", "maps.h", "read.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
     ]
     settings_ = f"#define CONNS_FLAGS 0\n#define OWN_NETNS {NETNS}u\n"
     return Programs(compiled(directory, "".join([KERNEL, NODES, settings_, macros, field_macros(lacking), *headers, ASK])))

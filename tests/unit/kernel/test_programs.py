@@ -55,8 +55,13 @@ class SomeKernel(Btf):
 
 def constant(program: ProgramText, macro: str) -> int | None:
     """Return the number that a macro has in it once the program is loaded."""
-    found = re.search(rf"^#define {macro}\b.*CONSTANT\((\d+)\)", program.text, flags=re.MULTILINE)
+    found = re.search(rf"^#define {macro}\b.*CONSTANT\((\d+)\)", whole(program), flags=re.MULTILINE)
     return program.constants[int(found[1])] if found else None
+
+
+def whole(program: ProgramText) -> str:
+    """Return the text of all programs, what they have in common once."""
+    return program.head + program.typed + program.others
 
 
 def definitions(text: str) -> dict[str, str]:
@@ -73,9 +78,9 @@ def test_what_nobody_asked_for_is_neither_compiled_nor_missed() -> None:
     program = program_text(SomeKernel("sock_send_length", "tcp_probe"), SETTINGS, NETNS, 4)
     assert program.missing == ()
     assert {point.only_for for point in program.tracepoints} == {None}
-    assert definitions(program.text)["EMIT_FOLLOW"] == "0"
-    assert "bpf/call.c" not in program.text
-    assert "bpf/segment.c" not in program.text
+    assert definitions(whole(program))["EMIT_FOLLOW"] == "0"
+    assert "bpf/call.c" not in whole(program)
+    assert "bpf/segment.c" not in whole(program)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,7 @@ def test_what_was_asked_for_is_attached(settings: Settings, names: set[str]) -> 
 
 
 def test_to_follow_takes_every_change_of_state() -> None:
-    macros = definitions(program_text(SomeKernel(), Settings(Filters(), follow=True), NETNS, 4).text)
+    macros = definitions(whole(program_text(SomeKernel(), Settings(Filters(), follow=True), NETNS, 4)))
     assert (macros["EMIT_FOLLOW"], macros["EMIT_STATES"]) == ("1", "1")
 
 
@@ -104,14 +109,14 @@ def test_what_two_missing_tracepoints_would_have_shown_is_named_once() -> None:
 def test_a_missing_optional_column_is_named() -> None:
     program = program_text(SomeKernel("tcp_sock.rtt_min.s.v"), SETTINGS, NETNS, 4)
     assert program.missing == ("the minimum round-trip time",)
-    assert definitions(program.text)["OFFSET_tcp_sock__rtt_min__s__v"] == "-1"
+    assert definitions(whole(program))["OFFSET_tcp_sock__rtt_min__s__v"] == "-1"
 
 
 def test_a_missing_tracepoint_is_named_and_not_attached() -> None:
     program = program_text(SomeKernel("tcp_send_reset"), SETTINGS, NETNS, 4)
     assert program.missing == ("resets sent",)
     assert "tcp_send_reset" not in {point.name for point in program.tracepoints}
-    assert definitions(program.text)["HAVE_tcp_send_reset"] == "0"
+    assert definitions(whole(program))["HAVE_tcp_send_reset"] == "0"
 
 
 def test_a_kernel_without_the_one_tracepoint_that_matters_is_refused() -> None:
@@ -126,7 +131,7 @@ def test_a_kernel_without_ring_buffers_is_refused() -> None:
 
 @pytest.mark.parametrize(("old", "has"), [(True, "0"), (False, "1")])
 def test_an_argument_that_only_newer_kernels_pass_is_switched_by_what_the_kernel_says(old: bool, has: str) -> None:
-    macros = definitions(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4).text)
+    macros = definitions(whole(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4)))
     assert macros["HAVE_tcp_send_reset_reason"] == has
     assert macros["HAVE_tcp_retransmit_skb_err"] == has
     assert macros["HAVE_tcp_send_reset"] == "1"
@@ -143,12 +148,14 @@ def test_a_program_is_compiled_only_where_its_tracepoint_exists() -> None:
 
 
 def test_an_argument_of_a_missing_tracepoint_is_missing_too() -> None:
-    assert definitions(program_text(SomeKernel("tcp_send_reset"), SETTINGS, NETNS, 4).text)["HAVE_tcp_send_reset_reason"] == "0"
+    assert (
+        definitions(whole(program_text(SomeKernel("tcp_send_reset"), SETTINGS, NETNS, 4)))["HAVE_tcp_send_reset_reason"] == "0"
+    )
 
 
 @pytest.mark.parametrize(("old", "flags"), [(True, "0"), (False, "1")])
 def test_table_entries_are_allocated_on_demand_only_where_that_is_safe(old: bool, flags: str) -> None:
-    assert definitions(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4).text)["CONNS_FLAGS"] == flags
+    assert definitions(whole(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4)))["CONNS_FLAGS"] == flags
 
 
 def test_a_table_that_is_allocated_at_the_start_takes_a_64th_of_the_memory_at_most() -> None:
@@ -174,7 +181,7 @@ def test_pids_are_translated_only_where_tcptrace_is_in_a_pid_namespace_of_its_ow
 def test_settings_reach_the_program() -> None:
     settings = Settings(Filters(ports=(443,)), ring_bytes=1 << 20, max_connections=23, states=True)
     program = program_text(SomeKernel(), settings, NETNS, 6)
-    assert definitions(program.text)["EMIT_STATES"] == "1"
+    assert definitions(whole(program))["EMIT_STATES"] == "1"
     assert constant(program, "OWN_NETNS") == NETNS
     assert constant(program, "FILTER_PORT") == 443
     assert {name: program.entries[name] for name in ("events", "conns", "counters")} == {
@@ -186,11 +193,11 @@ def test_settings_reach_the_program() -> None:
 
 def test_what_differs_from_run_to_run_is_not_compiled() -> None:
     some, other = Settings(Filters(ports=(443,))), Settings(Filters(ports=(80,)), ring_bytes=1 << 20, max_connections=23)
-    assert program_text(SomeKernel(), some, NETNS, 4).text == program_text(SomeKernel(), other, NETNS + 1, 6).text
+    assert whole(program_text(SomeKernel(), some, NETNS, 4)) == whole(program_text(SomeKernel(), other, NETNS + 1, 6))
 
 
 def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
-    lines = program_text(SomeKernel(), EVERYTHING, NETNS, 4).text.splitlines()
+    lines = whole(program_text(SomeKernel(), EVERYTHING, NETNS, 4)).splitlines()
     files = {*HEADERS, *(point.file for point in TRACEPOINTS), HOLDERS}
     marks = {line: number for number, line in enumerate(lines) if line.startswith("#line")}
     assert set(marks) == {f'#line 1 "bpf/{name}"' for name in files}
@@ -201,19 +208,30 @@ def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open(
 
 
 def test_each_file_is_in_the_program_once_and_every_tracepoint_has_its_program() -> None:
-    text = program_text(SomeKernel(), EVERYTHING, NETNS, 4).text
+    text = whole(program_text(SomeKernel(), EVERYTHING, NETNS, 4))
     found = re.findall(r"^PROGRAM\((\w+)\)", text, flags=re.MULTILINE)
     assert sorted(found) == sorted(point.name for point in TRACEPOINTS)
     for point in TRACEPOINTS:
         assert f"PROGRAM({point.name})" in read_source(point.file)
 
 
+def test_what_reads_by_direct_loads_is_compiled_apart_from_all_else() -> None:
+    program = program_text(SomeKernel(), EVERYTHING, NETNS, 4)
+    (direct, others), (by_helper, same) = program.texts(direct=True), program.texts(direct=False)
+    assert "PROGRAM(inet_sock_set_state)" in direct
+    assert "PROGRAM(inet_sock_set_state)" not in others
+    assert definitions(direct)["DIRECT"] == "1"
+    assert by_helper == direct.replace("#define DIRECT 1", "#define DIRECT 0")
+    assert others == same
+    assert definitions(others)["DIRECT"] == "0"
+
+
 def test_the_compiler_checks_the_layout_that_python_read() -> None:
-    assert parse_layout(read_source("event.h")).assertions() in program_text(SomeKernel(), SETTINGS, NETNS, 4).text
+    assert parse_layout(read_source("event.h")).assertions() in whole(program_text(SomeKernel(), SETTINGS, NETNS, 4))
 
 
 def test_the_offsets_come_before_the_files_that_use_them() -> None:
-    text = program_text(SomeKernel(), SETTINGS, NETNS, 4).text
+    text = whole(program_text(SomeKernel(), SETTINGS, NETNS, 4))
     assert max(text.index(f"#define OFFSET_{field.macro} ") for field in FIELDS) < text.index("#line 1")
 
 

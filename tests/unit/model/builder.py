@@ -16,7 +16,7 @@ from tracer.model.report import Report
 from tracer.model.tcp import CELL, FLAG, KIND, RETRANSMIT_KINDS, ROLE, STATE
 from tracer.model.totals import Model
 
-CONTEXT = Context(kernel="6.18.0", bcc="0.26.0", anchor_ns=0, netns=4026531840)
+CONTEXT = Context(kernel="6.18.0", bcc="0.26.0", anchor_ns=0, netns=4026531840, reads="direct")
 SECOND = 1_000_000_000
 
 

@@ -68,7 +68,7 @@ def test_the_tracers_own_health_is_exported(report: Report) -> None:
 
 
 def test_build_info_names_the_versions(report: Report) -> None:
-    assert b'tcptrace_build_info{bcc="0.26.0",kernel="6.18.0",version="' in render(report)
+    assert b'tcptrace_build_info{bcc="0.26.0",kernel="6.18.0",reads="direct",version="' in render(report)
 
 
 def test_histograms_have_classic_buckets_at_the_powers_of_two(report: Report) -> None:

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * How the kernel's memory is read, and what of a program differs by run.
+ *
+ * OFFSET_type__member, SIZE_… and, for bit fields, SHIFT_… and BITS_… come
+ * from the running kernel's BTF (tracer/kernel/fields.py lists them). An
+ * optional member that the kernel does not have is at offset -1 and reads as
+ * 0; HAVE() tells. Kernel headers were the alternative: those of another
+ * kernel compile as well, and read garbage.
+ */
+
+/*
+ * A number of one run, put into the compiled program when it is loaded
+ * (tracer/kernel/bytecode.py): unsigned, 64 bits. The verifier knows it as it
+ * knows one that was compiled, and drops what it rules out.
+ */
+#define CONSTANT(n)                                                            \
+	({                                                                     \
+		u64 value_;                                                    \
+		asm volatile("%0 = %1 ll"                                      \
+			     : "=r"(value_)                                    \
+			     : "i"(0x7463707400000000 | n));                   \
+		value_;                                                        \
+	})
+#define IS_SECOND CONSTANT(0) /* of two on one tracepoint, see twice.h */
+
+#define PROGRAM(name) int on_##name(struct bpf_raw_tracepoint_args *ctx)
+
+#define OFFSET(type, member) (OFFSET_##type##__##member)
+#define HAVE(type, member) (OFFSET(type, member) >= 0)
+
+#define CHECK_SIZE(ctype, type, member)                                        \
+	_Static_assert(!HAVE(type, member) ||                                  \
+			       sizeof(ctype) == SIZE_##type##__##member,       \
+		       "size of " #type "." #member)
+
+/*
+ * What is known by its address only is read by the helper, some 10 ns a call:
+ * it takes any address, and yields 0 where nothing is.
+ */
+#define FETCH_AT(ctype, base, type, member)                                    \
+	({                                                                     \
+		ctype value_ = 0;                                              \
+		if (HAVE(type, member))                                        \
+			bpf_probe_read_kernel(&value_, sizeof(value_),         \
+					      (void *)(base) +                 \
+						      OFFSET(type, member));   \
+		value_;                                                        \
+	})
+#define READ_AT(ctype, base, type, member)                                     \
+	({                                                                     \
+		CHECK_SIZE(ctype, type, member);                               \
+		FETCH_AT(ctype, base, type, member);                           \
+	})
+
+#if DIRECT
+/*
+ * What the verifier knows by its type is read by a load like any other:
+ * typed_socket(), current_task(), and what their members point to. It refuses
+ * an offset that is not there, and NULL reads as 0. In assembly, since bcc
+ * makes a helper call of each dereference that it takes for kernel memory.
+ */
+#define LOAD(size, value, base, at)                                            \
+	asm volatile("%0 = *(" size " *)(%1 + %2)"                             \
+		     : "=r"(value)                                             \
+		     : "r"(base), "i"(at))
+#define FETCH(ctype, base, type, member)                                       \
+	({                                                                     \
+		u64 value_ = 0;                                                \
+		if (!HAVE(type, member))                                       \
+			value_ = 0;                                            \
+		else if (sizeof(ctype) == 1)                                   \
+			LOAD("u8", value_, base, OFFSET(type, member));        \
+		else if (sizeof(ctype) == 2)                                   \
+			LOAD("u16", value_, base, OFFSET(type, member));       \
+		else if (sizeof(ctype) == 4)                                   \
+			LOAD("u32", value_, base, OFFSET(type, member));       \
+		else                                                           \
+			LOAD("u64", value_, base, OFFSET(type, member));       \
+		(ctype) value_;                                                \
+	})
+#define COPY_16(to, base, type, member)                                        \
+	({                                                                     \
+		u64 *words_ = (u64 *)(to), low_, high_;                        \
+		LOAD("u64", low_, base, OFFSET(type, member));                 \
+		LOAD("u64", high_, base, OFFSET(type, member) + 8);            \
+		words_[0] = low_;                                              \
+		words_[1] = high_;                                             \
+	})
+/* since Linux 5.9: NULL for what is no full TCP socket */
+static void *(*skc_to_tcp_sock)(const void *sk) = (void *)137;
+#define typed_socket(sk) ((const void *)skc_to_tcp_sock(sk))
+/* since Linux 5.11 */
+static void *(*get_current_task_btf)(void) = (void *)158;
+#define current_task() ((const void *)get_current_task_btf())
+#else
+#define FETCH FETCH_AT
+#define COPY_16(to, base, type, member)                                        \
+	bpf_probe_read_kernel(to, 16, (void *)(base) + OFFSET(type, member))
+#define typed_socket(sk) ((const void *)(sk))
+#define current_task() ((const void *)bpf_get_current_task())
+#endif
+
+#define READ(ctype, base, type, member)                                        \
+	({                                                                     \
+		CHECK_SIZE(ctype, type, member);                               \
+		FETCH(ctype, base, type, member);                              \
+	})
+
+/*
+ * OFFSET is here that of the byte which holds the whole bit field, SHIFT counts
+ * from its lowest bit: so BTF has it on little-endian machines, and others are
+ * refused (tracer/kernel/machine.py).
+ */
+#define READ_BITS(base, type, member)                                          \
+	({                                                                     \
+		u8 byte_ = FETCH(u8, base, type, member);                      \
+		(byte_ >> SHIFT_##type##__##member) &                          \
+			((1 << BITS_##type##__##member) - 1);                  \
+	})
