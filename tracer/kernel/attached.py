@@ -29,15 +29,16 @@ class Attached:
     direct: bool
 
 
-def attach_programs(btf: Btf, program: ProgramText) -> Attached:
-    """Compile, load and attach; with helper calls instead of direct loads where the kernel refuses these.
+def attach_programs(btf: Btf, program: ProgramText, *, direct: bool = True) -> Attached:
+    """Compile, load and attach; with helper calls instead of direct loads where these are not wanted or the kernel refuses.
 
     Raises TcptraceError when the text does not compile, OSError when the kernel refuses.
     """
     with contextlib.suppress(OSError, ValueError):  # before Linux 5.11 tables are charged against RLIMIT_MEMLOCK
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    with contextlib.suppress(ProgramRefusedError):
-        return attach_as(btf, program, direct=True)
+    if direct:
+        with contextlib.suppress(ProgramRefusedError):
+            return attach_as(btf, program, direct=True)
     return attach_as(btf, program, direct=False)
 
 

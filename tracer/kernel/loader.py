@@ -79,7 +79,7 @@ def load(settings: Settings) -> Loaded:
     cpus = possible_cpus()
     program = program_text(btf, settings, own_netns, cpus, os.stat("/proc/self/ns/pid").st_ino)
     try:
-        attached = attach_programs(btf, program)
+        attached = attach_programs(btf, program, direct=settings.direct)
     except OSError as error:
         raise explain_refusal(error) from error
     tables = attached.tables

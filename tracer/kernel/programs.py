@@ -109,7 +109,7 @@ class Settings:
     ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection table.
     states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
     connection's life (bpf/follow.h), state changes among it, and doors to look up what it leaves. segments: a record for every
-    segment that arrives, too; with positions if follow is set.
+    segment that arrives, too; with positions if follow is set. direct: try direct loads first (bpf/read.h).
     """
 
     filters: Filters
@@ -119,6 +119,7 @@ class Settings:
     snapshots: bool = False
     follow: bool = False
     segments: bool = False
+    direct: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,66 @@
+"""The same connections, told by programs that read sockets by direct loads and by programs that call the helper for it."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+
+import pytest
+
+from tests.kernel.following import Following, Record
+from tests.kernel.net import Namespace
+from tests.kernel.traffic import connect, listening
+from tests.kernel.until import until
+from tests.needs import LACKS
+from tracer.ingest.live import LiveSource
+from tracer.kernel.filters import Filters
+from tracer.kernel.launch import load_programs
+from tracer.kernel.programs import Settings
+from tracer.model.tcp import KIND
+
+pytestmark = pytest.mark.kernel
+
+ALIKE = (
+    *("kind", "role", "family", "local_address", "remote_address", "netns", "cgroup", "pid", "process", "error", "flags"),
+    *("sent_bytes", "received_bytes", "unacknowledged_bytes", "visited", "from_state", "to_state"),
+)
+"""Columns in which one connection does not differ from the next like it."""
+
+BYTES = 1000
+ENDS = 5
+
+
+def told(side: Namespace, port: int, *, direct: bool, follow: bool) -> tuple[str, list[tuple[bytes, ...]]]:
+    """Return how sockets were read, and what was told of a connection over each family and of one that was refused."""
+    settings = Settings(Filters(ports=(port,)), follow=follow, direct=direct)
+    with closing(LiveSource(load_programs(settings))) as source:
+        seen = Following(source)
+        for address in ("127.0.0.1", "::1"):
+            with listening(side, address, port) as listener:
+                client = connect(side, address, port)
+                server, _ = listener.accept()
+                client.sendall(b"x" * BYTES)
+                assert server.recv(BYTES, socket.MSG_WAITALL) == b"x" * BYTES
+                client.close()
+                assert server.recv(1) == b""
+                server.close()
+        with pytest.raises(ConnectionRefusedError):
+            connect(side, "127.0.0.1", port)
+        until(lambda: sum(is_end(record) for record in seen.records) == ENDS, "all five ends are told")
+        records = [tuple(record[name].tobytes() for name in ALIKE) for record in seen.records]
+        return source.context.reads, sorted(records)
+
+
+def is_end(record: Record) -> bool:
+    """Whether a record is of the end of a connection, or of an attempt at one."""
+    return int(record["kind"]) in {KIND["close"], KIND["failure"]}
+
+
+@pytest.mark.parametrize("follow", [False, True], ids=["run", "follow"])
+def test_direct_loads_and_helper_calls_tell_the_same(side: Namespace, service: int, follow: bool) -> None:
+    reads, direct = told(side, service, direct=True, follow=follow)
+    if reads != "direct":
+        pytest.skip(f"{LACKS} direct loads of typed sockets")
+    reads, by_helper = told(side, service, direct=False, follow=follow)
+    assert reads == "helper"
+    assert by_helper == direct
