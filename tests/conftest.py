@@ -17,3 +17,7 @@ settings.load_profile("tcptrace")
 
 # What a shell starts in the background ignores Ctrl-C, and so would every process that a test starts, and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# And what nohup starts ignores SIGHUP: here it still ends nothing, but what a test starts is as on a user's terminal.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)

@@ -28,7 +28,7 @@ ALTERNATE = 1049
 PATIENCE = 60
 
 # Ctrl-C reaches the shell too, which has to outlive the command to tell its status.
-_SHELL = 'trap : INT; "$@"; echo "status $?"; exec sleep 1000'
+SHELL = ("/bin/sh", "-c", 'trap : INT; "$@"; echo "status $?"; exec sleep 1000', "sh")
 
 
 class TwoScreens(pyte.Screen):
@@ -140,7 +140,7 @@ def set_size(fd: int, columns: int, lines: int) -> None:
 
 @contextmanager
 def on_terminal(
-    command: Sequence[str], columns: int = 80, lines: int = 24, *, shell: Sequence[str] = ("/bin/sh", "-c", _SHELL, "sh")
+    command: Sequence[str], columns: int = 80, lines: int = 24, *, shell: Sequence[str] = SHELL
 ) -> Iterator[Emulator]:
     """Yield a terminal on which a shell has started a command; what runs there is killed in the end."""
     environment = {**os.environ, "TERM": "xterm-256color", "PS1": "$ "}

@@ -6,6 +6,7 @@ Standard output is written by its descriptor, a batch at once, and watched while
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -89,7 +90,9 @@ class Output:
     def _write(self, data: memoryview) -> int:
         try:
             return os.write(self._fd, data)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal that was closed
+                raise
             self.gone = True
             return 0
 

@@ -58,6 +58,11 @@ class Screen:
         self._state = replace(self._state, mark=what)
         self._stale = True
 
+    @property
+    def gone(self) -> bool:
+        """Say whether the terminal was closed."""
+        return self._terminal.gone
+
     def poll(self) -> bool:
         """Do what keys, signals and the terminal's size ask for; return whether the user has asked to quit."""
         if self._suspend:

@@ -95,6 +95,11 @@ class Stop:
             self._requested = True
             os.write(self._writer, b"\0")
 
+    def hang_up(self) -> None:
+        """Ask for the end because the terminal was closed, unless SIGHUP is ignored: nohup means this, too."""
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            self.set()
+
     def is_set(self) -> bool:
         """Say whether the end was asked for."""
         return self._requested
@@ -125,7 +130,7 @@ class Stop:
 def stop_on_signals() -> Iterator[Stop]:
     """Yield an event that Ctrl-C, SIGTERM and SIGHUP set, so that every way out passes by the summary.
 
-    A second Ctrl-C ends the process at once.
+    A second Ctrl-C ends the process at once. SIGHUP stays ignored where it was when the command began (nohup).
     """
     stop = Stop()
 
@@ -136,7 +141,10 @@ def stop_on_signals() -> Iterator[Stop]:
         stop.interrupted = number == signal.SIGINT
         stop.set()
 
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield stop
     finally:

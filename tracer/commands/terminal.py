@@ -47,6 +47,8 @@ class Terminal:
         self._fd = fd
         self._keyboard = keyboard if os.isatty(keyboard) else None
         self._out = _unblocked(fd)
+        self._hang_up = select.poll()
+        self._hang_up.register(self._out, 0)
         self._pending = b""
         self._saved: list[Any] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -61,7 +63,8 @@ class Terminal:
         if self._saved is None:
             self._saved = termios.tcgetattr(self._fd)
             self._guardian = _guardian(self._fd, self._saved)
-        termios.tcsetattr(self._fd, termios.TCSANOW, _keys_one_by_one(self._saved))
+        with contextlib.suppress(termios.error):  # it is gone
+            termios.tcsetattr(self._fd, termios.TCSANOW, _keys_one_by_one(self._saved))
         self._pending = ENTER
         self.flush()
 
@@ -105,10 +108,15 @@ class Terminal:
                 self._pending = self._pending[os.write(self._out, self._pending) :]
         except BlockingIOError:
             pass
-        except OSError:  # hung up: a signal says so as well, and that one ends us
+        except OSError:  # it is gone
             self._pending = b""
             return False
         return True
+
+    @property
+    def gone(self) -> bool:
+        """Say whether it was closed. SIGHUP need not come: only the session's leader gets it, and may ignore it."""
+        return bool(self._hang_up.poll(0))
 
     @property
     def busy(self) -> bool:

@@ -78,9 +78,13 @@ class View:
             print(f"tcptrace: {what}; {hint}", file=sys.stderr, flush=True)
 
     def poll(self) -> None:
-        """Look at the keyboard; to be called often."""
-        if self._screen and self._screen.poll():
+        """Look at the keyboard, and whether the terminal is still there; to be called often."""
+        if self._screen is None:
+            return
+        if self._screen.poll():
             self._stop.set()
+        if self._screen.gone:
+            self._stop.hang_up()
 
     def __exit__(self, *_: object) -> None:
         """Give the screen back as it was."""

@@ -8,8 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,26 +15,7 @@ import pytest
 from tests.emulator import Emulator, on_terminal
 from tests.kernel.until import until
 from tests.needs import ROOT
-
-REPLAY = (sys.executable, "-m", "tracer", "replay", "tracer/data/demo.tcptrace")
-SHOWN = "last minute"
-
-
-@contextmanager
-def replaying(*, before: tuple[str, ...] = (), speed: int = 1) -> Iterator[Emulator]:
-    """Yield a terminal with a replay that shows its table, and goes on doing so until it is ended."""
-    with on_terminal([*before, *REPLAY, "--speed", str(speed), "--listen", "127.0.0.1:0"]) as terminal:
-        terminal.until(lambda: terminal.full_screen, "the view has the terminal")
-        terminal.until_seen(SHOWN)
-        yield terminal
-
-
-@contextmanager
-def replayed(*before: str) -> Iterator[Emulator]:
-    """Yield a terminal with a replay at the recording's end: nothing is drawn any more unless something is done."""
-    with replaying(before=before, speed=20) as terminal:
-        terminal.until_seen("end of the recording")
-        yield terminal
+from tests.unit.commands.replaying import REPLAY, SHOWN, is_running, replayed, replaying, state
 
 
 def is_given_back(terminal: Emulator) -> bool:
@@ -186,17 +165,6 @@ def test_wherever_the_second_ctrl_c_comes_the_terminal_was_given_back_before_the
     assert set(before_ends) == {"l"}
 
 
-def state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "X"
-
-
-def is_running(pid: int) -> bool:
-    return state(pid) not in "XZ"
-
-
 def test_an_exception_gives_the_terminal_back(settings: list[object], tmp_path: Path) -> None:
     whole = (ROOT / "tracer/data/demo.tcptrace").read_bytes()
     broken = tmp_path / "broken.tcptrace"
@@ -233,23 +201,6 @@ def test_nothing_is_left_running_after_the_end() -> None:
         terminal.type("q")
         terminal.until_seen("status 0")
         assert not is_running(guardian)
-
-
-def ends_with_its_terminal() -> bool:
-    with replaying() as terminal:
-        pid = terminal.command
-        (guardian,) = terminal.children(pid)
-        terminal.hang_up()
-        try:
-            until(lambda: not is_running(pid) and not is_running(guardian), "both have ended")
-        except AssertionError:
-            return False
-    return True
-
-
-def test_a_terminal_that_is_closed_ends_it() -> None:
-    # once, on a machine with much else to do, it did not end: not explained, so that a second one counts
-    assert ends_with_its_terminal() or ends_with_its_terminal()
 
 
 def test_a_terminal_that_takes_nothing_stops_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""A terminal that is closed under the live view: a window that goes, a line that breaks."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+from tests.emulator import SHELL, Emulator
+from tests.kernel.until import until
+from tests.unit.commands.replaying import is_running, replayed, replaying
+
+IGNORING = ("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh")
+"""What nohup does, without its way with standard error."""
+
+DEAF = (*SHELL[:2], SHELL[2].replace("INT", "INT HUP"), SHELL[3])
+"""A shell that lives on when its terminal is closed, so that the kernel tells nobody else."""
+
+
+def hung_up(terminal: Emulator) -> list[int]:
+    """Close the terminal; return the processes that are to end: the command and its guardian."""
+    pids = [terminal.command, *terminal.children(terminal.command)]
+    assert len(pids) == 2
+    terminal.hang_up()
+    return pids
+
+
+def all_end(pids: list[int]) -> None:
+    until(lambda: not any(map(is_running, pids)), "the command and its guardian have ended")
+
+
+def switches(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[0])
+
+
+def test_a_terminal_that_is_closed_ends_it() -> None:
+    with replaying() as terminal:
+        all_end(hung_up(terminal))
+
+
+def test_it_ends_also_when_nothing_is_drawn_and_no_signal_comes() -> None:
+    with replayed(shell=DEAF) as terminal:
+        all_end(hung_up(terminal))
+        assert is_running(terminal.shell)
+
+
+def test_what_nohup_started_goes_on_without_its_terminal() -> None:
+    with replaying(before=IGNORING, shell=DEAF) as terminal:
+        pids = hung_up(terminal)
+        os.kill(pids[0], signal.SIGHUP)
+        far = switches(pids[0]) + 100
+        until(lambda: switches(pids[0]) > far, "it has looked at its terminal many times")
+        os.kill(pids[0], signal.SIGTERM)
+        all_end(pids)
