@@ -18,6 +18,10 @@ PEERS = 50_000
 HALF = PEERS // 2
 TIMES = 5
 
+GROWN = 48_000
+"""kB that the second half of the flood may add. Measured: 2,000 to 23,000, as batches differ with the machine's load; with a
+label set for each peer (no MAX_SETS) 760,000."""
+
 SCAN = """
 import socket
 for port in range(8_000, 28_000):
@@ -88,7 +92,7 @@ def test_a_scan_and_a_flood_of_peers_hide_nobody_and_cost_no_memory(side: Namesp
         half = resident(tracer)
         run(side, FLOOD, port, HALF, HALF)
         scrape, now = looked(tracer, now)
-        assert resident(tracer) < half + 24_000  # 25,000 sets would take twice that; batches and the ring's pages vary by half
+        assert resident(tracer) < half + GROWN
         until(lambda: sums(tracer.scrape())["tcptrace_handshakes_total"] >= 2 * PEERS, "all peers were counted")
         scrape, now = looked(tracer, now)
         assert (scrape.value("label_overflow_total") or 0) > 0
