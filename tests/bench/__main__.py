@@ -6,8 +6,10 @@ import argparse
 import os
 import platform
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from tests.bench.cost import cost
 from tests.bench.decode import decode
@@ -15,6 +17,7 @@ from tests.bench.drift import drift
 from tests.bench.fleet import fleet
 from tests.bench.follow import follow
 from tests.bench.parts import parts
+from tests.bench.rates import rates
 from tests.bench.scrape import scrape
 from tests.bench.start import start
 from tests.bench.timewait import timewait
@@ -22,6 +25,7 @@ from tests.bench.truth import truth
 
 TABLES: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "cost": lambda options: cost(options.rounds, options.connections),
+    "rates": lambda options: rates(options.rounds),
     "parts": lambda options: parts(options.rounds),
     "follow": lambda options: follow(options.rounds, options.connections),
     "start": lambda options: start(options.rounds),
@@ -33,6 +37,10 @@ TABLES: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "timewait": lambda options: timewait(options.rounds),
 }
 """Every table by its name, in the order in which they are printed."""
+
+
+TRACEFS = Path("/sys/kernel/tracing")
+"""What the peers attach by. Where it is not mounted it is, for this run alone."""
 
 
 def main() -> int:
@@ -49,6 +57,11 @@ def main() -> int:
     if os.geteuid():
         print("bench: needs root, for BPF and for network namespaces", file=sys.stderr)
         return 1
+    if not any(TRACEFS.iterdir()) and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0:
+        mount = f'mount -t tracefs none {TRACEFS} && exec "$@"'
+        os.execvp(
+            "unshare", ["unshare", "--mount", "sh", "-c", mount, "sh", sys.executable, "-m", "tests.bench", *sys.argv[1:]]
+        )
     # a shell that starts this in the background has it ignore Ctrl-C, and its children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}", flush=True)

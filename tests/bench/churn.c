@@ -1,5 +1,6 @@
 /*
- * Makes connections on loopback as fast as it can: churn PORT COUNT [ask].
+ * Makes connections on loopback: churn PORT COUNT [ask|plain] [RATE], as fast
+ * as it can or so many a second.
  *
  * One process connects and closes, another accepts, reads to the end and
  * closes, so that every connection passes through all ten ordinary changes of
@@ -95,6 +96,20 @@ static void open_and_close(int port, int number, int ask)
 	close(fd);
 }
 
+/* Until the i-th connection is due. */
+static void wait_for_turn(struct timespec begin, int i, int rate)
+{
+	long long due;
+
+	if (!rate)
+		return;
+	due = begin.tv_sec * 1000000000LL + begin.tv_nsec + i * 1000000000LL / rate;
+	begin.tv_sec = due / 1000000000LL;
+	begin.tv_nsec = due % 1000000000LL;
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &begin, NULL))
+		;
+}
+
 static double seconds(struct timeval one, struct timeval other)
 {
 	return one.tv_sec + other.tv_sec + (one.tv_usec + other.tv_usec) / 1e6;
@@ -115,14 +130,14 @@ static void report(struct timespec begin)
 int main(int argc, char **argv)
 {
 	int port = argc >= 3 ? atoi(argv[1]) : 0, count = argc >= 3 ? atoi(argv[2]) : 0;
-	int ask = argc > 3 && !strcmp(argv[3], "ask");
+	int ask = argc > 3 && !strcmp(argv[3], "ask"), rate = argc > 4 ? atoi(argv[4]) : 0;
 	atomic_int *accepted = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct timespec begin;
 	int listener, status;
 	pid_t server;
 
 	if (!port || !count || accepted == MAP_FAILED) {
-		fprintf(stderr, "usage: churn PORT COUNT [ask]\n");
+		fprintf(stderr, "usage: churn PORT COUNT [ask|plain] [RATE]\n");
 		return 2;
 	}
 	listener = listen_on(port);
@@ -137,6 +152,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < count; i++) {
 		while (i - atomic_load(accepted) > AHEAD)
 			sched_yield();
+		wait_for_turn(begin, i, rate);
 		open_and_close(port, i, ask);
 	}
 	check(waitpid(server, &status, 0), "waitpid");

@@ -15,7 +15,7 @@ from tracer.ingest.namespaces import LOOK_SECONDS, Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 
 INTERVAL_SECONDS = 1.0
-SHARE = 0.02
+SHARE = 0.01
 """Of one core, what snapshots may take at most: a longer one is followed by a longer pause."""
 
 
