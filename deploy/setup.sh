@@ -27,7 +27,9 @@ die() {
 packages_of() {
 	case $1 in
 	run | install) echo python3 python3-venv python3-bpfcc ;;
-	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tcpdump tshark bpftool systemd docker-compose ;;
+	# python3-setuptools: Ubuntu 24.04's docker-compose imports distutils, which it has, and does not depend on it
+	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tcpdump tshark bpftool systemd \
+		python3-setuptools docker-compose ;;
 	distributions) echo python3 mmdebstrap ;;
 	guests) packages_of test && echo qemu-system-x86 busybox-static kmod e2fsprogs zstd ;;
 	bench) packages_of test && echo libbpf-tools bpfcc-tools ;;

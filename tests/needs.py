@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -33,6 +34,8 @@ LACKS = "this kernel lacks"
 """How the reason of a skip begins where a test cannot hold on this kernel."""
 
 SYSCALL_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+T = TypeVar("T")
+
 BPF_PROG_LOAD = 5
 BPF_RAW_TRACEPOINT_OPEN = 17
 BPF_PROG_TYPE_RAW_TRACEPOINT = 17
@@ -123,6 +126,22 @@ def missing_feature(item: pytest.Item) -> str | None:
     names = [feature(name).name for marker in item.iter_markers("needs_kernel") for name in marker.args]
     lost = [name for name in names if name in lacking_features()]
     return f"{LACKS} {', '.join(lost)}" if lost else None
+
+
+def shown(name: str, value: T) -> T | None:
+    """Return a value, or None where this kernel lacks the feature by which it is known, as every output then has it."""
+    return None if feature(name).name in lacking_features() else value
+
+
+def skip_for_lack_of(what: str) -> NoReturn:
+    """Skip a test that found out by itself that it cannot hold on this kernel."""
+    pytest.skip(f"{LACKS} {what}")
+
+
+def needs_mptcp() -> None:
+    """Skip a test where this kernel has no MPTCP."""
+    if not Path("/proc/sys/net/mptcp/enabled").exists():
+        skip_for_lack_of("MPTCP (CONFIG_MPTCP)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.until import PATIENCE, complaints
-from tests.needs import LACKS, ROOT
+from tests.needs import ROOT, skip_for_lack_of
 
 MODE = Path("/sys/kernel/security/lockdown")
 INSIDE = Path("/mnt/out/inside.sh")
@@ -25,7 +25,7 @@ def fixture_guest() -> None:
     """Only where the kernel is a guest's and can be locked down."""
     assert INSIDE.exists(), "this would lock down the kernel of a machine that is no guest of ours"
     if not MODE.exists():
-        pytest.skip(f"{LACKS} lockdown")
+        skip_for_lack_of("lockdown")
 
 
 def tcptrace(*words: str) -> subprocess.CompletedProcess[str]:

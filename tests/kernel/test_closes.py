@@ -15,7 +15,7 @@ from tests.kernel.scene import ROLES, receive, states
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.kernel.watching import Event, Watching
-from tests.needs import lacking_features, tool
+from tests.needs import shown, skip_for_lack_of, tool
 
 pytestmark = pytest.mark.needs("nft")
 
@@ -183,8 +183,7 @@ def check_resets(resets: list[Event], end: Event, close: Close) -> None:
     way = {"reset_sent": ["sent"], "reset_received": ["received"]}.get(end["reason"], [])
     assert {reset["direction"] for reset in resets} == set(way)
     if end["reason"] == "reset_sent" and close.why:
-        why = None if "reset_reason" in lacking_features() else close.why
-        assert end["reset_reason"] == resets[0]["reset_reason"] == why
+        assert end["reset_reason"] == resets[0]["reset_reason"] == shown("reset_reason", close.why)
         assert {reset["reset_reason"] for reset in resets[1:]} <= {"no_socket"}  # what else was on its way
 
 
@@ -198,7 +197,7 @@ def test_a_socket_that_is_destroyed_from_outside_has_sent_a_reset(watch: Watchin
         client_port = client.getsockname()[1]
         way.client.run(tool("ss"), "-K", "dst", SERVER[4], "dport", "=", str(service))
         if states(way.client)["established"]:
-            pytest.skip("this kernel cannot destroy sockets (CONFIG_INET_DIAG_DESTROY)")
+            skip_for_lack_of("the destruction of sockets (CONFIG_INET_DIAG_DESTROY)")
         ends = [watch.one(client_port, "close", role) for role in ROLES]
     assert [(end["reason"], end["errno"]) for end in ends] == [
         ("reset_sent", errno.ECONNABORTED),

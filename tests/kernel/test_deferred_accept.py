@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from tests.kernel.net import Link, Namespace
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import PATIENCE, until
 from tests.kernel.watching import Event, Watching
+from tests.needs import needs_mptcp
 
 PAUSE = 0.3
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -80,8 +80,7 @@ def test_the_clients_pause_is_no_handshake_time(watch: Watching, service: int, l
 
 
 def test_a_listener_of_mptcp_has_the_option_in_its_first_subflow(watch: Watching, service: int, link: Link) -> None:
-    if not Path("/proc/sys/net/mptcp/enabled").exists():
-        pytest.skip("this kernel has no MPTCP")
+    needs_mptcp()
     with listening(link.server, net.SERVER[4], service, protocol=socket.IPPROTO_MPTCP) as listener:
         for seconds, check in ((30, check_unknown), (0, check_known)):
             defer(listener, seconds)

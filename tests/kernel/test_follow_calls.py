@@ -76,6 +76,7 @@ def test_the_descriptor_is_the_one_that_the_client_has(follow: Following, side: 
     assert first["pid"] == os.getpid()
 
 
+@pytest.mark.needs_kernel("calls")
 def test_the_worker_that_reads_is_told_with_its_own_descriptor_and_stays_the_connections(
     follow: Following, side: Namespace, service: int
 ) -> None:
@@ -97,6 +98,7 @@ def test_the_worker_that_reads_is_told_with_its_own_descriptor_and_stays_the_con
         assert (record["pid"], record["descriptor"], record["process"]) == (pid, descriptor, b"python")
 
 
+@pytest.mark.needs_kernel("calls")
 def test_the_first_success_each_way_and_the_end_of_the_stream_are_told_once(
     follow: Following, side: Namespace, service: int
 ) -> None:
@@ -116,6 +118,7 @@ def test_the_first_success_each_way_and_the_end_of_the_stream_are_told_once(
     assert told == {"client": [(1, 4), (2, 5), (2, 0)], "server": [(2, 4), (1, 5), (2, 0)]}
 
 
+@pytest.mark.needs_kernel("calls")
 def test_a_call_that_is_to_be_made_again_is_not_told(follow: Following, side: Namespace, service: int) -> None:
     with pair(side, service) as (client, server, port):
         client.setblocking(False)
@@ -126,6 +129,7 @@ def test_a_call_that_is_to_be_made_again_is_not_told(follow: Following, side: Na
     assert [r["error"] for r in follow.of(port, "call", "client")] == [len(PONG)]
 
 
+@pytest.mark.needs_kernel("calls")
 def test_to_read_nothing_is_no_end_of_the_stream(follow: Following, side: Namespace, service: int) -> None:
     with pair(side, service) as (client, server, port):
         assert client.recv(0) == b""
@@ -135,6 +139,7 @@ def test_to_read_nothing_is_no_end_of_the_stream(follow: Following, side: Namesp
         assert follow.of(port, "call", "client", error=0) == []
 
 
+@pytest.mark.needs_kernel("calls")
 def test_a_reset_shows_as_the_error_that_the_application_got_after_the_close(
     follow: Following, side: Namespace, service: int
 ) -> None:
@@ -151,6 +156,7 @@ def test_a_reset_shows_as_the_error_that_the_application_got_after_the_close(
         assert (got["descriptor"], got["pid"]) == (client.fileno(), os.getpid())
 
 
+@pytest.mark.needs_kernel("calls")
 def test_to_send_behind_ones_own_end_is_told_as_a_broken_pipe(follow: Following, side: Namespace, service: int) -> None:
     with pair(side, service) as (client, _, port):
         client.shutdown(socket.SHUT_WR)
@@ -160,6 +166,7 @@ def test_to_send_behind_ones_own_end_is_told_as_a_broken_pipe(follow: Following,
 
 
 @pytest.mark.needs("nft")
+@pytest.mark.needs_kernel("calls")
 def test_patience_that_ran_out_is_told_as_a_time_out(follow: Following, service: int) -> None:
     with route() as way, way_pair(way, service) as (client, _, port):
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)
@@ -180,6 +187,7 @@ def way_pair(way: Route, port: int) -> Iterator[tuple[socket.socket, socket.sock
             yield client, server, client_port
 
 
+@pytest.mark.needs_kernel("calls")
 def test_a_socket_that_lives_on_as_another_connection_is_not_taken_for_the_first(
     follow: Following, side: Namespace, service: int
 ) -> None:

@@ -29,6 +29,7 @@ def bound(side: Namespace) -> socket.socket:
     return client
 
 
+@pytest.mark.needs_kernel("bound_ports")
 def test_ports_of_bind_are_held_from_all_destinations_until_the_last_time_wait(side: Namespace, port: int) -> None:
     side.set("net.ipv4.ip_local_port_range", RANGE)
     netns = str(Path(side.path).stat().st_ino)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.kernel.net import SERVER, Link
 from tests.kernel.tracing import tracing
 from tests.kernel.traffic import connect, converse, listening, talk
 from tests.kernel.until import until
+from tests.needs import skip_for_lack_of
 
 IPPROTO_MPTCP = 262
 TIMES = 23
@@ -30,7 +29,7 @@ def test_an_mptcp_connection_is_its_subflow_and_nothing_more(link: Link, port: i
         with listening(link.server, SERVER[4], protocol=IPPROTO_MPTCP):
             pass
     except OSError as error:
-        pytest.skip(f"the kernel has no MPTCP: {error}")
+        skip_for_lack_of(f"MPTCP: {error}")
     with tracing("--port", str(port)) as tracer:
         with listening(link.server, SERVER[4], port, protocol=IPPROTO_MPTCP) as listener:
             talk(link.client, listener, SERVER[4], times=TIMES, protocol=IPPROTO_MPTCP)

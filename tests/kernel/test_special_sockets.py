@@ -24,7 +24,7 @@ from tests.kernel.traffic import connect, listening
 from tests.kernel.until import PATIENCE, until
 from tests.kernel.watching import Event, Watching
 from tests.kernel.wire import HERE, THERE, Segment, wire
-from tests.needs import tool
+from tests.needs import needs_mptcp, tool
 
 pytestmark = pytest.mark.needs("nft", "tcpdump", "tshark")
 
@@ -119,8 +119,7 @@ def test_payload_is_what_was_sent_whatever_the_socket(
 
 
 def test_a_subflow_of_mptcp_has_the_payload_of_its_connection(watch: Watching, service: int, link: Link) -> None:
-    if not Path("/proc/sys/net/mptcp/enabled").exists():
-        pytest.skip("this kernel has no MPTCP")
+    needs_mptcp()
     with pair(link, service, protocol=socket.IPPROTO_MPTCP) as (client, server, client_port):
         exchange(client, server, SIZE)
         exchange(server, client, 23)

@@ -16,6 +16,7 @@ from tests.kernel.tracing import tracing
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.kernel.wire import THERE, Segment, Wire, wire
+from tests.needs import skip_for_lack_of
 
 ROOM, TIMES = 5, 23
 HOST = {4: "127.0.0.1", 6: "::1"}
@@ -71,7 +72,7 @@ def fixture_small(side: Namespace) -> Iterator[Namespace]:
     """Return a namespace whose table of sockets has 16 places."""
     with side.inside():
         if not Path("/proc/sys/net/ipv4/tcp_child_ehash_entries").exists():
-            pytest.skip("namespaces have no tables of their own on this kernel (Linux 6.1)")
+            skip_for_lack_of("tables of sockets for each namespace (Linux 6.1)")
     side.set("net.ipv4.tcp_child_ehash_entries", "16")
     with side.inside(), namespace() as small:
         yield small

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.needs import LACKS, SYSCALL_BPF
+from tests.needs import SYSCALL_BPF, skip_for_lack_of
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
@@ -57,7 +57,7 @@ def test_every_program_leaves_the_verifier_head_room(
     figures: dict[str, int | None], record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     if None in figures.values():
-        pytest.skip(f"{LACKS} bpf_prog_info.verified_insns")
+        skip_for_lack_of("bpf_prog_info.verified_insns")
     for name, count in figures.items():
         record_testsuite_property(name, count)
     assert {name: count for name, count in figures.items() if count is None or count > BOUND} == {}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -128,6 +128,14 @@ class Tracing:
     def threads(self) -> list[int]:
         """Return the numbers of its threads."""
         return [int(path.name) for path in Path(f"/proc/{self.pid}/task").iterdir()]
+
+    def thread_statuses(self) -> list[dict[str, str]]:
+        """Return what /proc says of each of its threads, but for those that end meanwhile."""
+        found = []
+        for thread in self.threads():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found.append(self.status(thread))
+        return found
 
     def children(self) -> list[int]:
         """Return the process ids of its children."""

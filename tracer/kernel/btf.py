@@ -104,6 +104,12 @@ class Btf:
         """Return the number of a function's type, by which programs refer to it; 0 or less when there is none."""
         return self._find(name, FUNC)
 
+    def has_name(self, name: str) -> bool:
+        """Say whether anything has this name: by number and kind, libbpf finds no enumerator of an enum without a name."""
+        size = ctypes.c_uint32()
+        data = self._lib.btf__raw_data(self._btf, ctypes.byref(size))
+        return bool(data) and b"\0%s\0" % name.encode() in ctypes.string_at(data, size.value)
+
     def _find(self, name: str, kind: int) -> int:
         return int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind))
 
@@ -150,12 +156,13 @@ def _words(address: int, count: int) -> list[int]:
 
 def _libbpf() -> ctypes.CDLL:
     lib = libbpf()
-    for name in ("btf__load_vmlinux_btf", "btf__parse", "btf__type_by_id", "btf__name_by_offset"):
+    for name in ("btf__load_vmlinux_btf", "btf__parse", "btf__type_by_id", "btf__name_by_offset", "btf__raw_data"):
         getattr(lib, name).restype = ctypes.c_void_p
     # its complaints go to standard error; what they mean for us is said by who asks
     lib.libbpf_set_print(None)
     lib.btf__parse.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     lib.btf__free.argtypes = [ctypes.c_void_p]
+    lib.btf__raw_data.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tracer.kernel.btf import Btf
-from tracer.kernel.programs import TRACEPOINTS, has_optional_argument
+from tracer.kernel.programs import TRACEPOINTS, has_optional_argument, lists_bound_ports
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,13 @@ FEATURES = (
         "`port_range` of failures is null: there is no such option",
         "6.3",
         _member("inet_sock", "local_port_range"),
+    ),
+    Feature(
+        "bound_ports",
+        "ports that bind() holds before connect()",
+        "`ephemeral_ports_used` of the destination `*` lacks them",
+        "6.8",
+        lists_bound_ports,
     ),
     Feature(
         "reset_reason",

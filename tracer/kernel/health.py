@@ -28,6 +28,7 @@ from tracer.kernel.programs import (
     allocates_on_demand,
     connection_entries,
     losses,
+    lost_of_lists,
 )
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -78,7 +79,7 @@ def _types() -> Iterator[Finding]:
         yield Finding("kernel types (BTF)", "problem", error.what, error.hint)
         return
     yield Finding("kernel types (BTF)", "ok", "every required field found")
-    for what in missing:
+    for what in (*missing, *lost_of_lists(btf)):
         yield Finding("kernel types (BTF)", "warning", f"this kernel does not show {what}")
     for point in TRACEPOINTS:
         yield from _tracepoint(point, btf.tracepoint_arguments(point.name))

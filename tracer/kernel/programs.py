@@ -177,7 +177,8 @@ def program_text(
     ]
     files = dict.fromkeys(point.file for point in present if point.file != TYPED)
     attached = tuple(point for point, count in present.items() if count is not None)
-    missing = tuple(dict.fromkeys([*lost_points, *lost_fields]))
+    lost_sockets = lost_of_lists(btf) if settings.snapshots else ()
+    missing = tuple(dict.fromkeys([*lost_points, *lost_fields, *lost_sockets]))
     others = "".join(_file(name) for name in (*files, HOLDERS))
     return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, _entries(btf, settings, cpus))
 
@@ -187,6 +188,16 @@ def losses(point: Tracepoint, arguments: int | None) -> tuple[str, ...]:
     if arguments is None:
         return (point.loses,) if point.loses else ()
     return point.optional.loses if point.optional and not has_optional_argument(point, arguments) else ()
+
+
+def lists_bound_ports(btf: Btf) -> bool:
+    """Say whether the list of sockets has those that bind() gave a port and that have not connected yet."""
+    return btf.has_name("TCP_BOUND_INACTIVE")
+
+
+def lost_of_lists(btf: Btf) -> tuple[str, ...]:
+    """Return what is missing in the kernel's list of sockets."""
+    return () if lists_bound_ports(btf) else ("ports that bind() holds before connect()",)
 
 
 def has_optional_argument(point: Tracepoint, arguments: int | None) -> bool:

@@ -208,6 +208,11 @@ def test_a_function_is_found_by_name(btf: Btf) -> None:
     assert not btf.has_function("sock")
 
 
+def test_an_enumerator_is_found_by_name(btf: Btf) -> None:
+    assert btf.has_name("TCP_NEW_SYN_RECV")
+    assert not btf.has_name("TCP_NEW_SYN")
+
+
 def test_the_fields_that_have_a_purpose_of_their_own_are_told_apart() -> None:
     macros = [field.macro for field in FIELDS]
     assert len(set(macros)) == len(macros)

@@ -52,6 +52,9 @@ class SomeKernel(Btf):
     def has_function(self, name: str) -> bool:
         return (not self._old or name == "bpf_ringbuf_reserve") and name not in self._lacking
 
+    def has_name(self, name: str) -> bool:
+        return not self._old and name not in self._lacking
+
 
 def constant(program: ProgramText, macro: str) -> int | None:
     """Return the number that a macro has in it once the program is loaded."""
