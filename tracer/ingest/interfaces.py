@@ -2,7 +2,8 @@
 
 In records and dumps its index stands in the second word of the 16 bytes, which RFC 4291 (2.5.6) has as zeros: so it is in
 every key that has the address, and no key needs another member. Its name is asked for when such an address comes by, by
-number of the network namespace and index; of a namespace that cannot be asked, and in recordings, the index is shown.
+number of the network namespace and index (links.py where there is no socket of ours), and recordings have it; where
+nothing tells, the index is shown.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,10 @@ from tracer.ingest.books import Books, KernelBooks
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
-from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.interfaces import learn, name_here
 from tracer.ingest.late import Explained
+from tracer.ingest.links import Links
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
 from tracer.ingest.ring import Ring
@@ -55,6 +57,7 @@ class LiveSource:
         os.close(loaded.counters)
         self._figures: tuple[Program, ...] = ()
         self._misses = Misses()
+        self._links = Links()
         self._look_every_ns = look_every_ns
         self._looked_ns = -look_every_ns
         self._books = KernelBooks()
@@ -86,7 +89,7 @@ class LiveSource:
         self._served.note_records(events)
         self._numbers.note_records(events)
         self._bound.note_records(events)
-        learn(events["netns"], events["remote_address"], self._interface_name)
+        learn(events["netns"], events["remote_address"], partial(self._interface_name, events))
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
@@ -100,11 +103,12 @@ class LiveSource:
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
 
-    def _interface_name(self, netns: int, index: int) -> str | None:
+    def _interface_name(self, events: Events, netns: int, index: int) -> str | None:
         if netns == self.context.netns:
             return name_here(index)
         namespaces = self.namespaces or (self._watch.namespaces if self._watch else None)
-        return namespaces.interface_name(netns, index) if namespaces else None
+        name = namespaces.interface_name(netns, index) if namespaces else None
+        return name or self._links.name(netns, index, events)
 
     def _cells(self) -> NDArray[np.uint64]:
         """Return the exact counters; read behind the ring, as Refused wants it."""

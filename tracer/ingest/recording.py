@@ -6,9 +6,9 @@
     header    JSON: identity and size of the record's layout, the Context
     frames    4 bytes tag, u32 length, u64 ns by the clock of the events, zlib-compressed payload
 
-A reading is its frames up to and including CELL: EVNT (records, when there are any), NOTE (JSON: programs, snapshot,
-books, anchor, when they changed), CELL (the counters). All numbers are little-endian. A recording of another layout is refused,
-because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
+A reading is its frames up to and including CELL: EVNT (records, when there are any), NOTE (JSON: programs, snapshot, books,
+anchor, interfaces' names, when they changed), CELL (the counters). All numbers are little-endian. A recording of another layout
+is refused, because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.interfaces import NAMES
 from tracer.ingest.names import cleaned_json
 from tracer.ingest.snapshot import Snapshot, parse_snapshot, snapshot_document
 from tracer.ingest.source import Context, Program, Reading
@@ -59,6 +60,7 @@ class Recorder:
                 "snapshot": snapshot_document(reading.snapshot) if reading.snapshot else None,
                 "books": asdict(reading.books) if reading.books else None,
                 "anchor_ns": reading.anchor_ns,
+                "interfaces": [[*key, name] for key, name in NAMES.items()],
             }
         ).encode()
         if len(reading.events):
@@ -177,6 +179,7 @@ class RecordedSource:
             self._programs = tuple(Program(**p) for p in note["programs"])
             self._snapshot = parse_snapshot(found) if (found := note.get("snapshot")) else None
             self._books = Books(**note["books"]) if note["books"] else None
+            NAMES.update({(int(netns), int(index)): str(name) for netns, index, name in note.get("interfaces", ())})
             self._anchor_ns = None if (anchor := note.get("anchor_ns")) is None else int(anchor)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise self._damaged("a note cannot be read") from error

@@ -15,6 +15,7 @@ from tests.unit.model.builder import events, reading
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.interfaces import NAMES
 from tracer.ingest.recording import MAGIC, MAX_FRAME, VERSION, RecordedSource, Recorder
 from tracer.ingest.source import Context, Program, Reading
 
@@ -285,3 +286,11 @@ def test_noise_in_the_place_of_a_header_is_a_sentence(noise: bytes) -> None:
         found, said = read_until_damage(data)
         assert found == []
         assert said is not None
+
+
+def test_names_of_interfaces_are_in_a_recording() -> None:
+    NAMES[7, 2] = "eth0"
+    data = recorded([reading(time_ns=1)])
+    NAMES.clear()
+    read_all(opened(data))
+    assert NAMES.pop((7, 2)) == "eth0"
