@@ -35,6 +35,7 @@ class Series:
     Row 0 is `other` in all labels and has nothing; an output's own series (outputs/budget.py) lack it. After
     it come those of a role whose other labels are `other`, as far as anything was counted there. serials: which set a row is, 0
     for those. records: how many were counted in it. born_ns, active_ns: when it came, and when its last record did.
+    listens: whether somebody listens for it.
     names: of the labels, role and port first. All counts are uint64.
     Shape (rows,): handshakes; connections (open now); time_waits (closes that left a
     timewait object); resets_received; sent_bytes and received_bytes
@@ -65,6 +66,7 @@ class Series:
     records: Counts
     born_ns: NDArray[np.int64]
     active_ns: NDArray[np.int64]
+    listens: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Tallies:
             records=frozen(tenure.records[rows]),
             born_ns=tenure.born_ns[rows],
             active_ns=tenure.active_ns[rows],
+            listens=tenure.listens[rows],
             handshakes=self.handshakes.snapshot(rows)[:, 0],
             connections=frozen(self.open.values(rows)),
             time_waits=self.time_waits.snapshot(rows)[:, 0],

@@ -31,6 +31,9 @@ Mask = NDArray[np.bool_]
 NEW_SHARE = 0.25
 """Of the room for sets, what those that came within HALF_LIFE_NS have before all others."""
 
+LIVES = 4.0
+"""How many times heavier a set counts while it has open connections, or somebody listens for it."""
+
 STAYS = 2.0
 """How many times heavier a set has to be to take the place of one that has series."""
 
@@ -93,8 +96,9 @@ class Budget:
         room = (self._max or 0) - self._fixed(report) - others * most
         if costs[sets].sum() <= room:
             return sets
-        ages = np.where(series.connections[sets] > 0, 0, report.time_ns - series.active_ns[sets])
-        weight = weights(series.records[sets], ages)
+        lives = (series.connections[sets] > 0) | series.listens[sets]
+        weight = weights(series.records[sets], np.where(lives, 0, report.time_ns - series.active_ns[sets]))
+        weight[lives] *= LIVES
         weight[np.isin(series.serials[sets], list(self._own))] *= STAYS
         order = sets[np.argsort(-weight, kind="stable")]
         serials = series.serials[order]

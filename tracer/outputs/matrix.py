@@ -23,7 +23,7 @@ COUNTERS = (
     *("resets_sent", "resets_received", "sent_bytes", "received_bytes", "partial"),
 )
 HISTOGRAMS = ("handshake_times", "connection_times", "srtt")
-ABOUT = ("serials", "records", "born_ns", "active_ns", "connections")
+ABOUT = ("serials", "records", "born_ns", "active_ns", "listens", "connections")
 
 
 def pack(series: Series, rows: Rows | slice = slice(None)) -> Matrix:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.metricfamily import families
 from tracer.ingest.decode import Events
-from tracer.ingest.snapshot import PortUse, Snapshot
+from tracer.ingest.snapshot import Listening, PortUse, Snapshot
 from tracer.ingest.source import Program
 from tracer.model.report import Report
 from tracer.model.sockets import SHOWN_STATES
@@ -134,6 +134,15 @@ def test_a_service_that_comes_after_a_flood_has_its_own_series_at_once() -> None
     budget.of(counted.report())
     counted.add(reading(connections([7020]), time_ns=3 * SECOND))
     assert {"443", "7020"} <= services(scraped(budget.of(counted.report())))
+
+
+def test_what_lives_stays_when_ports_of_a_moment_are_too_many() -> None:
+    counted = model()
+    snapshot = Snapshot(time_ns=1, listening=(Listening(0, 80),))
+    counted.add(reading(connections(range(1000, 1300)), events("handshake", port=2049), snapshot=snapshot))
+    shown = Budget(3000).of(counted.report()).series.labels
+    assert {("server", "80"), ("client", "2049")} <= set(shown)
+    assert len(shown) < 300
 
 
 def test_an_idle_service_leaves_and_comes_back_with_its_own() -> None:
