@@ -4,8 +4,8 @@
  *
  * Runs once, when everything else is attached: for each open file of each
  * process in tcptrace's pid namespace, in the loader's context. Tells who holds
- * the sockets that listened before the start, and which ports are services' of
- * which no socket listens any more. /proc was the alternative: it
+ * the sockets that listened before the start, which ports are services' of
+ * which no socket listens any more, and which bind() holds. /proc was the alternative: it
  * takes a thousand times as long, and knows no socket's address.
  */
 
@@ -59,8 +59,21 @@ static __always_inline void note_holder(u64 sk, const struct process *p,
 #endif
 }
 
+/*
+ * Whether the first socket on the port got it from bind(): connect() leaves -1
+ * there, and passes over all other ports (__inet_hash_connect()).
+ */
+static __always_inline bool is_bound(u64 sk)
+{
+	u64 bucket = READ(u64, sk, inet_connection_sock, icsk_bind_hash);
+
+	return HAVE(inet_connection_sock, icsk_bind_hash) && bucket &&
+	       HAVE(inet_bind_bucket, fastreuse) &&
+	       READ(u8, bucket, inet_bind_bucket, fastreuse) < 0x80;
+}
+
 /* What accept() gave has its listener's backlog. */
-static __always_inline void note_accepted(u64 sk)
+static __always_inline void note_port(u64 sk)
 {
 	u64 key = listener_key(read_netns((const void *)sk),
 			       bpf_ntohs(READ(u16, sk, inet_sock, inet_sport)));
@@ -68,6 +81,8 @@ static __always_inline void note_accepted(u64 sk)
 
 	if (READ(u32, sk, sock, sk_max_ack_backlog))
 		accepted.update(&key, &one);
+	else if (is_bound(sk))
+		bound.update(&key, &one);
 }
 
 int on_holders(struct task_file *ctx)
@@ -81,7 +96,7 @@ int on_holders(struct task_file *ctx)
 	if (!sk)
 		return 0;
 	if (READ(u8, sk, sock_common, skc_state) != STATE_LISTEN)
-		note_accepted(sk);
+		note_port(sk);
 	else if (read_process((const void *)task, &process))
 		note_holder(sk, &process, ctx->descriptor);
 	return 0;

@@ -115,6 +115,8 @@ BPF_F_TABLE("hash", u64, u32, listening, 1, CONNS_FLAGS);
 BPF_F_TABLE("hash", u32, struct server, servers, 1, CONNS_FLAGS);
 /* ports of what had been accepted before the start, see holders.c */
 BPF_F_TABLE("hash", u64, u8, accepted, 4096, 0);
+/* and those that clients had called bind() for */
+BPF_F_TABLE("hash", u64, u8, bound, 2048, 0);
 /*
  * Ended connections of which more is to be told: ends that a reset of ours may
  * explain (end.h) and, for follow, sockets that are still open (call.c). The

@@ -65,6 +65,26 @@ def test_ports_of_bind_are_held_from_all_destinations_until_the_last_time_wait(s
             end.close()
 
 
+def test_ports_that_were_bound_before_the_start_are_held_and_those_of_connect_are_not(side: Namespace, port: int) -> None:
+    side.set("net.ipv4.ip_local_port_range", RANGE)
+    netns = str(Path(side.path).stat().st_ino)
+    with Peer(side), listening(side, HERE, port) as listener, ExitStack() as stack:
+        for _ in range(CONNECTED):
+            client = stack.enter_context(bound(side))
+            client.connect((HERE, port))
+            stack.enter_context(listener.accept()[0])
+        for _ in range(ENDED):
+            stack.enter_context(connect_from(side, port))
+            stack.enter_context(listener.accept()[0])
+        with tracing() as tracer:
+
+            def used(destination: str) -> float | None:
+                return tracer.scrape().value("ephemeral_ports_used", destination=destination, netns=netns)
+
+            until(lambda: used(f"{HERE}:{port}") == CONNECTED + ENDED, "all are in use towards their destination")
+            assert used("*") == CONNECTED
+
+
 def connect_from(side: Namespace, port: int) -> socket.socket:
     with side.inside():
         client = socket.socket()

@@ -43,7 +43,7 @@ def open_kernel(
     """
     user = unprivileged_user(user_name)
     loaded = load_programs(settings)
-    served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts()
+    served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts(loaded.bound)
     watch = None
     if loaded.doors and settings.snapshots:
         namespaces = Namespaces(loaded.doors, later=not settings.filters.own_netns, numbers=numbers, with_cgroups=with_cgroups)

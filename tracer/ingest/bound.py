@@ -1,12 +1,13 @@
 """Ports that clients' sockets took with bind() before connect(), without IP_BIND_ADDRESS_NO_PORT, as their records tell.
 
-A dump tells only of those that are not connected yet. Such a port stays taken from all destinations until the last of its
-sockets is gone, TIME_WAIT included; then it is forgotten here, too.
+A dump tells only of those that are not connected yet, and the sockets themselves of those from before the start. Such a port
+stays taken from all destinations until the last of its sockets is gone, TIME_WAIT included; then it is forgotten here, too.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,11 +22,14 @@ _BOUND = LAYOUT.enums["event_flag"]["FLAG_BOUND"]
 
 
 class BoundPorts:
-    """Codes of namespaces and ports (served.py), sorted, shape (n,); for several threads."""
+    """Codes of namespaces and ports (served.py), sorted, shape (n,); for several threads.
 
-    def __init__(self) -> None:
-        self.codes: Codes = np.empty(0, np.uint64)
-        self._fresh: Codes = self.codes
+    before: those that had been taken when the tracing began.
+    """
+
+    def __init__(self, before: Sequence[int] = ()) -> None:
+        self.codes: Codes = np.unique(np.array(before, np.uint64))
+        self._fresh: Codes = np.empty(0, np.uint64)
         self._lock = threading.Lock()
 
     def note_records(self, events: Events) -> None:

@@ -34,6 +34,7 @@ PIDS = "process ids in this pid namespace"
 DEFERRED = "when a Fast Open connect() has sent its SYN"
 REPAIR = "connections restored by TCP_REPAIR"
 ICMP_ERRORS = "ICMP errors that only the application was told of"
+BOUND_BEFORE = "ports that clients took with bind() before the start"
 BEFORE_SYN = "why connect() failed before a SYN"
 
 FIELDS = (
@@ -82,6 +83,8 @@ FIELDS = (
     KernelField("inet_sock", "inet_sport"),
     # since Linux 6.3 a socket can have one
     KernelField("inet_sock", "local_port_range", ""),
+    KernelField("inet_connection_sock", "icsk_bind_hash", BOUND_BEFORE),
+    KernelField("inet_bind_bucket", "fastreuse", BOUND_BEFORE),
     KernelField("inet_connection_sock", "icsk_ca_state"),
     KernelField("inet_connection_sock", "icsk_accept_queue.rskq_defer_accept", SERVER_TIMES),
     KernelField("tcp_sock", "snd_una"),

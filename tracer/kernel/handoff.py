@@ -28,6 +28,7 @@ class Loaded:
     direct: whether sockets are read by direct loads, and not by helper calls.
     absent: names of tracepoints that this kernel does not have.
     accepted: ports of connections accepted before, as the network namespace's number above the 16 bits of the port.
+    bound: those that clients had called bind() for before, likewise.
     doors: into the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
     """
 
@@ -45,6 +46,7 @@ class Loaded:
     held: tuple[int, ...] = ()
     absent: tuple[str, ...] = ()
     accepted: tuple[int, ...] = ()
+    bound: tuple[int, ...] = ()
     doors: tuple[Door, ...] = ()
 
 
@@ -83,7 +85,7 @@ def receive_loaded(channel: socket.socket) -> Loaded:
         Door(door["netns"], door["identity"], door["path"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"])
     )
     body["held"] = tuple(held)
-    body["accepted"] = tuple(body["accepted"])
+    body["accepted"], body["bound"] = tuple(body["accepted"]), tuple(body["bound"])
     body["missing"] = tuple(body["missing"])
     body["absent"] = tuple(body["absent"])
     body["reset_reasons"] = {int(value): name for value, name in body["reset_reasons"].items()}

@@ -100,9 +100,15 @@ def load(settings: Settings) -> Loaded:
         missing=program.missing + unknown,
         absent=tuple(point.name for point in wanted_tracepoints(settings) if point.name not in names),
         reset_reasons=reset_reasons(btf),
-        accepted=tuple(int.from_bytes(key, sys.byteorder) for key in keys_of(tables["accepted"], 8)),
+        accepted=ports_in(tables["accepted"]),
+        bound=ports_in(tables["bound"]),
         doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )
+
+
+def ports_in(table: int) -> tuple[int, ...]:
+    """Return the ports that are keys of a table, as in Loaded.accepted."""
+    return tuple(int.from_bytes(key, sys.byteorder) for key in keys_of(table, 8))
 
 
 def reset_reasons(btf: Btf) -> dict[int, str]:

@@ -4,7 +4,8 @@ A connect() without a port of its own looks for one that nobody has bound, whate
 (tb->fastreuse in __inet_hash_connect(); of several sockets on one port it is the first that decides). Held like this are the
 ports of sockets that have only been bound (Linux 6.8 and later list them), of listeners and all that they accepted, and of
 clients that called bind() with an address alone, or a port, before connect(), until the last TIME_WAIT is gone. Whether a
-connected socket had been bound the list does not say. Records do, of the connections that began since the start.
+connected socket had been bound the list does not say. Records do, of the connections that began since the start, and the
+sockets of earlier ones (bpf/holders.c).
 """
 
 from __future__ import annotations
