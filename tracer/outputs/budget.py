@@ -29,7 +29,7 @@ Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 NEW_SHARE = 0.25
-"""Of the room for sets, what those that came within HALF_LIFE_NS have before all others."""
+"""Of the room for sets, what those that came within HALF_LIFE_NS have before all others; two sets, a service's, at least."""
 
 LIVES = 4.0
 """How many times heavier a set counts while it has open connections, or somebody listens for it."""
@@ -105,7 +105,7 @@ class Budget:
         new = report.time_ns - series.born_ns[order] < HALF_LIFE_NS
         # the newest first; those that no report has had yet by their weight
         newest = np.argsort(-np.minimum(serials, self._newest + 1), kind="stable")
-        first = _fitting(order[newest[new[newest]]], costs, room * NEW_SHARE)
+        first = _fitting(order[newest[new[newest]]], costs, min(room, max(room * NEW_SHARE, 2 * most)))
         rest = order[~np.isin(order, first)]
         chosen = np.concatenate([first, _fitting(rest, costs, room - costs[first].sum())])
         return np.sort(chosen)
