@@ -105,7 +105,8 @@ class Budget:
         new = report.time_ns - series.born_ns[order] < HALF_LIFE_NS
         # the newest first; those that no report has had yet by their weight
         newest = np.argsort(-np.minimum(serials, self._newest + 1), kind="stable")
-        first = _fitting(order[newest[new[newest]]], costs, min(room, max(room * NEW_SHARE, 2 * most)))
+        share = float(min(room, max(room * NEW_SHARE, 2 * most)))
+        first = _fitting(order[newest[new[newest]]], costs, share)
         rest = order[~np.isin(order, first)]
         chosen = np.concatenate([first, _fitting(rest, costs, room - costs[first].sum())])
         return np.sort(chosen)
