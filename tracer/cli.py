@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -23,7 +24,13 @@ from tracer.commands.replay import replay
 from tracer.commands.rules import rules
 from tracer.commands.run import run
 from tracer.commands.snapshot import snapshot
+from tracer.commands.streams import discard_output
 from tracer.errors import TcptraceError
+
+SHORTAGES = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+    *(errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO),
+}
 
 app = typer.Typer(
     name="tcptrace",
@@ -56,24 +63,53 @@ def tcptrace(
 
 def main() -> None:
     """Run the command line and leave with the contract's exit status; usage errors are Typer's to print (2)."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(_status())
+
+
+def _status() -> int:
+    """Return how it ended, after everything was written that can be."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except TcptraceError as error:
-        print(f"tcptrace: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        return _fail(str(error), error.exit_status)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BrokenPipeError:  # a reader that has seen enough (`| head`)
+        discard_output()
     except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception:  # noqa: BLE001 - the last resort, which names it a bug
-        traceback.print_exc()
-        print("tcptrace: this is a bug; please report it with what is above", file=sys.stderr)
-        sys.exit(3)
-    finally:
-        _flush()
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last resort, which names it a bug
+        return _fail_by_surprise(error)
+    return 0
 
 
-def _flush() -> None:
-    """Write out what is left; a reader that has seen enough (`| head`) must not make Python complain at its end."""
+def _fail_by_surprise(error: Exception) -> int:
+    """Say that it is the machine's fault, or ours."""
+    if what := _shortage(error):
+        return _fail(f"{what}\nhint: memory, descriptors, threads or disk are full or limited here (ulimit -a)", 1)
+    traceback.print_exc()
+    return _fail("this is a bug; please report it with what is above", 3)
+
+
+def _shortage(error: Exception) -> str | None:
+    """Return what the machine has not got enough of, None where an error tells of no such thing."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return f"the system refuses: {error.strerror}" + (f": {error.filename}" if error.filename else "")
+    return f"the system refuses: {error}" if isinstance(error, RuntimeError) and "new thread" in str(error) else None
+
+
+def _fail(what: str, status: int) -> int:
+    """Say what failed; what could not be written to standard output is given up."""
+    print(f"tcptrace: {what}", file=sys.stderr)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, TcptraceError):
+        discard_output()
+    return status

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tracer.errors import TcptraceError, UsageError
+from tracer.kernel.callersfile import open_as_caller
 from tracer.kernel.sources import shipped
 
 NAMES = ("overview", "connections", "fleet")
@@ -32,11 +33,13 @@ def dashboard(
 
 
 def write_all(directory: Path) -> None:
-    """Write every dashboard into a directory that is there; raises TcptraceError where that fails."""
+    """Write every dashboard into a directory that is there, as the caller; raises TcptraceError where that fails."""
     try:
         for name in NAMES:
             path = _path(name)
-            (directory / path.name).write_bytes(path.read_bytes())
+            with open_as_caller(directory / path.name, 0o644) as file:
+                file.truncate(0)
+                file.write(path.read_bytes())
     except OSError as error:
         raise TcptraceError(
             f"cannot write to {directory}: {error.strerror}", "name a directory that you may write to"

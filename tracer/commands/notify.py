@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 from tracer.commands.session import complain
 from tracer.errors import TcptraceError
+from tracer.kernel.callersfile import acting_as
+from tracer.kernel.privileges import caller
 from tracer.model.report import Report
 from tracer.outputs.lines import interval
 
@@ -65,7 +67,8 @@ class ServiceManager:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.settimeout(PATIENCE_SECONDS)
         try:
-            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            with acting_as(caller()):
+                sock.connect("\0" + address[1:] if address.startswith("@") else address)
         except OSError as error:
             sock.close()
             self._complain(f"{error.strerror or error}: {address}")

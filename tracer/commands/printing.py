@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tracer.commands.streams import cannot_write
 from tracer.errors import UsageError
 from tracer.ingest.source import Context, Reading, Source
 from tracer.model.aborts import settle
@@ -95,6 +96,8 @@ class Output:
                 raise
             self.gone = True
             return 0
+        except OSError as error:
+            raise cannot_write(error) from error
 
 
 class Printer:

@@ -16,6 +16,7 @@ from tracer.commands.session import stop_on_signals
 from tracer.commands.view import View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
+from tracer.kernel.callersfile import open_to_read
 from tracer.model.naming import Naming
 from tracer.model.totals import Model
 from tracer.outputs.web import http
@@ -91,7 +92,7 @@ def print_recorded(path: Path, format_name: str) -> None:
 def open_recording(path: Path) -> RecordedSource:
     """Return the source of a file; raises TcptraceError when it cannot be read."""
     try:
-        file = path.open("rb")
+        file = open_to_read(path)
     except OSError as error:
         raise TcptraceError(f"cannot read {path}: {error.strerror}", "give a file made by 'tcptrace record -o FILE'") from error
     try:

@@ -13,6 +13,7 @@ from tracer.commands import options
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.owners import find_owners
+from tracer.kernel.launch import require_descriptors
 from tracer.kernel.machine import proc_obstacle
 from tracer.kernel.namespaces import open_doors
 from tracer.model.survey import HALF_CLOSED_BITS, Survey, survey, wanted_inodes
@@ -50,6 +51,7 @@ def look(ports: list[int], *, own_only: bool, rows: int) -> Survey:
     """Return the survey of this moment; raises TcptraceError when the kernel does not list its sockets."""
     if obstacle := proc_obstacle():
         raise obstacle
+    require_descriptors()
     doors = open_doors(own_only=own_only)
     if not doors:
         raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+MAX_NUMBER = 2**62
+"""In a JSON document; a time of today in nanoseconds is a third of it."""
+
 
 def name_text(name: bytes) -> str:
     r"""Return a name up to its first NUL, with bytes and characters that are not visible as escapes such as `\x1b`.
@@ -21,9 +24,26 @@ def name_text(name: bytes) -> str:
 
 
 def cleaned_json(document: bytes) -> Any:
-    """Return what a JSON document of unknown origin says, all of its strings as name_text() gives them; raises ValueError."""
-    found = json.loads(document)
+    """Return what a JSON document of unknown origin says, all of its strings as name_text() gives them; raises ValueError.
+
+    So do numbers that are none, or have more than 63 bits.
+    """
+    found = json.loads(document, parse_int=_small, parse_float=_finite, parse_constant=_finite)
     return _cleaned(found) if b"\\" in document or not document.isascii() else found
+
+
+def _small(text: str) -> int:
+    number = int(text)
+    if abs(number) > MAX_NUMBER:
+        raise ValueError("a number is too large")
+    return number
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= MAX_NUMBER:
+        raise ValueError("a number is too large, or none")
+    return number
 
 
 def _cleaned(value: Any) -> Any:

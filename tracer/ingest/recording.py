@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -24,9 +25,10 @@ from numpy.typing import NDArray
 
 from tracer.errors import TcptraceError
 from tracer.ingest.books import Books
-from tracer.ingest.decode import EVENT, LAYOUT
+from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.interfaces import NAMES
 from tracer.ingest.names import cleaned_json
+from tracer.ingest.plausible import MAX_NS, are_counts, checked, implausible
 from tracer.ingest.snapshot import Snapshot, parse_snapshot, snapshot_document
 from tracer.ingest.source import Context, Program, Reading
 
@@ -35,6 +37,20 @@ VERSION = 1
 _START = struct.Struct("<8sII")
 _FRAME = struct.Struct("<4sIQ")
 MAX_FRAME = 1 << 28
+
+
+_CONTEXT: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("kernel", "bcc"), (str,)),
+    **dict.fromkeys(("anchor_ns", "netns"), (int,)),
+    "missing": (tuple,),
+    "reset_reasons": (dict,),
+}
+_PROGRAM: Mapping[str, tuple[type, ...]] = {
+    "name": (str,),
+    "attached": (bool,),
+    **dict.fromkeys(("runs", "misses"), (int,)),
+    "run_seconds": (int, float),
+}
 
 
 class Recorder:
@@ -100,8 +116,10 @@ class RecordedSource:
         while (frame := self._read_frame()) is not None:
             tag, time_ns, payload = frame
             empty = False
+            if time_ns > MAX_NS:
+                raise self._damaged("a time makes no sense")
             if tag == b"EVNT":
-                events = self._array(payload, EVENT)
+                events = self._events(payload)
             elif tag == b"NOTE":
                 self._take_note(payload)
             elif tag == b"CELL":
@@ -130,8 +148,8 @@ class RecordedSource:
             header = cleaned_json(self._file.read(min(length, MAX_FRAME)))
             layout, context = header["layout"], header["context"]
             context["reset_reasons"] = {int(k): str(v) for k, v in context["reset_reasons"].items()}
-            context["missing"] = tuple(context["missing"])
-            result = Context(**context)
+            context["missing"] = tuple(map(str, context["missing"]))
+            result = Context(**checked(context, _CONTEXT))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._damaged("its header cannot be read") from error
         if layout != LAYOUT.identity:
@@ -167,18 +185,26 @@ class RecordedSource:
             raise self._damaged("a frame holds no whole number of records")
         return np.frombuffer(payload, dtype)
 
+    def _events(self, payload: bytes) -> Events:
+        events = self._array(payload, EVENT)
+        if name := implausible(events):
+            raise self._damaged(f"{name} of a record is out of range")
+        return events
+
     def _cells(self, payload: bytes) -> NDArray[np.uint64]:
         cells = self._array(payload, np.dtype("<u8"))
         if len(cells) != LAYOUT.enums["counter"]["COUNTER_CELLS"]:
             raise self._damaged("it has another number of counters")
+        if not are_counts(cells):
+            raise self._damaged("a counter is out of range")
         return cells
 
     def _take_note(self, payload: bytes) -> None:
         try:
             note = cleaned_json(payload)
-            self._programs = tuple(Program(**p) for p in note["programs"])
+            self._programs = tuple(Program(**checked(p, _PROGRAM)) for p in note["programs"])
             self._snapshot = parse_snapshot(found) if (found := note.get("snapshot")) else None
-            self._books = Books(**note["books"]) if note["books"] else None
+            self._books = _books(found) if (found := note["books"]) else None
             NAMES.update({(int(netns), int(index)): str(name) for netns, index, name in note.get("interfaces", ())})
             self._anchor_ns = None if (anchor := note.get("anchor_ns")) is None else int(anchor)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -186,3 +212,11 @@ class RecordedSource:
 
     def _damaged(self, how: str) -> TcptraceError:
         return TcptraceError(f"{self._name} is damaged: {how}", "what came before it was read")
+
+
+def _books(document: Any) -> Books:
+    """Return the kernel's counters of a note; raises ValueError for what is none."""
+    sides = checked(document, {"before": (dict,), "after": (dict,)})
+    for side in sides.values():
+        checked(side, dict.fromkeys(side, (int,)))
+    return Books(**sides)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from tracer.ingest.plausible import checked
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.sockdiag import Sockets
 
@@ -111,6 +112,23 @@ class Snapshot:
     listening: tuple[Listening, ...] = ()
 
 
+_MAYBE_NUMBER = (int, float, type(None))
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("time_ns", "unnamed", "orphans", "unaccepted", "waiting_objects"), (int,)),
+    **dict.fromkeys(("ports_other", "ports_limit"), (int, type(None))),
+    **dict.fromkeys(("namespaces", "time_wait", "ports", "other_limits", "moments"), (list,)),
+    "duration_seconds": (int, float),
+    "states": (dict,),
+    "open": (list, type(None)),
+}
+_PORT_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("local_address", "destination", "seen"), (str,)),
+    **dict.fromkeys(("netns", "limit"), (int, type(None))),
+    "used": (int,),
+    "forecast_seconds": _MAYBE_NUMBER,
+}
+
+
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
     """Return a snapshot as JSON can hold it."""
     return {**asdict(snapshot), "states": dict(snapshot.states)}
@@ -120,7 +138,7 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
     """Return what snapshot_document() was given; raises ValueError, KeyError, TypeError or AttributeError for anything else."""
     return Snapshot(
         **{
-            **document,
+            **checked(document, _KINDS),
             "namespaces": tuple(map(int, document["namespaces"])),
             "states": {str(state): int(count) for state, count in document["states"].items()},
             "time_wait": tuple((str(name), int(count)) for name, count in document["time_wait"]),
@@ -128,10 +146,12 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
             "moments": tuple(Moment(*map(int, row)) for row in document["moments"]),
             "listening": tuple(Listening(*map(int, row)) for row in document.get("listening", ())),
             "other_limits": tuple((int(netns), int(limit)) for netns, limit in document["other_limits"]),
-            "ports": tuple(PortUse(**use) for use in document["ports"]),
+            "ports": tuple(PortUse(**checked(use, _PORT_KINDS)) for use in document["ports"]),
         }
     )
 
 
 def _open_service(netns: object, role: object, port: object, count: object) -> OpenService:
+    if role not in {"client", "server"}:
+        raise ValueError("no role")
     return OpenService(int(str(netns)), str(role), int(str(port)), int(str(count)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shlex
 import socket
 import subprocess
@@ -18,11 +19,17 @@ from tracer.kernel.privileges import missing_right
 from tracer.kernel.programs import Settings
 from tracer.kernel.sources import PACKAGE
 
+DESCRIPTORS = 512
+"""Programs and attachments, three a network namespace (kernel/namespaces.py), connections of scrapers."""
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 
-# Behind the system's own directories, so that nothing of a virtual environment (such as PyPI's unrelated bcc) comes first.
+# It ends with its parent (PR_SET_PDEATHSIG, 1), also when that one was killed before it could ask for this. The package comes
+# behind the system's own directories, so that nothing of a virtual environment (such as PyPI's unrelated bcc) comes first.
 _LOADER = (
-    "import sys; sys.dont_write_bytecode = True; sys.path.append(sys.argv[1]); "
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0); "
+    "os.getppid() == int(sys.argv[4]) or os._exit(1); "
+    "sys.dont_write_bytecode = True; sys.path.append(sys.argv[1]); "
     "from tracer.kernel.loader import main; main(int(sys.argv[2]), sys.argv[3])"
 )
 
@@ -35,21 +42,47 @@ def load_programs(settings: Settings) -> Loaded:
         raise TcptraceError(lacking.what, rights_hint())
     if not os.access(SYSTEM_PYTHON, os.X_OK):
         raise TcptraceError(f"there is no {SYSTEM_PYTHON}, for which bcc is installed", "apt-get install python3 python3-bpfcc")
+    require_descriptors()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         fd = theirs.fileno()
-        command = loader_command(fd, settings)
-        with subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL, process_group=0) as loader:
+        with _started(loader_command(fd, settings), fd) as loader:
             theirs.close()
             try:
                 return receive_loaded(ours)
+            except BaseException:  # Ctrl-C among them: nothing goes on as root
+                loader.kill()
+                raise
             finally:
                 loader.wait()
 
 
 def loader_command(fd: int, settings: Settings) -> list[str]:
     """Return the command that loads what settings ask for and sends it over a socket that it gets as a descriptor."""
-    return [SYSTEM_PYTHON, "-I", "-c", _LOADER, str(PACKAGE.parent), str(fd), json.dumps(asdict(settings))]
+    return [SYSTEM_PYTHON, "-I", "-c", _LOADER, str(PACKAGE.parent), str(fd), json.dumps(asdict(settings)), str(os.getpid())]
+
+
+def _started(command: list[str], fd: int) -> subprocess.Popen[bytes]:
+    """Start the loader; elsewhere than here, since this directory may have been deleted."""
+    try:
+        return subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL, process_group=0, cwd="/")
+    except OSError as error:
+        raise TcptraceError(
+            f"cannot start the loader ({SYSTEM_PYTHON}): {error.strerror}", "processes, memory or descriptors are limited here"
+        ) from error
+
+
+def require_descriptors() -> None:
+    """See to it that enough files may be open; raises TcptraceError where too few may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= DESCRIPTORS:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(DESCRIPTORS, hard)))
+    except (OSError, ValueError) as error:
+        raise TcptraceError(
+            f"only {soft} files may be open here, and tcptrace needs up to {DESCRIPTORS}", f"raise it: ulimit -n {DESCRIPTORS}"
+        ) from error
 
 
 def rights_hint() -> str:

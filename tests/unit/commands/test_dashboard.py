@@ -43,4 +43,4 @@ def test_an_unknown_name_is_a_usage_error_that_lists_the_names() -> None:
 def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TcptraceError) as error:
         dashboard(directory=tmp_path / "missing")
-    assert error.value.what == f"cannot write to {tmp_path / 'missing'}: No such file or directory"
+    assert error.value.what == f"cannot write {tmp_path / 'missing/tcptrace-overview.json'}: No such file or directory"

@@ -16,6 +16,7 @@ from tracer.errors import TcptraceError
 from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.interfaces import NAMES
+from tracer.ingest.plausible import BOUNDS, MAX_NS
 from tracer.ingest.recording import MAGIC, MAX_FRAME, VERSION, RecordedSource, Recorder
 from tracer.ingest.source import Context, Program, Reading
 
@@ -29,8 +30,8 @@ def some_readings() -> list[Reading]:
         reading(time_ns=1),
         reading(events("handshake", 3, handshake_ns=33_000), events("close", process=b"curl"), time_ns=2, cells={"partial": 5}),
         reading(time_ns=3, programs=PROGRAMS, sockets={"time_wait": 7}),
-        reading(events("reset", error=-104), time_ns=2**64 - 1, programs=PROGRAMS, sockets={"time_wait": 7}),
-        reading(time_ns=5, cells={"events_lost": 2**64 - 1}),
+        reading(events("reset", error=-104), time_ns=MAX_NS, programs=PROGRAMS, sockets={"time_wait": 7}),
+        reading(time_ns=5, cells={"events_lost": MAX_NS}),
         replace(reading(time_ns=6), books=BOOKS),
         replace(reading(time_ns=7), books=BOOKS),
         reading(time_ns=8),
@@ -94,12 +95,15 @@ def test_an_empty_reading_is_a_reading_all_the_same() -> None:
     assert not one.cells.any()
 
 
-@given(st.lists(st.integers(0, 50), max_size=8), st.integers(0, 2**64 - 1), st.randoms(use_true_random=False))
+@given(st.lists(st.integers(0, 50), max_size=8), st.integers(0, MAX_NS), st.randoms(use_true_random=False))
 def test_any_number_of_records_of_any_bytes_comes_back(sizes: list[int], time_ns: int, random: np.random.Generator) -> None:
     written = []
     for n in sizes:
         raw = np.random.default_rng(random.randint(0, 2**32)).bytes(n * EVENT.itemsize)  # type: ignore[attr-defined]
-        written.append(replace(reading(time_ns=time_ns), events=np.frombuffer(raw, EVENT)))
+        records = np.frombuffer(bytearray(raw), EVENT)
+        for name, (least, most) in BOUNDS.items():
+            records[name] = least + records[name] % (most - least + 1)
+        written.append(replace(reading(time_ns=time_ns), events=records))
     found = read_all(opened(recorded(written)))
     assert all(same(a, b) for a, b in zip(found, written, strict=True))
 
@@ -179,6 +183,14 @@ def frame(tag: bytes, payload: bytes, time_ns: int = 1) -> bytes:
     return struct.pack("<4sIQ", tag, len(packed), time_ns) + packed
 
 
+def a_record(**members: int) -> bytes:
+    record = np.zeros(1, EVENT)
+    record["kind"] = 1
+    for name, value in members.items():
+        record[name] = value
+    return record.tobytes()
+
+
 CELLS = bytes(LAYOUT.enums["counter"]["COUNTER_CELLS"] * 8)
 
 
@@ -189,7 +201,16 @@ CELLS = bytes(LAYOUT.enums["counter"]["COUNTER_CELLS"] * 8)
         (frame(b"CELL", CELLS[8:]), "another number of counters"),
         (frame(b"CELL", CELLS[1:]), "no whole number of records"),
         (frame(b"EVNT", b"x" * (EVENT.itemsize + 1)), "no whole number of records"),
-        (frame(b"EVNT", bytes(EVENT.itemsize)), "ends in the middle of a reading"),
+        (frame(b"EVNT", a_record()), "ends in the middle of a reading"),
+        (frame(b"EVNT", a_record(role=3)), "role of a record is out of range"),
+        (frame(b"EVNT", a_record(time_ns=2**63 - 1)), "time_ns of a record is out of range"),
+        (frame(b"EVNT", a_record(to_state=13)), "to_state of a record is out of range"),
+        (frame(b"EVNT", a_record(kind=0)), "kind of a record is out of range"),
+        (frame(b"CELL", CELLS, time_ns=2**63), "a time makes no sense"),
+        (frame(b"CELL", b"\xff" * len(CELLS)), "a counter is out of range"),
+        (frame(b"NOTE", b'{"programs": [], "snapshot": null, "books": {"before": 1, "after": 2}}'), "a note cannot be read"),
+        (frame(b"NOTE", b'{"programs": [], "snapshot": null, "books": {"before": {"x": ""}, "after": {}}}'), "a note cannot"),
+        (frame(b"NOTE", b'{"programs": [], "snapshot": null, "books": null, "anchor_ns": 1e300}'), "a note cannot be read"),
         (struct.pack("<4sIQ", b"CELL", MAX_FRAME + 1, 1), "length makes no sense"),
         (struct.pack("<4sIQ", b"CELL", 5, 1) + b"12345", "cannot be unpacked"),
         (struct.pack("<4sIQ", b"CELL", 0, 1), "is not whole"),

@@ -14,10 +14,19 @@ from typing import Any
 import yaml
 
 from tracer.errors import TcptraceError
+from tracer.kernel.callersfile import read_as_caller
+
+LARGEST = 1 << 20
+"""Bytes of a configuration, and of each file that it names; a bundle of all authorities has a fifth of that."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a name given twice, where PyYAML would take the last one."""
+    """Refuses a name given twice, where PyYAML would take the last one, and merges, which can grow without bounds."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, "<< is not understood here", key.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's own
         seen = set()
@@ -26,6 +35,10 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError)
+"""The latter are PyYAML's, of values that are not what their tags say: `!!timestamp x`, `!!bool x`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class Settings:
         if named is None:
             return None
         try:
-            return (self.file.parent / named).read_text(encoding="utf-8")
+            return read_as_caller(self.file.parent / named, LARGEST).decode()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not a text"
             raise self.fault(
@@ -95,12 +108,14 @@ def read(path: Path, known: frozenset[str]) -> Settings:
     """Return the whole of a file; raises TcptraceError, with the line where it is no YAML."""
     try:
         # The loader is a safe one: it makes texts, numbers and their like, and no objects.
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+        values = yaml.load(read_as_caller(path, LARGEST).decode(), _Loader)  # noqa: S506
     except OSError as error:
         raise TcptraceError(
             f"cannot read {path}: {error.strerror}", "give a file that the user who starts tcptrace can read"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise TcptraceError(f"{path} is not understood: too many lists or sections, one in another") from error
+    except _NOT_YAML as error:
         raise TcptraceError(f"{path}{_place(error)} is not YAML: {_reason(error)}") from error
     if values is not None and not isinstance(values, dict):
         raise TcptraceError(f"{path} is not a section with names and values", f"known are {', '.join(sorted(known))}")
@@ -113,4 +128,6 @@ def _place(error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if not isinstance(error, yaml.YAMLError | UnicodeDecodeError):
+        return "a value is not what its tag says"
     return str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)

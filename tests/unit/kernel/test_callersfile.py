@@ -1,4 +1,4 @@
-"""`record -o` opens what its caller may write, and nothing else, also when sudo made it root."""
+"""What a user names is opened with their own rights, also when sudo made it root: nothing else is read or written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tracer.commands.callersfile import open_as_caller
 from tracer.errors import TcptraceError
+from tracer.kernel.callersfile import open_as_caller, open_to_read, read_as_caller
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root can act for somebody else")
 
@@ -93,4 +93,38 @@ def test_a_device_is_refused(path: str) -> None:
 def test_a_directory_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(TcptraceError, match="Is a directory") as caught:
         open_as_caller(tmp_path)
-    assert "-o" in str(caught.value.hint)
+    assert "give a path where you may write" in str(caught.value.hint)
+
+
+@needs_root
+def test_what_the_caller_may_not_read_is_not_read_for_them(theirs: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "key.pem"
+    secret.write_text("root's")
+    link = theirs / "link"
+    link.symlink_to(secret)
+    for path in (secret, link):
+        with pytest.raises(PermissionError, match=f"{SOMEBODY.pw_name}, who called sudo, may not read it"):
+            open_to_read(path)
+    assert os.geteuid() == 0
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "/tmp", "fifo"])
+def test_what_is_no_ordinary_file_is_not_read_and_not_waited_for(path: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match=r"not an ordinary file|No such"):
+        open_to_read(tmp_path / path)
+
+
+def test_no_more_is_read_than_was_expected(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(101))
+    assert read_as_caller(path, 101) == bytes(101)
+    with pytest.raises(OSError, match="more than 100 bytes"):
+        read_as_caller(path, 100)
+
+
+def test_a_path_with_a_nul_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="null"):
+        open_to_read(tmp_path / "a\0b")
+    with pytest.raises(TcptraceError, match="cannot write"):
+        open_as_caller(tmp_path / "a\0b")

@@ -1,0 +1,64 @@
+"""Standard descriptors that are closed, full or gone: a sentence and a status, and never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.needs import ROOT
+
+DEMO = "tracer/data/demo.tcptrace"
+COMMANDS = {
+    "replay": f"replay {DEMO} --json",
+    "replay --events": f"replay {DEMO} --events json",
+    "rules": "rules",
+    "--help": "--help",
+}
+FULL, CLOSED = "No space left on device", "Bad file descriptor"
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell in which $T is tcptrace."""
+    text = f'T() {{ "{sys.executable}" -m tracer "$@"; }}; {line}'
+    return subprocess.run(["bash", "-c", text], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(("where", "why"), [(">/dev/full", FULL), (">&-", CLOSED), ("<&- >&-", CLOSED)])
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_standard_output_that_takes_nothing_is_said(command: str, where: str, why: str) -> None:
+    done = shell(f"T {command} {where}")
+    assert done.returncode == 1
+    assert f"tcptrace: cannot write to standard output: {why}\nhint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_reader_that_has_seen_enough_is_no_failure(command: str) -> None:
+    done = shell(f"T {command} | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}")
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_with_all_three_closed_nothing_else_takes_their_place() -> None:
+    done = shell(f"T replay {DEMO} --json <&- >&- 2>&-; echo $?; T rules 2>&- | tail -n 1 | wc -l")
+    assert done.stdout == "1\n1\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [("ulimit -n 4", "Too many open files"), ("ulimit -v 60000", "failed to map")],
+)
+def test_a_machine_without_room_for_a_start_is_told_so(limits: str, said: str) -> None:
+    done = shell(f"{limits}; T rules >/dev/null")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr
+
+
+def test_a_deleted_working_directory_is_in_nobodys_way() -> None:
+    done = shell(f"D=$(mktemp -d); D2=$PWD; cd $D; rmdir $D; PYTHONPATH=$D2 T replay $D2/{DEMO} --json")
+    assert done.returncode == 0
+    assert done.stderr == ""

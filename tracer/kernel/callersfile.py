@@ -1,0 +1,101 @@
+"""Files that a user names and root opens: with the rights of who called, never with root's.
+
+Who may run tcptrace by sudo must not get at other people's files through it: nothing is read that they may not read, no link
+is followed to what is written, and what is there already has to be an ordinary file of the caller's own. Nothing is waited for:
+a pipe or a device is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tracer.errors import TcptraceError
+from tracer.kernel.privileges import User, caller
+
+HINT = "give a path where you may write: a new one, or that of a file of yours"
+
+
+def open_as_caller(path: Path, mode: int = 0o600) -> BinaryIO:
+    """Open a file to write it, made with that mode where there is none; what is in it stays until it is truncated.
+
+    Raises TcptraceError for what the caller may not write, for a link, and for what is not an ordinary file of theirs.
+    """
+    user = caller()
+    try:
+        # a pipe nobody reads would otherwise be waited for
+        descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, mode)
+    except (OSError, ValueError) as error:
+        what = "it is a link" if _is_link(path) else _reason(error)
+        raise TcptraceError(f"cannot write {path}: {what}", HINT) from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != (user.uid if user else os.geteuid()):
+        os.close(descriptor)
+        whose = "an ordinary file" if not stat.S_ISREG(found.st_mode) else "yours"
+        raise TcptraceError(f"cannot write {path}: it is not {whose}", HINT)
+    return os.fdopen(descriptor, "wb")
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """Open an ordinary file that the caller may read; raises OSError, whose strerror says what is wrong with it."""
+    user = caller()
+    try:
+        descriptor = _open(path, os.O_RDONLY)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, _reason(error)) from error
+    except PermissionError as error:
+        if user is None:
+            raise
+        raise PermissionError(errno.EACCES, f"{user.name}, who called sudo, may not read it") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not an ordinary file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_as_caller(path: Path, most: int) -> bytes:
+    """Return what is in an ordinary file of at most so many bytes; raises as open_to_read()."""
+    with open_to_read(path) as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+    return text
+
+
+@contextmanager
+def acting_as(user: User | None) -> Iterator[None]:
+    """Open files with the rights of a user and of their groups; with those of this process for None."""
+    if user is None:
+        yield
+        return
+    groups = os.getgroups()
+    os.setgroups(os.getgrouplist(user.name, user.gid))
+    os.setegid(user.gid)
+    os.seteuid(user.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def _open(path: Path, flags: int, mode: int = 0) -> int:
+    with acting_as(caller()):
+        return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, mode)
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):
+        return False
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
