@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from tracer.ingest.memory import RETURN_SECONDS, give_back
 from tracer.ingest.recording import Recorder
 from tracer.ingest.source import Program, Reading, Source
 from tracer.model.report import Report
@@ -130,11 +131,14 @@ def drain(
 
     every: seconds between two looks, fewer where something else ends stop.wait().
     """
-    shown = 0.0
+    shown = returned = 0.0
     for elapsed in ticks(stop, duration, every):
         pipeline.pump()
         if elapsed - shown >= 1:
             shown = elapsed
             every_second(pipeline.report())
+        if elapsed - returned >= RETURN_SECONDS:
+            returned = elapsed
+            give_back()
         every_tick()
     pipeline.pump()

@@ -42,7 +42,7 @@ def _busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
-def _prepare(side: Namespace) -> None:
+def prepare(side: Namespace) -> None:
     """Have one in twenty packets of the lossy kind be lost, and enough ports."""
     lossy = f"tcp dport {PORT + 2} numgen random mod 20 0 drop; tcp sport {PORT + 2} numgen random mod 20 0 drop"
     side.run(
@@ -58,7 +58,7 @@ def _round(side: Namespace) -> int:
     return sum(json.loads(done.stdout).values())
 
 
-def _traffic(side: Namespace, missed: Unreached, seconds: float) -> tuple[int, Counter[str]]:
+def traffic(side: Namespace, missed: Unreached, seconds: float) -> tuple[int, Counter[str]]:
     """Make rounds until the time is over; return how many connections, and the hits that reached no program, by counter."""
     hits: Counter[str] = Counter()
     made, end = 0, time.monotonic() + seconds
@@ -71,7 +71,7 @@ def _traffic(side: Namespace, missed: Unreached, seconds: float) -> tuple[int, C
     return made, hits
 
 
-def _settled(tracer: Tracing) -> Scrape:
+def settled(tracer: Tracing) -> Scrape:
     """Return what is exported a while after the last connection."""
     time.sleep(3)
     return tracer.scrape()
@@ -80,10 +80,10 @@ def _settled(tracer: Tracing) -> Scrape:
 def drift(seconds: float, busy: int) -> None:
     """Print the table."""
     with unreached() as missed, namespace() as side, tracing("--netns", "own", side=side) as tracer:
-        _prepare(side)
+        prepare(side)
         with _busy(busy):
-            made, hits = _traffic(side, missed, seconds)
-            scrape = _settled(tracer)
+            made, hits = traffic(side, missed, seconds)
+            scrape = settled(tracer)
             load = os.getloadavg()[0]
     rows = []
     for name in AUDITED:

@@ -22,6 +22,7 @@ import typer
 from tracer.errors import TcptraceError
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.live import LiveSource
+from tracer.ingest.memory import bound_heaps
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
 from tracer.ingest.served import ServedPorts
@@ -41,6 +42,7 @@ def open_kernel(
     with_cgroups: whether snapshots are to say in which cgroups there are listeners.
     What has to be opened with rights (a listening socket below 1024, a file of root's) is opened before.
     """
+    bound_heaps()
     user = unprivileged_user(user_name)
     loaded = load_programs(settings)
     served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts(loaded.bound)

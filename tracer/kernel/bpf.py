@@ -19,6 +19,9 @@ TRACE_ITER = 28
 
 BPF_NOEXIST = 1
 
+FROZEN = frozenset({"counters"})
+"""Tables that only programs write: not the process that reads them either, whoever has got into it."""
+
 LOG_BYTES = 1 << 24
 """The most that the verifier is asked to say; before Linux 6.4 it fails when it has more to say."""
 
@@ -88,9 +91,12 @@ def create_table(table: Table, entries: int) -> int:
     """Make a map with so many entries and return its descriptor; raises OSError."""
     options = _MapOptions(sz=ctypes.sizeof(_MapOptions), map_flags=table.flags)
     name = table.name.encode()
-    return _checked(
+    descriptor = _checked(
         libbpf().bpf_map_create(table.type, name, table.key_bytes, table.value_bytes, entries, ctypes.byref(options))
     )
+    if table.name in FROZEN:
+        libbpf().bpf_map_freeze(descriptor)  # where the kernel cannot, they are as they were
+    return descriptor
 
 
 def put_new(table: int, key: bytes, value: bytes) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from tracer.errors import TcptraceError
 from tracer.kernel.namespaces import Door
@@ -68,16 +69,33 @@ def receive_loaded(channel: socket.socket) -> Loaded:
 
     Raises the loader's TcptraceError, or one of our own when the loader died without a word.
     """
-    message, descriptors, _, _ = socket.recv_fds(channel, MAX_BYTES, MAX_DESCRIPTORS)
-    if not message:
-        raise TcptraceError("the loader died before it could say why", "run 'tcptrace doctor'; its messages are above")
-    document = json.loads(message)
-    if "error" in document:
-        raise TcptraceError(*document["error"])
-    body = document["loaded"]
-    ring, counters, *others = descriptors
+    message, descriptors, flags, _ = socket.recv_fds(channel, MAX_BYTES, MAX_DESCRIPTORS)
     for fd in descriptors:
         os.set_inheritable(fd, False)
+    if not message:
+        raise TcptraceError("the loader died before it could say why", "run 'tcptrace doctor'; its messages are above")
+    try:
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise ValueError("it is cut off")
+        document = json.loads(message)
+        if "error" not in document:
+            return _loaded(document["loaded"], list(descriptors))
+        error = TcptraceError(*document["error"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as unexpected:
+        for fd in descriptors:
+            os.close(fd)
+        raise TcptraceError(
+            f"what the loader sent is not understood: {unexpected}", "loader and tcptrace are of different versions: reinstall it"
+        ) from unexpected
+    raise error
+
+
+def _loaded(body: dict[str, Any], descriptors: list[int]) -> Loaded:
+    """Return a message's body with the descriptors in their places; raises ValueError unless there are as many as it says."""
+    wanted = 2 + 2 * len(body["programs"]) + len(body["held"]) + 3 * len(body["doors"])
+    if len(descriptors) != wanted:
+        raise ValueError(f"{len(descriptors)} descriptors instead of {wanted}")
+    ring, counters, *others = descriptors
     pairs, others = others[: 2 * len(body["programs"])], others[2 * len(body["programs"]) :]
     held, doors = others[: len(body["held"])], others[len(body["held"]) :]
     body["programs"] = {name: (pairs[2 * i], pairs[2 * i + 1]) for i, name in enumerate(body["programs"])}

@@ -147,3 +147,36 @@ def test_all_reasons_of_a_kernel_and_all_programs_fit_into_the_one_message(pair:
     assert received.reset_reasons == reasons
     assert len(json.dumps(reasons)) < MAX_BYTES
     assert len(files) <= MAX_DESCRIPTORS
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b"[" * 50_000,
+        b'{"error": 5}',
+        b'{"error": ["one", "two", "three", "four"]}',
+        b'{"loaded": {}}',
+        b'{"loaded": {"programs": {}, "held": [], "doors": [], "unknown": 1}}',
+        b'{"loaded": {"programs": {"a": [1, 2]}, "held": [], "doors": []}}',
+    ],
+)
+def test_a_message_that_was_not_expected_is_refused_with_a_sentence_and_nothing_stays_open(
+    pair: Pair, files: list[int], message: bytes
+) -> None:
+    ours, theirs = pair
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the directory itself is a descriptor, both times
+    socket.send_fds(theirs, [message], files[:2])
+    with pytest.raises(TcptraceError, match="what the loader sent is not understood") as caught:
+        receive_loaded(ours)
+    assert caught.value.hint
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_message_that_is_cut_off_is_refused(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.send(b" " * (MAX_BYTES + 1))
+    with pytest.raises(TcptraceError, match="it is cut off"):
+        receive_loaded(ours)
