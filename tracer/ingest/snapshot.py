@@ -116,7 +116,7 @@ _MAYBE_NUMBER = (int, float, type(None))
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("time_ns", "unnamed", "orphans", "unaccepted", "waiting_objects"), (int,)),
     **dict.fromkeys(("ports_other", "ports_limit"), (int, type(None))),
-    **dict.fromkeys(("namespaces", "time_wait", "ports", "other_limits", "moments"), (list,)),
+    **dict.fromkeys(("namespaces", "time_wait", "ports", "other_limits", "moments", "listening"), (list,)),
     "duration_seconds": (int, float),
     "states": (dict,),
     "open": (list, type(None)),
