@@ -54,9 +54,12 @@ def are_counts(cells: NDArray[np.uint64]) -> bool:
 
 
 def checked(document: Any, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
-    """Return a JSON object whose values are of the kinds that their names have; raises ValueError or TypeError for others."""
+    """Return a JSON object whose values are of the kinds that their names have; raises ValueError or TypeError for others.
+
+    Names without a kind are left to who takes the object.
+    """
     found: dict[str, Any] = dict(document)
     for name, value in found.items():
-        if type(value) not in kinds.get(name, ()):
+        if name in kinds and type(value) not in kinds[name]:
             raise ValueError(f"{name} is of another kind")
     return found

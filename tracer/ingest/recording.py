@@ -40,7 +40,7 @@ MAX_FRAME = 1 << 28
 
 
 _CONTEXT: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("kernel", "bcc"), (str,)),
+    **dict.fromkeys(("kernel", "bcc", "reads"), (str,)),
     **dict.fromkeys(("anchor_ns", "netns"), (int,)),
     "missing": (tuple,),
     "reset_reasons": (dict,),
