@@ -173,7 +173,7 @@ def main() -> int:
     rows = [
         ["connections", f"{found.made:,}"],
         ["scrapes, and failed ones", f"{found.scrapes:,}, {len(found.failed)}"],
-        ["resident at first, after warm-up, at most, at the end, MB", f"{sizes[0]:.1f} {warm[0]:.1f} {max(sizes):.1f} {sizes[-1]:.1f}"],
+        ["resident: first, warm, most, last, MB", f"{sizes[0]:.1f} {warm[0]:.1f} {max(sizes):.1f} {sizes[-1]:.1f}"],
         ["descriptors at first, at the end", f"{found.descriptors[0]} {found.descriptors[-1]}"],
         ["open connections at the end", f"{still_open(last):g}"],
         *([name, f"{last.value(name) or 0:g}"] for name in LOST),

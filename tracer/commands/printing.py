@@ -93,11 +93,9 @@ class Output:
             return os.write(self._fd, data)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal that was closed
-                raise
+                raise cannot_write(error) from error
             self.gone = True
             return 0
-        except OSError as error:
-            raise cannot_write(error) from error
 
 
 class Printer:

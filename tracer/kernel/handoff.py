@@ -85,7 +85,7 @@ def receive_loaded(channel: socket.socket) -> Loaded:
         for fd in descriptors:
             os.close(fd)
         raise TcptraceError(
-            f"what the loader sent is not understood: {unexpected}", "loader and tcptrace are of different versions: reinstall it"
+            f"what the loader sent is not understood: {unexpected}", "its version is another one: reinstall tcptrace"
         ) from unexpected
     raise error
 
