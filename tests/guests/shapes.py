@@ -17,6 +17,7 @@ if __name__ == "__main__":  # the distribution's Python, which has bcc, and noth
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tracer.kernel import cache
+from tracer.kernel.attached import may_be_direct
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings, program_text
@@ -64,9 +65,9 @@ SETS = {"chosen": CHOSEN, "commands": COMMANDS, "every": EVERY}
 
 def compile_shape(types: str, settings: Settings) -> None:
     """Compile one shape, unless it is there; fails if there is a program for a tracepoint that the kernel lacks."""
-    program = program_text(Btf(types), settings, 0, 1)
-    texts = {text for direct in (True, False) for text in program.texts(direct=direct)}
-    names = {name for text in texts for name in cache.compiled(text).programs}
+    btf = Btf(types)
+    program = program_text(btf, settings, 0, 1)
+    names = {name for text in program.texts(direct=may_be_direct(btf)) for name in cache.compiled(text).programs}
     if unguarded := names - {f"on_{point.name}" for point in program.tracepoints} - {"on_holders"}:
         raise ValueError(f"{', '.join(unguarded)}: this kernel lacks the tracepoint, and #if HAVE_... does not leave it out")
 

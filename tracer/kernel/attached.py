@@ -29,6 +29,11 @@ class Attached:
     direct: bool
 
 
+def may_be_direct(btf: Btf) -> bool:
+    """Say whether the kernel has the helpers that give typed pointers (Linux 5.11). Whether it takes these is tried."""
+    return btf.has_function("bpf_get_current_task_btf")
+
+
 def attach_programs(btf: Btf, program: ProgramText, *, direct: bool = True) -> Attached:
     """Compile, load and attach; with helper calls instead of direct loads where these are not wanted or the kernel refuses.
 
@@ -36,7 +41,7 @@ def attach_programs(btf: Btf, program: ProgramText, *, direct: bool = True) -> A
     """
     with contextlib.suppress(OSError, ValueError):  # before Linux 5.11 tables are charged against RLIMIT_MEMLOCK
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    if direct:
+    if direct and may_be_direct(btf):
         with contextlib.suppress(ProgramRefusedError):
             return attach_as(btf, program, direct=True)
     return attach_as(btf, program, direct=False)
