@@ -165,11 +165,17 @@ def test_a_connections_end_has_its_reason_on_both_sides(watch: Watching, service
     for role, end in ends.items():
         check_first(end, role, close.first)
         check_resets(watch.of(client_port, "reset", role), end, close)
-        assert kernel[role]["OutRsts"] == len(watch.of(client_port, "reset", role, direction="sent"))
+        told = len(watch.of(client_port, "reset", role, direction="sent"))
+        assert told == told_of(kernel[role]["OutRsts"])
         assert sum(end["states"].values()) == pytest.approx(end["duration_seconds"], abs=0.001)
         assert kernel[role]["EstabResets"] == (end["from"] in {"established", "close_wait"})
     assert close.number is None or ends["client"]["errno"] == close.number
     assert not close.left or {end["from"] for end in ends.values()} == {close.left}
+
+
+def told_of(resets: int) -> int:
+    """Return how many resets are told: of those behind the first, when the socket is gone, only newer kernels tell."""
+    return resets if shown("stray_resets", "told") else min(resets, 1)
 
 
 def check_first(end: Event, role: str, first: str | None) -> None:
