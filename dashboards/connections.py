@@ -213,8 +213,10 @@ def _snapshot() -> list[Panel]:
         lines(
             "How old are the counts of sockets?",
             "Time since tcptrace counted the sockets. On a host with very many it counts less often, to stay below 2 % of a "
-            "core; minutes mean that the panels above lag.",
+            "core; minutes mean that the panels above lag. Counts that fail are tried again; while they do, the age grows and "
+            "/healthz says so after a minute.",
             Query(series("snapshot_age_seconds"), "{{instance}}"),
+            Query(f"rate({series('snapshot_errors_total')}[$__rate_interval])", "{{instance}}: failed a second"),
             unit="s",
         ),
         lines(

@@ -16,6 +16,7 @@ from typing import Protocol
 from tracer.ingest.memory import RETURN_SECONDS, give_back
 from tracer.ingest.recording import Recorder
 from tracer.ingest.source import Program, Reading, Source
+from tracer.ingest.watch import SHARE
 from tracer.model.report import Report
 from tracer.model.totals import Model
 
@@ -28,6 +29,8 @@ IDLE_SECONDS = 0.5
 
 STALE_SECONDS = 5.0
 """A source that was not read for so long is not drained; /healthz says so."""
+
+STALE_SNAPSHOT_SECONDS = 60.0
 
 
 class Pipeline:
@@ -47,6 +50,7 @@ class Pipeline:
         self._ended = False
         self._attached: frozenset[str] = frozenset()
         self._lost: frozenset[str] = frozenset()
+        self._stale = False
 
     def pump(self) -> Reading | None:
         """Move one reading, and return it; None when the source is at its end."""
@@ -72,8 +76,8 @@ class Pipeline:
             return self._model.report()
 
     def healthy(self) -> bool:
-        """Say whether the source is still being read, and every program attached that ever was."""
-        return not self._ended and not self._lost and time.monotonic() - self._last_read < STALE_SECONDS
+        """Say whether the source is still being read, every program attached that ever was, and the sockets are counted."""
+        return not self._ended and not self._lost and not self._stale and time.monotonic() - self._last_read < STALE_SECONDS
 
     def close(self) -> None:
         """Let go of the source; reports can still be taken."""
@@ -89,6 +93,7 @@ class Pipeline:
         else:
             self._model.add(reading)
             self._look_at(reading.programs)
+            self._stale = is_stale(reading)
             if self._recorder:
                 self._recorder.write(reading)
         return reading
@@ -98,6 +103,14 @@ class Pipeline:
         attached = frozenset(program.name for program in programs if program.attached)
         self._attached |= attached
         self._lost = self._attached - attached if programs else frozenset()
+
+
+def is_stale(reading: Reading) -> bool:
+    """Say whether a snapshot is much older than the pauses between snapshots explain (ingest/watch.py)."""
+    if reading.snapshot is None:
+        return False
+    age = (reading.time_ns - reading.snapshot.time_ns) / 1e9
+    return age > STALE_SNAPSHOT_SECONDS + 2 * reading.snapshot.duration_seconds / SHARE
 
 
 class Stop(Protocol):

@@ -92,6 +92,7 @@ class Snapshot:
     open: connections by namespace and service, of those that are traced; None where a dump cannot tell those.
     moments: when, of each namespace of which all sockets were read.
     listening: services that somebody listens for, of those that are traced; each once.
+    errors: snapshots that have failed since the start; this is the last one that did not.
     """
 
     time_ns: int = 0
@@ -110,11 +111,12 @@ class Snapshot:
     open: tuple[OpenService, ...] | None = None
     moments: tuple[Moment, ...] = ()
     listening: tuple[Listening, ...] = ()
+    errors: int = 0
 
 
 _MAYBE_NUMBER = (int, float, type(None))
 _KINDS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("time_ns", "unnamed", "orphans", "unaccepted", "waiting_objects"), (int,)),
+    **dict.fromkeys(("time_ns", "unnamed", "orphans", "unaccepted", "waiting_objects", "errors"), (int,)),
     **dict.fromkeys(("ports_other", "ports_limit"), (int, type(None))),
     **dict.fromkeys(("namespaces", "time_wait", "ports", "other_limits", "moments", "listening"), (list,)),
     "duration_seconds": (int, float),

@@ -27,7 +27,8 @@ def pause_seconds(spent: float, cpu: float) -> float:
 class Watch:
     """The latest Snapshot, published by a thread between start() and close().
 
-    summarize: makes it of a dump. complain: is told the first error; the snapshot then only grows older.
+    summarize: makes it of a dump. errors: how many snapshots have failed; each is followed by another try, and the latest one
+    grows older meanwhile. complain: is told every error that is not the last one over again.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class Watch:
         complain: Callable[[TcptraceError], None] = lambda _: None,
     ) -> None:
         self.latest: Snapshot | None = None
+        self.errors = 0
+        self._said = ""
         self.namespaces = namespaces
         self._summarize = summarize
         self._complain = complain
@@ -57,18 +60,29 @@ class Watch:
     def _run(self) -> None:
         due = 0.0
         while not self._stop.wait(min(max(due - time.monotonic(), 0), LOOK_SECONDS)):
-            self.namespaces.look()
-            if time.monotonic() >= due:
-                due = self._take()
+            start, cpu = time.monotonic(), time.thread_time()
+            try:
+                self.namespaces.look()
+                if start < due:
+                    continue
+                self._take()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next one may succeed
+                self._fail(error)
+            end = time.monotonic()
+            due = end + pause_seconds(end - start, time.thread_time() - cpu)
 
-    def _take(self) -> float:
-        """Take a snapshot; return when the next one is due."""
-        start, cpu = time.monotonic(), time.thread_time()
-        try:
-            snapshot = self._summarize(self.namespaces.read())
-            self.latest = replace(snapshot, duration_seconds=time.monotonic() - start)
-        except TcptraceError as error:
-            self._complain(error)
-            self._complain = lambda _: None
-        end = time.monotonic()
-        return end + pause_seconds(end - start, time.thread_time() - cpu)
+    def _take(self) -> None:
+        """Take a snapshot, and publish it."""
+        start = time.monotonic()
+        snapshot = self._summarize(self.namespaces.read())
+        self.latest = replace(snapshot, duration_seconds=time.monotonic() - start, errors=self.errors)
+
+    def _fail(self, error: Exception) -> None:
+        """Count an error, and tell of it unless it is the last one again."""
+        self.errors += 1
+        if self.latest:
+            self.latest = replace(self.latest, errors=self.errors)
+        if str(error) != self._said:
+            self._said = str(error)
+            what = f"cannot count the sockets: {error}"
+            self._complain(error if isinstance(error, TcptraceError) else TcptraceError(what, "it is tried again"))

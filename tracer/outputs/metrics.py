@@ -183,6 +183,13 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         "snapshot_age_seconds", "gauge", "Time since the sockets were counted.", (), known(lambda r: r.snapshot_age_seconds)
     ),
     Metric(
+        "snapshot_errors_total",
+        "counter",
+        "Counts of the sockets that failed; each is tried again.",
+        (),
+        of_snapshot(lambda s: s.errors),
+    ),
+    Metric(
         "build_info",
         "info",
         "What is running: tcptrace, the kernel and bcc; reads: how sockets are read, by direct loads or by helper calls.",

@@ -1,8 +1,18 @@
+"""Snapshots, again and again: how often, and what happens when one fails."""
+
 from __future__ import annotations
+
+from dataclasses import replace
 
 from hypothesis import given, strategies as st
 
-from tracer.ingest.watch import INTERVAL_SECONDS, SHARE, pause_seconds
+from tests.kernel.until import until
+from tests.unit.model.builder import reading
+from tracer.ingest.namespaces import Namespaces
+from tracer.ingest.snapshot import Dump, Snapshot
+from tracer.ingest.watch import INTERVAL_SECONDS, SHARE, Watch, pause_seconds
+from tracer.kernel.namespaces import open_doors
+from tracer.pipeline import STALE_SNAPSHOT_SECONDS, is_stale
 
 
 @given(st.floats(0, 60), st.floats(1, 4))
@@ -14,3 +24,32 @@ def test_snapshots_never_take_more_than_their_share_of_a_core(cpu: float, waitin
 def test_quick_snapshots_come_once_a_second() -> None:
     assert 0.01 + pause_seconds(0.01, 0.01) == INTERVAL_SECONDS
     assert pause_seconds(30.0, 0.01) > 0
+
+
+def test_an_error_in_the_thread_is_told_once_counted_and_tried_again() -> None:
+    said: list[str] = []
+    tries: list[Dump] = []
+
+    def summarize(dump: Dump) -> Snapshot:
+        tries.append(dump)
+        if len(tries) in {2, 3}:
+            raise IndexError("no such row")
+        return Snapshot(time_ns=len(tries))
+
+    watch = Watch(Namespaces(open_doors(own_only=True)), summarize, lambda error: said.append(error.what))
+    watch.start()
+    try:
+        until(lambda: watch.latest and watch.latest.time_ns == 4, "it goes on")
+        assert watch.latest
+        assert watch.latest.errors == watch.errors == 2
+    finally:
+        watch.close()
+    assert said == ["cannot count the sockets: no such row"]
+
+
+def test_a_snapshot_that_grows_too_old_is_not_healthy() -> None:
+    second, limit = 1_000_000_000, int(STALE_SNAPSHOT_SECONDS)
+    for duration, age, stale in ((0.1, 5, False), (0.1, limit + 21, True), (2.0, limit + 11, False), (2.0, limit + 401, True)):
+        one = replace(reading(time_ns=age * second), snapshot=Snapshot(duration_seconds=duration))
+        assert is_stale(one) == stale
+    assert not is_stale(reading(time_ns=10**15))
