@@ -24,7 +24,7 @@ from tracer.commands.replay import replay
 from tracer.commands.rules import rules
 from tracer.commands.run import run
 from tracer.commands.snapshot import snapshot
-from tracer.commands.streams import discard_output
+from tracer.commands.streams import ReaderGoneError, discard_output
 from tracer.errors import TcptraceError
 
 SHORTAGES = {
@@ -79,7 +79,7 @@ def _status() -> int:
         return _fail(str(error), error.exit_status)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BrokenPipeError:  # a reader that has seen enough (`| head`)
+    except (ReaderGoneError, BrokenPipeError):  # a reader that has seen enough (`| head`)
         discard_output()
     except KeyboardInterrupt:
         return 130
@@ -110,6 +110,6 @@ def _fail(what: str, status: int) -> int:
     print(f"tcptrace: {what}", file=sys.stderr)
     try:
         sys.stdout.flush()
-    except (OSError, TcptraceError):
+    except (OSError, ReaderGoneError, TcptraceError):
         discard_output()
     return status

@@ -19,15 +19,19 @@ PATIENCE_SECONDS = 1.0
 """How long a log that takes nothing is waited for; after that its lines are dropped until it takes some."""
 
 
+class ReaderGoneError(Exception):
+    """A reader that has seen enough; no OSError, of which the parser of the command line makes a failure."""
+
+
 class Output(io.TextIOWrapper):
-    """Standard output. A reader that has seen enough is a BrokenPipeError, as always; any other error a TcptraceError."""
+    """Standard output. A reader that has seen enough is a ReaderGoneError, any other error a TcptraceError."""
 
     def write(self, text: str, /) -> int:
         """Write, or say why not."""
         try:
             return super().write(text)
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
         except OSError as error:
             raise cannot_write(error) from error
 
@@ -35,8 +39,8 @@ class Output(io.TextIOWrapper):
         """Write what is left, or say why not."""
         try:
             super().flush()
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
         except OSError as error:
             raise cannot_write(error) from error
 
