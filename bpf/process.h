@@ -39,19 +39,24 @@ static __always_inline u32 visible_pid(const void *task)
 #define visible_pid(task) READ(u32, task, task_struct, tgid)
 #endif
 
-/* False for a kernel thread. */
+/*
+ * False for a kernel thread. Pointers are read by helper calls here: for a
+ * direct load of one, from what it trusts as it does the current task, the
+ * verifier searches all of the kernel's types by name.
+ */
 static __always_inline bool read_process(const void *task, struct process *p)
 {
-	const void *leader = (const void *)READ(u64, task, task_struct,
-						group_leader);
+	const void *leader = (const void *)READ_AT(u64, task, task_struct,
+						   group_leader);
 
 	if (READ(u32, task, task_struct, flags) & PF_KTHREAD)
 		return false;
-	p->start_ns = READ(u64, leader, task_struct, start_time);
-	p->files = READ(u64, task, task_struct, files);
+	p->start_ns = READ_AT(u64, leader, task_struct, start_time);
+	p->files = READ_AT(u64, task, task_struct, files);
 	p->tgid = READ(u32, task, task_struct, tgid);
 	p->pid = visible_pid(task);
-	COPY_16(p->name, leader, task_struct, comm);
+	bpf_probe_read_kernel(p->name, sizeof(p->name),
+			      (void *)leader + OFFSET(task_struct, comm));
 	return true;
 }
 

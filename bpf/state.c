@@ -69,11 +69,25 @@ static __always_inline void closed(const void *sk, struct conn *conn,
 	conns.delete(&key);
 }
 
+/*
+ * Addresses and ports, which are needed where something is told or begins. Read
+ * once more where it is both: a condition would have the verifier go through
+ * all that follows for each of its outcomes.
+ */
+static __always_inline void locate(const void *sk, struct tuple *t, u8 to)
+{
+	__builtin_memset(t, 0, sizeof(*t));
+	read_tuple(sk, t);
+	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
+		t->local_port = 0; /* what stands there is the last one's */
+}
+
 /* The record of a beginning that waited for its peer. */
 static __always_inline void emit_beginning(const void *sk, struct conn *conn,
-					   const struct tuple *t)
+					   struct tuple *t)
 {
 	conn->peer = PEER_KNOWN;
+	locate(sk, t, STATE_SYN_RECV);
 	if (EMIT_STATES)
 		emit_state(sk, conn, t, STATE_LISTEN, STATE_SYN_RECV,
 			   conn->start_ns);
@@ -122,16 +136,6 @@ static __always_inline u8 milestone(const void *sk, u8 from, u8 to)
 		       UNRECORDED_CLOSE;
 }
 
-/* Addresses and ports, which are needed where something is told or begins. */
-static __always_inline void locate(const void *sk, struct tuple *t, u8 to)
-{
-	if (t->family)
-		return;
-	read_tuple(sk, t);
-	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
-		t->local_port = 0; /* what stands there is the last one's */
-}
-
 /*
  * The record of the change of state, if it was asked for or says that a
  * restored connection is open, then those of milestones.
@@ -165,7 +169,7 @@ static __always_inline u64 change_connection(const void *sk, u8 from, u8 to,
 					     u64 now_ns)
 {
 	u8 role = opening_role(from, to);
-	struct tuple tuple = {};
+	struct tuple tuple;
 	s32 descriptor = -1;
 	u64 key = (u64)sk;
 	struct conn *conn;
@@ -200,7 +204,7 @@ static __always_inline u64 change_connection(const void *sk, u8 from, u8 to,
 /* sk: typed_socket() */
 static __always_inline void change_state(const void *sk, u8 from, u8 to)
 {
-	struct tuple tuple = {};
+	struct tuple tuple;
 	u64 owned;
 
 	/* a listener that is destroyed from outside (tcp_abort) closes twice */
