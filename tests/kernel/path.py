@@ -104,8 +104,8 @@ def _reaches(found: Route, family: int) -> bool:
     with found.server.inside():
         server = socket.socket(kind, socket.SOCK_DGRAM)
     with client, server, contextlib.suppress(TimeoutError):
-        client.settimeout(0.1)
-        server.settimeout(0.1)
+        client.settimeout(0.1 * SLOWNESS)
+        server.settimeout(0.1 * SLOWNESS)
         server.bind((SERVER[family], 7))
         client.sendto(b"there?", (SERVER[family], 7))
         server.sendto(*server.recvfrom(100))
