@@ -144,7 +144,7 @@ def test_an_unknown_file_exits_1_with_a_sentence_and_a_hint(tmp_path: Path) -> N
 
 def test_a_directory_exits_1(tmp_path: Path) -> None:
     what, _ = failed(tcptrace("replay", tmp_path))
-    assert what == f"cannot read {tmp_path}: Is a directory"
+    assert what == f"cannot read {tmp_path}: it is not an ordinary file"
 
 
 @pytest.mark.parametrize("content", [b"", b"\xd4\xc3\xb2\xa1 a capture, say", MAGIC])
