@@ -37,6 +37,7 @@ class Programs(Following):
     def __init__(self, loaded: Loaded) -> None:
         self._program, attached = loaded.programs[POINT]
         self._attached = [attached, *loaded.held]
+        self._point = None if loaded.direct else POINT
         super().__init__(LiveSource(loaded))
 
     @contextmanager
@@ -47,7 +48,7 @@ class Programs(Following):
             for fd in self._attached:
                 os.dup2(nothing, fd)  # the source closes them in the end
             yield
-            self._attached = [attach(self._program, POINT)]
+            self._attached = [attach(self._program, self._point)]
         finally:
             os.close(nothing)
 
