@@ -5,8 +5,8 @@
  * Runs once, when everything else is attached: for each open file of each
  * process in tcptrace's pid namespace, in the loader's context. Tells who holds
  * the sockets that listened before the start, which ports are services' of
- * which no socket listens any more, and which bind() holds. /proc was the alternative: it
- * takes a thousand times as long, and knows no socket's address.
+ * which no socket listens any more, and which bind() holds. /proc was the
+ * alternative: it takes a thousand times as long, and knows no socket's address.
  */
 
 #define S_IFMT 0170000

@@ -97,7 +97,7 @@ def _fail_by_surprise(error: Exception) -> int:
 
 
 def _shortage(error: Exception) -> str | None:
-    """Return what the machine has not got enough of, None where an error tells of no such thing."""
+    """Return what the machine is short of, None for an error that does not say so."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if isinstance(error, OSError) and error.errno in SHORTAGES:

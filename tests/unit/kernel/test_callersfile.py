@@ -58,12 +58,17 @@ def test_where_the_caller_may_not_write_nothing_is_made(theirs: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def secret_behind_a_link(theirs: Path, directory: Path) -> tuple[Path, Path]:
+    """Make a file that is root's and a link to it where the caller may write; return both."""
+    secret, link = directory / "secret", theirs / "link"
+    secret.write_text("root's")
+    link.symlink_to(secret)
+    return secret, link
+
+
 @needs_root
 def test_a_link_is_not_followed(theirs: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "preload"
-    secret.write_text("root's")
-    link = theirs / "link"
-    link.symlink_to(secret)
+    secret, link = secret_behind_a_link(theirs, tmp_path)
     with pytest.raises(TcptraceError, match="it is a link"):
         open_as_caller(link)
     assert secret.read_text() == "root's"
@@ -98,11 +103,7 @@ def test_a_directory_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 @needs_root
 def test_what_the_caller_may_not_read_is_not_read_for_them(theirs: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "key.pem"
-    secret.write_text("root's")
-    link = theirs / "link"
-    link.symlink_to(secret)
-    for path in (secret, link):
+    for path in secret_behind_a_link(theirs, tmp_path):
         with pytest.raises(PermissionError, match=f"{SOMEBODY.pw_name}, who called sudo, may not read it"):
             open_to_read(path)
     assert os.geteuid() == 0
