@@ -16,7 +16,7 @@ from tracer.errors import TcptraceError
 from tracer.kernel.callersfile import acting_as
 from tracer.kernel.privileges import caller
 from tracer.model.report import Report
-from tracer.outputs.lines import interval
+from tracer.outputs.lines import Point, interval, point
 
 PATIENCE_SECONDS = 1.0
 """How long a manager that reads nothing may hold up the draining of the ring."""
@@ -30,7 +30,7 @@ class ServiceManager:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._complained = False
-        self._previous: Report | None = None
+        self._previous: Point | None = None
         own = str(os.getpid())
         self._watched = "WATCHDOG_USEC" in environment and environment.get("WATCHDOG_PID", own) == own
         address = environment.get("NOTIFY_SOCKET", "")
@@ -55,9 +55,10 @@ class ServiceManager:
 
     def _second(self, show: Callable[[Report], None] | None) -> Callable[[Report], None]:
         def tell(report: Report) -> None:
-            status = {"STATUS": " ".join(interval(report, self._previous))}
+            now = point(report)
+            status = {"STATUS": " ".join(interval(now, self._previous))}
             self._tell(**status, **({"WATCHDOG": "1"} if self._watched else {}))
-            self._previous = report
+            self._previous = now
             if show:
                 show(report)
 

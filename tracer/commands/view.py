@@ -14,7 +14,7 @@ from tracer.commands.session import Stop
 from tracer.commands.terminal import Terminal, is_usable
 from tracer.model.history import History, history
 from tracer.model.report import Report
-from tracer.outputs.lines import interval
+from tracer.outputs.lines import Point, interval, point
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import plain
 from tracer.outputs.live.view import frame
@@ -38,7 +38,7 @@ class View:
         self._usable = usable
         self._screen: Screen | None = None
         self._history: History | None = None
-        self._previous: Report | None = None
+        self._previous: Point | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -62,9 +62,10 @@ class View:
     def show(self, report: Report) -> None:
         """Show one more Report."""
         if not self._table:
-            for line in interval(report, self._previous):
+            now = point(report)
+            for line in interval(now, self._previous):
                 print(line, file=sys.stderr, flush=True)
-            self._previous = report
+            self._previous = now
             return
         self._history = history(report, self._history)
         if self._screen:

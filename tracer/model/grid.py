@@ -49,4 +49,8 @@ class Grid(Generic[Number]):
 
     def snapshot(self, rows: NDArray[Any] | slice) -> NDArray[Number]:
         """Return a read-only copy of some rows."""
-        return frozen(self.values[rows])
+        found = self.values[rows]
+        if found.base is not None:  # a slice's, which is none yet
+            return frozen(found)
+        found.flags.writeable = False
+        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,12 +15,39 @@ from tracer.outputs.units import bytes_text, count_text, rate_text, time_text
 SERVICES_SHOWN = 20
 
 
-def interval(report: Report, previous: Report | None = None) -> list[str]:
-    """Return one line on what happened since the previous Report, or since the start without one."""
-    now, before = _sums(report), _sums(previous) if previous else {}
-    new = {name: count - before.get(name, 0) for name, count in now.items()}
-    seconds = report.duration_seconds - (previous.duration_seconds if previous else 0.0)
-    times = _times_since(report, previous)
+@dataclass(frozen=True)
+class Point:
+    """What the line of an interval needs of a Report, so that none is kept until the next: it can have 20 MB.
+
+    times: of all handshakes, one row.
+    """
+
+    seconds: float
+    counts: Mapping[str, int]
+    times: Histogram
+    open: int
+    lost: int | None
+    untracked: int | None
+
+
+def point(report: Report) -> Point:
+    """Return a Report's Point."""
+    series = report.series
+    return Point(
+        seconds=report.duration_seconds,
+        counts={name: int(getattr(series, name).sum()) for name in ("handshakes", "failures", "closes", "retransmitted")},
+        times=series.handshake_times.merged(np.arange(len(series.handshake_times.counts))),
+        open=int(series.connections.sum()),
+        lost=report.events_lost,
+        untracked=report.untracked,
+    )
+
+
+def interval(now: Point, before: Point | None = None) -> list[str]:
+    """Return one line on what happened since the Point before, or since the start without one."""
+    new = {name: count - (before.counts[name] if before else 0) for name, count in now.counts.items()}
+    seconds = now.seconds - (before.seconds if before else 0.0)
+    times = now.times.since(before.times) if before else now.times
     rate = rate_text(new["handshakes"] / seconds if seconds > 0 else None)
     values = {
         "handshakes": new["handshakes"],
@@ -29,26 +57,11 @@ def interval(report: Report, previous: Report | None = None) -> list[str]:
         "failures": new["failures"],
         "closes": new["closes"],
         "retransmitted": new["retransmitted"],
-        "open": int(report.series.connections.sum()),
-        "lost": count_text(report.events_lost),
-        "untracked": count_text(report.untracked),
+        "open": now.open,
+        "lost": count_text(now.lost),
+        "untracked": count_text(now.untracked),
     }
     return [" ".join(f"{name}={value}" for name, value in values.items())]
-
-
-def _sums(report: Report) -> dict[str, int]:
-    return {name: int(getattr(report.series, name).sum()) for name in ("handshakes", "failures", "closes", "retransmitted")}
-
-
-def _times_since(report: Report, previous: Report | None) -> Histogram:
-    """Return the handshake times between two Reports as one row."""
-    now = report.series.handshake_times
-    all_now = now.merged(np.arange(len(now.counts)))
-    if previous is None:
-        return all_now
-    then = previous.series.handshake_times
-    all_then = then.merged(np.arange(len(then.counts)))
-    return all_now.since(all_then)
 
 
 def _value(times: Histogram, q: float) -> str:

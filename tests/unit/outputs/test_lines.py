@@ -1,29 +1,41 @@
 from __future__ import annotations
 
+import weakref
+
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading, report_of
 from tests.unit.outputs.conftest import model_of_traffic
 from tracer.model.report import Report
 from tracer.model.totals import Model
-from tracer.outputs.lines import SERVICES_SHOWN, interval, summary
+from tracer.outputs.lines import SERVICES_SHOWN, interval, point, summary
 
 
 def test_an_interval_is_one_line() -> None:
     model = model_of_traffic()
-    before = model.report()
+    before = point(model.report())
     model.add(
         reading(events("handshake", 46, handshake_ns=5_000), events("close", 2), time_ns=12 * SECOND, cells={"events_lost": 1})
     )
-    assert interval(model.report(), before) == [
+    assert interval(point(model.report()), before) == [
         "handshakes=46 rate=23.0/s p50=5.17µs p99=5.17µs failures=0 closes=2 retransmitted=0 open=104 lost=1 untracked=0"
     ]
 
 
 def test_the_first_interval_counts_from_the_start(report: Report) -> None:
-    assert interval(report)[0].startswith("handshakes=69 rate=6.90/s")
+    assert interval(point(report))[0].startswith("handshakes=69 rate=6.90/s")
+
+
+def test_of_a_report_only_figures_are_kept(report: Report) -> None:
+    kept = weakref.ref(report.series)
+    now = point(report)
+    del report
+    assert interval(now)
+    assert now.times.counts.shape[0] == 1
+    assert now.times.counts.base is None
+    assert kept
 
 
 def test_an_interval_before_anything_was_read_says_that_nothing_is_known() -> None:
-    (line,) = interval(Model(CONTEXT).report())
+    (line,) = interval(point(Model(CONTEXT).report()))
     assert line.startswith("handshakes=0 rate=-/s p50=- p99=-")
     assert line.endswith("lost=- untracked=-")
 

@@ -26,8 +26,8 @@ class Scrapes:
     def __init__(self, report: Callable[[], Report], max_series: int | None = None) -> None:
         self.take = report
         self._native, self._classic = Budget(max_series, native=True), Budget(max_series)
-        self._lock = threading.Lock()
-        self._begun = 0
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._begun = self._here = 0
         self._report: Report | None = None
         self._bodies: dict[tuple[str, bool], bytes] = {}
         sys.setswitchinterval(TURN_SECONDS)
@@ -35,11 +35,23 @@ class Scrapes:
     def body(self, content_type: str, *, packed: bool) -> bytes:
         """Return the metrics as they are at some moment after the call; packed: with gzip."""
         begun = self._begun
-        with self._lock:
-            if self._report is None or self._begun == begun:
-                self._begun, self._report, self._bodies = self._begun + 1, None, {}
-                self._report = self.take()
-            return self._body(self._report, content_type, packed=packed)
+        with self._counting:
+            self._here += 1
+        try:
+            with self._lock:
+                if self._report is None or self._begun == begun:
+                    self._begun, self._report, self._bodies = self._begun + 1, None, {}
+                    self._report = self.take()
+                return self._body(self._report, content_type, packed=packed)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Keep nothing for nobody: a report can have 20 MB."""
+        with self._counting:
+            self._here -= 1
+            if not self._here:
+                self._report, self._bodies = None, {}
 
     def _body(self, report: Report, content_type: str, *, packed: bool) -> bytes:
         key = content_type, packed

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -81,3 +82,16 @@ def test_a_report_that_fails_fails_for_one_and_not_for_the_next() -> None:
     with pytest.raises(ZeroDivisionError):
         scrapes.body(TEXT, packed=False)
     assert handshakes(scrapes.body(TEXT, packed=False)) == 23
+
+
+def test_no_report_is_kept_until_the_next_scrape() -> None:
+    taken: list[weakref.ref[Report]] = []
+
+    def take() -> Report:
+        report = report_of(events("handshake", 23))
+        taken.append(weakref.ref(report))
+        return report
+
+    scrapes = Scrapes(take)
+    assert handshakes(scrapes.body(TEXT, packed=False)) == 23
+    assert [report() for report in taken] == [None]
