@@ -9,7 +9,7 @@ C_FILES = $(shell find bpf -name '*.[ch]')
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-distributions test-kernels bench soak check format install uninstall clean
+.PHONY: help setup run demo test test-distributions test-kernels bench soak fuzz check format install uninstall clean
 
 help: ## list the targets (this)
 	@echo 'usage: make TARGET [ARGS="…"]'
@@ -43,6 +43,10 @@ bench: ## measure the tracer beside its peers (root): make bench ARGS="cost trut
 soak: ## twenty minutes of everything at once (root): memory flat, no counter falls, nothing lost uncounted
 	@deploy/setup.sh bench
 	@exec deploy/as-root.sh $(PYTHON) -m tests.bench.soak $(ARGS)
+
+fuzz: ## a million inputs to everything that reads bytes of others: make fuzz ARGS="ring --executions 10000"
+	@deploy/setup.sh fuzz
+	@$(PYTHON) -m tests.fuzz $(ARGS)
 
 check: ## ruff, mypy and clang-format, changing nothing
 	@deploy/setup.sh check

@@ -18,6 +18,9 @@ MAX_NS = 1 << 61
 
 MAX_BYTES = 1 << 56
 
+_CHANGES = 16
+"""The first cells are 16 rows of 16 (event.h): changes of state by from and to."""
+
 
 def _most(enum: str) -> int:
     return max(LAYOUT.enums[enum].values())
@@ -49,8 +52,12 @@ def implausible(events: Events) -> str | None:
 
 
 def are_counts(cells: NDArray[np.uint64]) -> bool:
-    """Say whether cells can be counts."""
-    return not len(cells) or int(cells.max()) <= MAX_NS
+    """Say whether cells can be counts, and count no change from or to a state that does not exist."""
+    if not len(cells):
+        return True
+    changes = cells[: _CHANGES**2].reshape(_CHANGES, _CHANGES)
+    states = _most("tcp_state") + 1
+    return int(cells.max()) <= MAX_NS and not changes[states:].any() and not changes[:, states:].any()
 
 
 def checked(document: Any, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:

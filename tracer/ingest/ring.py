@@ -52,7 +52,8 @@ def take(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[
             consumer += _stride(header & LENGTH)
     order_loads()
     # runs are of plain bytes until here: numpy copies structured arrays member by member, ten times as slow
-    return Taken(np.concatenate(runs).view(dtype) if runs else np.empty(0, dtype), consumer, foreign)
+    # a record that is not ours may claim any length
+    return Taken(np.concatenate(runs).view(dtype) if runs else np.empty(0, dtype), min(consumer, producer), foreign)
 
 
 def order_loads() -> None:

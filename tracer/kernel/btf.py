@@ -7,6 +7,7 @@ A parser of our own in Python was the alternative: 120,000 types take it longer 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tracer.errors import TcptraceError
@@ -19,6 +20,9 @@ PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, VOLATILE, CONST, FUNC, FUNC_PROTO = 2,
 TYPE_TAG = 18
 _TRANSPARENT = {TYPEDEF, VOLATILE, CONST, TYPE_TAG}
 _HEADER = 12
+
+DEEPEST = 32
+"""Steps from a type to what it stands for, and structs in one another without a name, as in libbpf: types can go in circles."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,10 @@ class Btf:
                 return None
             type_id, at, width = step
             bit += at
-            found = Member(bit // 8, self._size(type_id), bit % 8 if width else 0, width)
+            size = self._size(type_id)
+            if size < 0:
+                return None
+            found = Member(bit // 8, size, bit % 8 if width else 0, width)
         return found
 
     def enumerators(self, name: str) -> dict[int, str]:
@@ -87,9 +94,7 @@ class Btf:
 
         The kernel describes each as a typedef btf_trace_NAME of a function that takes a cookie first.
         """
-        type_ = self._type(self.tracepoint(name))
-        while type_ is not None and type_.kind in {TYPEDEF, PTR}:
-            type_ = self._type(type_.target)
+        type_ = self._follow(self.tracepoint(name), {TYPEDEF, PTR})
         return None if type_ is None or type_.kind != FUNC_PROTO else type_.length - 1
 
     def tracepoint(self, name: str) -> int:
@@ -114,29 +119,34 @@ class Btf:
         return int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind))
 
     def _name(self, offset: int) -> str:
-        return str(ctypes.string_at(self._lib.btf__name_by_offset(self._btf, offset)).decode())
+        found = self._lib.btf__name_by_offset(self._btf, offset)
+        return ctypes.string_at(found).decode(errors="replace") if found else ""
 
     def _type(self, type_id: int) -> _Type | None:
         if type_id <= 0:
             return None
-        address = int(self._lib.btf__type_by_id(self._btf, type_id))
+        address = self._lib.btf__type_by_id(self._btf, type_id)
+        if not address:
+            return None
         _, info, target = _words(address, 3)
         return _Type(address, info >> 24 & 31, info & 0xFFFF, bool(info >> 31), target)
 
-    def _resolve(self, type_id: int) -> _Type | None:
+    def _follow(self, type_id: int, kinds: AbstractSet[int]) -> _Type | None:
+        """Return the first type on the way that is of none of these kinds, None where the way is too long, or ends."""
         type_ = self._type(type_id)
-        while type_ is not None and type_.kind in _TRANSPARENT | {ARRAY}:
-            target = _words(type_.address + _HEADER, 1)[0] if type_.kind == ARRAY else type_.target
-            type_ = self._type(target)
-        return type_
+        for _ in range(DEEPEST):
+            if type_ is None or type_.kind not in kinds:
+                return type_
+            type_ = self._type(_words(type_.address + _HEADER, 1)[0] if type_.kind == ARRAY else type_.target)
+        return None
 
     def _size(self, type_id: int) -> int:
         return int(self._lib.btf__resolve_size(self._btf, type_id))
 
-    def _step(self, type_id: int, name: str) -> tuple[int, int, int] | None:
+    def _step(self, type_id: int, name: str, depth: int = 0) -> tuple[int, int, int] | None:
         """Return (type, bit offset, bit width) of a direct member, searching anonymous ones depth first."""
-        type_ = self._resolve(type_id)
-        if type_ is None or type_.kind not in {STRUCT, UNION}:
+        type_ = self._follow(type_id, _TRANSPARENT | {ARRAY})
+        if type_ is None or type_.kind not in {STRUCT, UNION} or depth > DEEPEST:
             return None
         rows = _words(type_.address + _HEADER, 3 * type_.length)
         for i in range(type_.length):
@@ -145,7 +155,7 @@ class Btf:
             own = self._name(name_offset)
             if own == name:
                 return member, at, width
-            if not own and (inside := self._step(member, name)) is not None:
+            if not own and (inside := self._step(member, name, depth + 1)) is not None:
                 return inside[0], at + inside[1], inside[2]
         return None
 

@@ -97,8 +97,10 @@ class Audit:
         if self._failures_unseen:
             failed = books.after.get(FAILED, 0) - start.after.get(FAILED, 0)
             counted["RetransSegs"] = counted["RetransSegs"][0] + failed, counted["RetransSegs"][1] + failed
-        audited = [self._compare(name, start, books, counted[name]) for name in AUDITED]
-        unseen = [AuditLine(name, books.after[name] - start.after[name], None) for name in UNSEEN if name in books.after]
+        sides = (start.before, start.after, books.before, books.after)
+        known = set.intersection(*map(set, sides))
+        audited = [self._compare(name, start, books, counted[name]) for name in AUDITED if name in known]
+        unseen = [AuditLine(name, books.after[name] - start.after[name], None) for name in UNSEEN if name in known]
         self.lines = (*audited, *unseen)
 
     def _compare(self, name: str, start: Books, now: Books, bounds: Bounds) -> AuditLine:

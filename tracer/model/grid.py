@@ -28,10 +28,10 @@ class Grid(Generic[Number]):
         self.values: NDArray[Number] = np.zeros((1, columns), dtype)
 
     def reserve(self, rows: int) -> None:
-        """Make room for that many rows; what is there stays."""
+        """Make room for that many rows, and up to the next power of two, which a bound on them is; what is there stays."""
         have = len(self.values)
         if rows > have:
-            more = np.zeros((max(rows, 2 * have) - have, self.columns), self.values.dtype)
+            more = np.zeros(((1 << (rows - 1).bit_length()) - have, self.columns), self.values.dtype)
             self.values = np.concatenate([self.values, more])
 
     def add(self, rows: NDArray[Any], columns: NDArray[Any] | int, amounts: NDArray[Any] | int = 1) -> None:

@@ -194,6 +194,11 @@ def a_record(**members: int) -> bytes:
 CELLS = bytes(LAYOUT.enums["counter"]["COUNTER_CELLS"] * 8)
 
 
+def counted(cell: int) -> bytes:
+    """Return counters with 1 in a cell; the first 256 are changes of state, 16 rows of 16."""
+    return CELLS[: cell * 8] + b"\1" + CELLS[cell * 8 + 1 :]
+
+
 @pytest.mark.parametrize(
     ("frames", "how"),
     [
@@ -208,6 +213,8 @@ CELLS = bytes(LAYOUT.enums["counter"]["COUNTER_CELLS"] * 8)
         (frame(b"EVNT", a_record(kind=0)), "kind of a record is out of range"),
         (frame(b"CELL", CELLS, time_ns=2**63), "a time makes no sense"),
         (frame(b"CELL", b"\xff" * len(CELLS)), "a counter is out of range"),
+        (frame(b"CELL", counted(13 * 16 + 1)), "a counter is out of range"),
+        (frame(b"CELL", counted(1 * 16 + 13)), "a counter is out of range"),
         (frame(b"NOTE", b'{"programs": [], "snapshot": null, "books": {"before": 1, "after": 2}}'), "a note cannot be read"),
         (frame(b"NOTE", b'{"programs": [], "snapshot": null, "books": {"before": {"x": ""}, "after": {}}}'), "a note cannot"),
         (frame(b"NOTE", b'{"programs": [], "snapshot": null, "books": null, "anchor_ns": 1e300}'), "a note cannot be read"),

@@ -282,3 +282,9 @@ def test_a_descriptor_that_is_no_ring_is_an_error_and_no_crash() -> None:
             Ring(fd, SIZE, SMALL)
     finally:
         os.close(fd)
+
+
+def test_a_record_that_claims_more_than_there_is_moves_nothing_beyond_the_producer() -> None:
+    writer = filled(256, 0, range(1))
+    writer.set_flags(0, 1 << 20, 0)
+    assert read(writer) == ([], 24, 1)

@@ -35,6 +35,13 @@ def test_a_counter_that_this_kernel_lacks_has_no_line() -> None:
     assert [line.counter for line in audit.lines] == list(AUDITED)
 
 
+def test_a_counter_that_only_some_looks_have_has_no_line() -> None:
+    audit = Audit()
+    audit.add(at(), CELLS)
+    audit.add(Books({"ActiveOpens": 1}, {"ActiveOpens": 1, "RetransSegs": 7}), CELLS)
+    assert [line.counter for line in audit.lines] == ["ActiveOpens"]
+
+
 def test_drift_is_what_we_counted_beyond_the_kernel() -> None:
     audit, cells = Audit(), CELLS.copy()
     audit.add(at(), cells)

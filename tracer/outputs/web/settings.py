@@ -107,12 +107,19 @@ def section(file: Path, name: str, values: Mapping[object, object], known: froze
 def read(path: Path, known: frozenset[str]) -> Settings:
     """Return the whole of a file; raises TcptraceError, with the line where it is no YAML."""
     try:
-        # The loader is a safe one: it makes texts, numbers and their like, and no objects.
-        values = yaml.load(read_as_caller(path, LARGEST).decode(), _Loader)  # noqa: S506
+        text = read_as_caller(path, LARGEST)
     except OSError as error:
         raise TcptraceError(
             f"cannot read {path}: {error.strerror}", "give a file that the user who starts tcptrace can read"
         ) from error
+    return parse(path, text, known)
+
+
+def parse(path: Path, text: bytes, known: frozenset[str]) -> Settings:
+    """Return what is in a file of this name; raises TcptraceError, with the line where it is no YAML."""
+    try:
+        # The loader is a safe one: it makes texts, numbers and their like, and no objects.
+        values = yaml.load(text.decode(), _Loader)  # noqa: S506
     except RecursionError as error:
         raise TcptraceError(f"{path} is not understood: too many lists or sections, one in another") from error
     except _NOT_YAML as error:

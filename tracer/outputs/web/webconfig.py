@@ -28,7 +28,11 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
 
 def read_access(path: Path) -> Access:
     """Return what a file says, and the files that it names; raises TcptraceError for what cannot be done as written."""
-    settings = read(path, SECTIONS)
+    return access_of(read(path, SECTIONS))
+
+
+def access_of(settings: Settings) -> Access:
+    """Return what a file says, as its sections; raises TcptraceError as read_access()."""
     tls = settings.section("tls_server_config", TLS_SETTINGS)
     return Access(
         tls=tls_context(tls),
