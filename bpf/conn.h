@@ -8,7 +8,7 @@ static __always_inline void name_process(struct conn *conn, const void *sk)
 {
 	struct process caller = {};
 
-	if (conn->flags & FLAG_PARTIAL)
+	if (!WITH_OWNERS || conn->flags & FLAG_PARTIAL)
 		return;
 	if (conn->role == ROLE_SERVER) {
 		name_server(conn, sk);

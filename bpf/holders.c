@@ -97,7 +97,7 @@ int on_holders(struct task_file *ctx)
 		return 0;
 	if (READ(u8, sk, sock_common, skc_state) != STATE_LISTEN)
 		note_port(sk);
-	else if (read_process((const void *)task, &process))
+	else if (WITH_OWNERS && read_process((const void *)task, &process))
 		note_holder(sk, &process, ctx->descriptor);
 	return 0;
 }

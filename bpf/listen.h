@@ -16,6 +16,9 @@
  * A process is named when it is known to be the only one, or else its name
  * when all that have served have the same; the number then is 0. One that has
  * ended is forgotten (process.c).
+ *
+ * None of this is done where nobody asked for processes (WITH_OWNERS, a
+ * constant of the run).
  */
 
 static __always_inline bool is_listener(u8 from, u8 to)
@@ -62,14 +65,14 @@ static __always_inline u64 listener(const void *sk, const struct tuple *t,
 	u64 key = (u64)sk;
 
 	/* whose it is has to be known while it is asked whether it is wanted */
-	if (to == STATE_LISTEN)
+	if (WITH_OWNERS && to == STATE_LISTEN)
 		note_owner(sk);
 	if (wanted(sk, t, ROLE_SERVER, netns, false))
 		count(transition_cell(from, to), 1);
 	if (to == STATE_CLOSE)
 		listeners.delete(&key);
 	count_listener(netns, t->local_port, to);
-	return to == STATE_LISTEN ? key : 0;
+	return WITH_OWNERS && to == STATE_LISTEN ? key : 0;
 }
 
 /* These two changes run in the context of close() or shutdown(), always. */
@@ -120,8 +123,8 @@ static __always_inline u64 note_closer(struct conn *conn, u8 from, u8 to,
 	struct process caller = {};
 	struct owner *owner;
 
-	if (conn->role != ROLE_SERVER || !is_closed_by_caller(from, to) ||
-	    !read_caller(&caller))
+	if (!WITH_OWNERS || conn->role != ROLE_SERVER ||
+	    !is_closed_by_caller(from, to) || !read_caller(&caller))
 		return 0;
 	conn->pid = caller.pid;
 	__builtin_memcpy(conn->process, caller.name, 16);

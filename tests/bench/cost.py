@@ -16,7 +16,7 @@ from statistics import median
 
 from tests.bench.process import Runs, bpf_stats, cpu_seconds, memory_bytes, program_runs, wait_until_quiet
 from tests.bench.tables import show
-from tests.bench.tools import COMPARED, Line, Tool, line_up, running
+from tests.bench.tools import COMPARED, EMPTY_PAIR, Line, Tool, line_up, running
 from tests.kernel import net
 from tests.needs import tool as path_of
 
@@ -75,7 +75,7 @@ def cost(rounds: int, connections: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         program = compile_churn(directory)
-        line = line_up(COMPARED, directory)
+        line = line_up((EMPTY_PAIR, *COMPARED), directory)
         bare: list[Sample] = []
         samples: dict[Tool, list[Sample]] = {tool: [] for tool in line.tools}
         for _ in range(rounds):
@@ -89,30 +89,35 @@ def cost(rounds: int, connections: int) -> None:
 
 
 def _show_cost(line: Line, bare: Sequence[Sample], samples: dict[Tool, list[Sample]], connections: int) -> None:
-    rows = [["none", *_load_cells(bare, bare, connections), "-", "-", f"{ENDS * connections:,} (true)"]]
-    rows += [_cost_row(tool, taken, bare, connections) for tool, taken in samples.items()]
+    empty = samples.get(EMPTY_PAIR, bare)
+    rows = [["none", *_load_cells(bare, bare, empty, connections), "-", "-", f"{ENDS * connections:,} (true)"]]
+    rows += [_cost_row(tool, taken, bare, empty, connections) for tool, taken in samples.items()]
     rows += [[name, why] for name, why in line.left_out.items()]
     show(
         f"Cost: {connections:,} connections on loopback, medians of {len(bare)} interleaved rounds",
-        ["tracer", "conn/s", "slower", "load µs", "tool µs", "peak MB", "ends reported"],
+        ["tracer", "conn/s", "slower", "of the pair", "load µs", "tool µs", "peak MB", "ends reported"],
         rows,
-        "slower: than none in the same round, by the clock.",
+        "slower: than none in the same round, by the clock. of the pair: the rate, against that beside two empty programs.",
         "µs: CPU time per connection, of the load's two processes (BPF programs included) and of the tracer itself.",
         *line.notes,
     )
 
 
-def _cost_row(tool: Tool, taken: Sequence[Sample], bare: Sequence[Sample], connections: int) -> list[str]:
+def _cost_row(
+    tool: Tool, taken: Sequence[Sample], bare: Sequence[Sample], empty: Sequence[Sample], connections: int
+) -> list[str]:
     own = f"{median(s.cpu for s in taken) / connections * 1e6:.1f}"
     peak = f"{median(s.peak for s in taken) / 1e6:.0f}"
-    return [tool.name, *_load_cells(taken, bare, connections), own, peak, _range([s.ends for s in taken])]
+    ends = "-" if tool is EMPTY_PAIR else _range([s.ends for s in taken])
+    return [tool.name, *_load_cells(taken, bare, empty, connections), own, peak, ends]
 
 
-def _load_cells(taken: Sequence[Sample], bare: Sequence[Sample], connections: int) -> list[str]:
+def _load_cells(taken: Sequence[Sample], bare: Sequence[Sample], empty: Sequence[Sample], connections: int) -> list[str]:
     rate = median(connections / s.load.elapsed for s in taken)
     slower = median(s.load.elapsed / b.load.elapsed for s, b in zip(taken, bare, strict=True)) - 1
+    share = median(e.load.elapsed / s.load.elapsed for s, e in zip(taken, empty, strict=True))
     load = median(s.load.cpu for s in taken) / connections * 1e6
-    return [f"{rate:,.0f}", "-" if taken is bare else f"{slower:+.0%}", f"{load:.1f}"]
+    return [f"{rate:,.0f}", "-" if taken is bare else f"{slower:+.0%}", f"{share:.3f}", f"{load:.1f}"]
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ large as it can be.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +24,13 @@ RING_BYTES = 1 << 26
 
 NOTHING = "nothing"
 DIRECT_LOADS = "direct loads (helper calls instead)"
+PROCESSES = "nothing, and processes are asked for"
 EMPTY = "all: two programs that return at once"
 
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     NOTHING: (),
     DIRECT_LOADS: (),
-    "owners": (
-        ("\tname_process(conn, sk);\n", ""),
-        ("owned = note_closer(conn, from, to, now_ns);", "owned = 0;"),
-    ),
+    PROCESSES: (),
     "cgroup": (("conn->cgroup = read_cgroup(sk);", "conn->cgroup = 0;"),),
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
     "records": (("events.ringbuf_reserve(sizeof(struct event));", "NULL;"),),
@@ -67,12 +66,13 @@ def without(program: ProgramText, part: str) -> ProgramText:
 
 def main() -> None:
     """Load, say so, and wait."""
-    settings = Settings(Filters(), ring_bytes=RING_BYTES)
+    settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=sys.argv[1] == PROCESSES)
     btf = Btf()
     program = program_text(btf, settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
     kept = attach_as(btf, without(program, sys.argv[1]), direct=sys.argv[1] != DIRECT_LOADS)
     print(len(kept.programs), flush=True)
-    sys.stdin.read()
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

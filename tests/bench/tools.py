@@ -18,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.bench.headers import make_tree
+from tests.bench.partial import EMPTY
 from tests.bench.process import programs, wait_until_quiet
 from tests.needs import ROOT, find_tool
+from tracer.kernel.launch import SYSTEM_PYTHON
 
 PATIENCE = 60
 OURS = (sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0", "--json", "--no-view")
@@ -73,6 +75,14 @@ TCPSTATES = Tool("tcpstates (libbpf)", ("tcpstates",), "libbpf-tools", state_end
 BCC_TCPLIFE = Tool("tcplife (bcc)", ("tcplife-bpfcc",), "bpfcc-tools")
 BCC_TCPSTATES = Tool("tcpstates (bcc)", ("tcpstates-bpfcc",), "bpfcc-tools", state_ends)
 BCC_TCPRETRANS = Tool("tcpretrans (bcc)", ("tcpretrans-bpfcc",), "bpfcc-tools")
+EMPTY_PAIR = Tool(
+    "two empty programs",
+    (SYSTEM_PYTHON, "-I", str(ROOT / "tests" / "bench" / "partial.py"), EMPTY),
+    "",
+    lambda _output, _port: 0,
+)
+"""What exactness needs at least (bpf/twice.h): both programs of the tracepoint, each of which returns at once."""
+
 COMPARED = (TCPTRACE, TCPLIFE, TCPSTATES, BCC_TCPLIFE, BCC_TCPSTATES)
 
 
@@ -117,7 +127,7 @@ def launch(tool: Tool, output: int, errors: int) -> subprocess.Popen[bytes]:
         [program, *tool.command[1:]],
         cwd=ROOT,
         env={**os.environ, **tool.environment},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # which nobody writes to, and which ends with this process
         stdout=output,
         stderr=errors,
         start_new_session=True,

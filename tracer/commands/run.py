@@ -49,8 +49,9 @@ def run(
 ) -> None:
     """Trace this machine's TCP connections; serve Prometheus metrics and a live view until Ctrl-C."""
     start = time.monotonic()
-    settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     names, peers = options.labels(label, peer_group, peer_rest)
+    filters = options.filters(port, address, role, pid, cgroup, netns)
+    settings = Settings(filters, snapshots=True, owners="process" in names or pid is not None)
     ttl = options.seconds("--label-ttl", label_ttl) or None
     access = options.access(web_config)
     listener = http.bind(listen)

@@ -84,7 +84,8 @@ def load(settings: Settings) -> Loaded:
         raise explain_refusal(error) from error
     tables = attached.tables
     seed_listeners(tables["listening"])
-    unknown = () if seed_owners(btf, attached, program) else (OWNERS_BEFORE,)
+    held = seed_holders(btf, attached, program)
+    unknown = (OWNERS_BEFORE,) if settings.owners and not held else ()
     names = [point.name for point in program.tracepoints]
     return Loaded(
         ring=tables["events"],
@@ -150,8 +151,8 @@ def seed_listeners(table: int) -> None:
             put_new(table, struct.pack("=Q", netns << 16 | port), struct.pack("=I", sockets))
 
 
-def seed_owners(btf: Btf, attached: Attached, program: ProgramText) -> bool:
-    """Tell the programs which processes held listening sockets already; returns whether this kernel could be asked."""
+def seed_holders(btf: Btf, attached: Attached, program: ProgramText) -> bool:
+    """Tell the programs who held which sockets already (bpf/holders.c); returns whether this kernel could be asked."""
     try:
         code = put_together(attached.bytecode.programs["on_holders"], attached.tables, program.constants)
         descriptor = load_program("holders", code, iterator(btf.function(ITERATOR)))

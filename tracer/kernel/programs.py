@@ -69,7 +69,8 @@ class Tracepoint:
     """A raw tracepoint with the file of its program; loses: what is missing where the kernel has none, None if all is.
 
     optional: an argument that newer kernels pass after the first two. twice: whether a second program, again__NAME, follows the
-    first (bpf/twice.h). only_for: the setting without which it is not even compiled, None for always.
+    first (bpf/twice.h). only_for: the setting without which it is not even compiled, attached_for: the one without which it is
+    compiled and not attached, None for always.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Tracepoint:
     optional: Argument | None = None
     twice: bool = False
     only_for: str | None = None
+    attached_for: str | None = None
 
 
 FAILED_RETRANSMISSIONS = "retransmissions that failed to leave"
@@ -94,8 +96,8 @@ TRACEPOINTS = (
     Tracepoint("tcp_retransmit_synack", "retransmit.c", "retransmitted SYN-ACKs"),
     Tracepoint("tcp_send_reset", "reset.c", "resets sent", RESET_REASON),
     Tracepoint("tcp_receive_reset", "reset.c", "resets received"),
-    Tracepoint("sched_process_fork", "process.c", "the processes of servers"),
-    Tracepoint("sched_process_exit", "process.c", "the processes of servers"),
+    Tracepoint("sched_process_fork", "process.c", "the processes of servers", attached_for="owners"),
+    Tracepoint("sched_process_exit", "process.c", "the processes of servers", attached_for="owners"),
     Tracepoint("sock_send_length", "call.c", "what send() and recv() returned", only_for="follow"),
     Tracepoint("sock_recv_length", "call.c", "what send() and recv() returned", only_for="follow"),
     Tracepoint("tcp_probe", "segment.c", "segments as they arrive", only_for="segments"),
@@ -109,7 +111,8 @@ class Settings:
     ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection table.
     states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
     connection's life (bpf/follow.h), state changes among it, and doors to look up what it leaves. segments: a record for every
-    segment that arrives, too; with positions if follow is set. direct: try direct loads first (bpf/read.h).
+    segment that arrives, too; with positions if follow is set. direct: try direct loads first (bpf/read.h). owners: whose
+    process each connection is, which filters.pid needs, too.
     """
 
     filters: Filters
@@ -120,6 +123,7 @@ class Settings:
     follow: bool = False
     segments: bool = False
     direct: bool = True
+    owners: bool = True
 
 
 @dataclass(frozen=True)
@@ -152,8 +156,9 @@ def program_text(
     Raises TcptraceError when the kernel lacks something without which nothing works.
     """
     macros, lost_fields = field_macros(btf)
-    present = {point: btf.tracepoint_arguments(point.name) for point in wanted_tracepoints(settings)}
-    lost_points = [what for point, count in present.items() for what in losses(point, count)]
+    present = {point: btf.tracepoint_arguments(point.name) for point in _compiled_tracepoints(settings)}
+    wanted = wanted_tracepoints(settings)
+    lost_points = [what for point in wanted for what in losses(point, present[point])]
     if present[TRACEPOINTS[0]] is None:
         raise TcptraceError("this kernel has no tracepoint sock:inet_sock_set_state", "tcptrace needs Linux 5.8 or newer")
     if settings.filters.cgroup and btf.member("sock", "sk_cgrp_data.cgroup") is None:
@@ -167,6 +172,7 @@ def program_text(
     head = [
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
+        f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
         f"#define WAKE_MASK {constants.text(wake_mask(settings, cpus))}\n",
         f"#define PID_NAMESPACE {constants.text(pid_namespace)}\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
         filter_macros(settings.filters, constants),
@@ -176,7 +182,7 @@ def program_text(
         parse_layout(read_source("event.h")).assertions(),
     ]
     files = dict.fromkeys(point.file for point in present if point.file != TYPED)
-    attached = tuple(point for point, count in present.items() if count is not None)
+    attached = tuple(point for point in wanted if present[point] is not None)
     lost_sockets = lost_of_lists(btf) if settings.snapshots else ()
     missing = tuple(dict.fromkeys([*lost_points, *lost_fields, *lost_sockets]))
     others = "".join(_file(name) for name in (*files, HOLDERS))
@@ -207,7 +213,15 @@ def has_optional_argument(point: Tracepoint, arguments: int | None) -> bool:
 
 def wanted_tracepoints(settings: Settings) -> tuple[Tracepoint, ...]:
     """Return those that a run with these settings looks at, whether the kernel has them or not."""
-    return tuple(point for point in TRACEPOINTS if point.only_for is None or getattr(settings, point.only_for))
+    return tuple(point for point in _compiled_tracepoints(settings) if _is_set(settings, point.attached_for))
+
+
+def _compiled_tracepoints(settings: Settings) -> tuple[Tracepoint, ...]:
+    return tuple(point for point in TRACEPOINTS if _is_set(settings, point.only_for))
+
+
+def _is_set(settings: Settings, name: str | None) -> bool:
+    return name is None or bool(getattr(settings, name))
 
 
 def ring_bytes(settings: Settings, cpus: int) -> int:

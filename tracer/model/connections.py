@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import Moment, OpenService, Snapshot
+from tracer.model.columns import tally
 from tracer.model.grid import Grid
 from tracer.model.labels import Columns, LabelSets, service_ports
 from tracer.model.tcp import FLAG, ROLE, ROLES, STATE
@@ -208,4 +209,5 @@ def _netns(code: int) -> int:
 
 def _tally(codes: Codes) -> Iterable[tuple[int, int]]:
     """Return each service, and how often it is there."""
-    return Counter(codes.tolist()).items()
+    services, counts = tally(codes.astype(np.uint64))
+    return zip(services.tolist(), counts.tolist(), strict=True)

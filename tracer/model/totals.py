@@ -7,8 +7,6 @@ cost of a record is that of its share in those calls. What the kernel counted ex
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from tracer.ingest.source import Context, Reading
 from tracer.kernel.programs import FAILED_RETRANSMISSIONS
 from tracer.model.aborts import settle
 from tracer.model.audit import Audit
+from tracer.model.batch import Batch, Part, Rows
 from tracer.model.connections import OpenConnections
 from tracer.model.elsewhere import Elsewhere
 from tracer.model.grid import frozen
@@ -47,8 +46,6 @@ from tracer.model.unlisted import NO_EVENTS, Unlisted
 from tracer.model.unrecorded import WHAT, Unrecorded
 from tracer.model.waiting import Waiting
 
-Rows = NDArray[np.intp]
-
 LOOK_NS = 1_000_000_000
 """Label sets that are idle are looked for so often."""
 
@@ -57,24 +54,6 @@ TIMED_STATES = 12
 
 # A connection spends no time in CLOSE and LISTEN; those are where it comes from and where it ends.
 _STATE_BITS = np.array([0 if STATES[n] in {"close", "listen"} else 1 << n for n in range(TIMED_STATES)], np.uint16)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some records of a batch, by their positions: columns are gathered when asked for, as copying whole records costs more."""
-
-    events: Events
-    index: Rows
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, column: str, /) -> NDArray[Any]:
-        return self.events[column][self.index]
-
-    def where(self, mask: NDArray[np.bool_]) -> Part:
-        """Return those of them for which mask, shape (n,), is true."""
-        return Part(self.events, self.index[mask])
 
 
 class Model:
@@ -110,6 +89,7 @@ class Model:
         self._events = np.zeros(256, np.uint64)
         self._states = Durations()
         self._states.reserve(len(STATES))
+        self._batch = Batch()
         self._open = OpenConnections(self._sets)
         self._listeners = Listeners(self._sets)
         self._waiting = Waiting(self._sets.find)
@@ -122,6 +102,7 @@ class Model:
         if self._start_ns is None:
             self._start_ns = reading.time_ns
         self._last, self._now_ns = reading, reading.time_ns
+        is_dump = reading.snapshot is not None and reading.snapshot is not self._snapshot
         if reading.snapshot:
             self._snapshot = reading.snapshot
             self._unlisted.leave_out(reading.snapshot)
@@ -129,22 +110,35 @@ class Model:
             self._audit.add(reading.books, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
             self._add_unrecorded(what, FIRST_ROLE + role, count)
-        if len(reading.events):
-            self._add_events(settle(reading.events))
-        self.settle(reading.time_ns)
+        self._batch.add(reading.events)
+        if is_dump or self._batch.is_full:
+            self._add_batch()
+        self._settle(reading.time_ns)
         if reading.snapshot:
             self._open.add_snapshot(reading.snapshot)
             self._listeners.add_snapshot(reading.snapshot, reading.time_ns)
         self._expire(reading.time_ns)
 
-    def settle(self, now_ns: int | None = None) -> None:
-        """Count what waits for its label set and has waited for long enough; without a time, as at the end, all of it."""
+    def settle(self) -> None:
+        """Count all that waits, as at the end."""
+        self._add_batch()
+        self._settle(None)
+
+    def _add_batch(self) -> None:
+        """Count the records that have come; a dump is held against counts with all records from before it."""
+        events = self._batch.take()
+        if len(events):
+            self._add_events(settle(events))
+
+    def _settle(self, now_ns: int | None) -> None:
+        """Count what waits for its label set and has waited for long enough; without a time all of it."""
         for count in self._waiting.settled(now_ns):
             self._counts.reserve(len(self._sets))
             self._counts.retransmitted.add(np.array([count.row]), count.kind, count.segments)
 
     def _expire(self, now_ns: int) -> None:
         if self._ttl_ns is not None and now_ns >= self._next_look_ns:
+            self._add_batch()
             self._next_look_ns = now_ns + LOOK_NS
             self._sets.expire(now_ns - self._ttl_ns)
 
@@ -268,6 +262,8 @@ class Model:
 
     def report(self) -> Report:
         """Return a snapshot, which later readings do not change."""
+        self._add_batch()
+        self._settle(self._now_ns)
         last = self._last
         return Report(
             context=self._context,

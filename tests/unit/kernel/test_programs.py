@@ -199,6 +199,14 @@ def test_what_differs_from_run_to_run_is_not_compiled() -> None:
     assert whole(program_text(SomeKernel(), some, NETNS, 4)) == whole(program_text(SomeKernel(), other, NETNS + 1, 6))
 
 
+def test_whose_process_a_connection_is_costs_nothing_where_nobody_asks_and_is_not_compiled_anew() -> None:
+    asked, unasked = (program_text(SomeKernel(), Settings(Filters(), owners=owners), NETNS, 4) for owners in (True, False))
+    assert whole(asked) == whole(unasked)
+    assert [constant(program, "WITH_OWNERS") for program in (asked, unasked)] == [1, 0]
+    forks = {"sched_process_fork", "sched_process_exit"}
+    assert {point.name for point in asked.tracepoints} - {point.name for point in unasked.tracepoints} == forks
+
+
 def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
     lines = whole(program_text(SomeKernel(), EVERYTHING, NETNS, 4)).splitlines()
     files = {*HEADERS, *(point.file for point in TRACEPOINTS), HOLDERS}
