@@ -5,7 +5,7 @@ The counts of sockets come from the kernel's own list of them and not from event
 
 from __future__ import annotations
 
-from dashboards import port_rows
+from dashboards import open_rows, port_rows
 from dashboards.overview import SERVICE, SERVICE_LEGEND
 from dashboards.panels import Column, Dashboard, Panel, Query, heat, lines, number, rows
 from dashboards.queries import HOST, happening, mean, quantile, rate, ratio, series, spread, total
@@ -20,6 +20,7 @@ def dashboard() -> Dashboard:
         rows=[
             ("At a glance", [*_sockets(), *port_rows.glance()]),
             ("Connections", _connections()),
+            ("Open connections", open_rows.open_connections()),
             ("Containers", _containers()),
             ("Payload and distance", _payload()),
             ("States", [*_states(), *_changes()]),
@@ -131,26 +132,15 @@ def _payload() -> list[Panel]:
             Query(quantile(0.5, "srtt_seconds", *SERVICE), f"{SERVICE_LEGEND} median"),
             Query(quantile(0.99, "srtt_seconds", *SERVICE), f"{SERVICE_LEGEND} p99"),
             unit="s",
-            width=8,
             logarithmic=True,
             nothing="no connection ended",
         ),
         lines(
-            "How much payload did ended connections carry?",
-            "Bytes a second of connections that ended, counted at their end: a long transfer appears as one step. Sent is what "
-            "the peer acknowledged; headers and retransmissions are not in it.",
-            Query(total(rate("sent_bytes_total"), *SERVICE), f"{SERVICE_LEGEND} sent"),
-            Query(total(rate("received_bytes_total"), *SERVICE), f"{SERVICE_LEGEND} received"),
-            unit="Bps",
-            width=8,
-        ),
-        lines(
-            "How much does one connection carry?",
-            "Mean payload, both ways together, of a connection that ended. Few bytes a connection mean that opening it costs "
+            "How much payload is there for each connection that ends?",
+            "Payload, both ways together, for each connection that ended. Few bytes a connection mean that opening it costs "
             "more than using it.",
             Query(ratio(f"({' + '.join(carried)})", total(rate("connections_closed_total"), *SERVICE)), SERVICE_LEGEND),
             unit="decbytes",
-            width=8,
             nothing="no connection ended",
         ),
     ]

@@ -171,7 +171,7 @@ def _failures() -> list[Panel]:
 def _retransmissions() -> list[Panel]:
     again = "retransmitted_segments_total"
     client, server = (attempts(matchers=(f'role="{role}"',)) for role in ("client", "server"))
-    per_megabyte = ratio(total(rate(again, DATA), *SERVICE), f"{total(rate('sent_bytes_total'), *SERVICE)} / 1e6")
+    share = ratio(total(rate(again, DATA), *SERVICE), total(rate("sent_segments_total"), *SERVICE))
     return [
         lines(
             "What is sent again, and why?",
@@ -196,13 +196,13 @@ def _retransmissions() -> list[Panel]:
             nothing="no attempt",
         ),
         lines(
-            "How many segments are sent again for each MB of payload?",
-            "Data segments retransmitted (fast, timeout, tail-loss probe, mtu) for each megabyte that connections had sent "
-            "when they ended. About 700 full segments make one megabyte. Long connections count their bytes only at their end.",
-            Query(per_megabyte, SERVICE_LEGEND),
-            unit="short",
+            "What share of the segments is retransmitted?",
+            "Data segments retransmitted (fast, timeout, tail-loss probe, mtu) of all segments sent, by service, open "
+            "connections included. Below 0.1 % nobody notices; above 1 % throughput over a distance suffers.",
+            Query(share, SERVICE_LEGEND),
+            unit="percentunit",
             width=8,
-            nothing="no payload of ended connections",
+            nothing="nothing was sent",
         ),
     ]
 

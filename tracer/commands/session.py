@@ -30,6 +30,7 @@ from tracer.ingest.watch import Watch
 from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
+from tracer.model.figures import open_figures
 from tracer.model.opened import listening_services, open_services
 from tracer.model.sockets import Summarizer
 
@@ -48,10 +49,17 @@ def open_kernel(
     served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts(loaded.bound)
     watch = None
     if loaded.doors and settings.snapshots:
-        namespaces = Namespaces(loaded.doors, later=not settings.filters.own_netns, numbers=numbers, with_cgroups=with_cgroups)
+        namespaces = Namespaces(
+            loaded.doors,
+            later=not settings.filters.own_netns,
+            numbers=numbers,
+            with_cgroups=with_cgroups,
+            with_details=True,
+        )
         find_open = partial(open_services, filters=settings.filters)
         find_listening = partial(listening_services, filters=settings.filters)
-        watch = Watch(namespaces, Summarizer(served, find_open, bound, find_listening), complain)
+        find_figures = partial(open_figures, filters=settings.filters)
+        watch = Watch(namespaces, Summarizer(served, find_open, bound, find_listening, find_figures), complain)
     source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))

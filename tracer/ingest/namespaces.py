@@ -32,6 +32,7 @@ from tracer.ingest.residents import find_named, find_residents, identity_of, is_
 from tracer.ingest.snapshot import Dump, Moment
 from tracer.ingest.sockdiag import ALL_STATES, TIMER_TIME_WAIT, SocketEnds, Sockets, joined
 from tracer.ingest.sockettable import SocketTable, TimeWait
+from tracer.ingest.tcpinfo import NO_DETAILS, Details, joined_details
 from tracer.kernel.namespaces import Door
 
 LOOK_SECONDS = 1.0
@@ -49,9 +50,9 @@ class Opened:
     seen_alive: whether anything has ever said, unprivileged, that somebody lives there.
     """
 
-    def __init__(self, door: Door, *, with_cgroups: bool = False) -> None:
+    def __init__(self, door: Door, *, with_cgroups: bool = False, with_details: bool = False) -> None:
         self.door = door
-        self.table = SocketTable(door.diag, door.netns, with_cgroups=with_cgroups)
+        self.table = SocketTable(door.diag, door.netns, with_cgroups=with_cgroups, with_details=with_details)
         self.seen_alive = False
         self.idle = 0
         self._path = door.path
@@ -98,13 +99,19 @@ class Namespaces:
     """The sockets and ephemeral ports of several network namespaces; owns their doors, of which the own one is first.
 
     later: whether to read those that have no door, too. numbers: what records tell of those. with_cgroups: whether dumps are to
-    have the cgroups of listeners. For one thread.
+    have the cgroups of listeners; with_details: whether details of open connections. For one thread.
     """
 
     def __init__(
-        self, doors: Sequence[Door], *, later: bool = False, numbers: Numbers | None = None, with_cgroups: bool = False
+        self,
+        doors: Sequence[Door],
+        *,
+        later: bool = False,
+        numbers: Numbers | None = None,
+        with_cgroups: bool = False,
+        with_details: bool = False,
     ) -> None:
-        self._own, *others = (Opened(door, with_cgroups=with_cgroups) for door in doors)
+        self._own, *others = (Opened(door, with_cgroups=with_cgroups, with_details=with_details) for door in doors)
         self._others = others
         self._later: dict[int, ProcTable] = {}
         self._reads_later = later
@@ -148,11 +155,15 @@ class Namespaces:
         """Return all sockets in these states (bits); raises TcptraceError when a namespace with a door cannot be read."""
         start_ns = kernel_ns()
         moments: list[Moment] = []
-        parts = []
+        parts: list[Sockets] = []
+        found: list[tuple[int, Details]] = []
         cgroups: dict[int, int] = {}
         for opened in (self._own, *self._others):
             before_ns = kernel_ns()
+            place = sum(map(len, parts))
             parts.append(opened.read(states))
+            found.append((place, opened.table.details))
+            opened.table.details = NO_DETAILS
             cgroups |= opened.table.cgroups
             if opened.table.whole:
                 moments.append(Moment(opened.door.netns, before_ns, kernel_ns()))
@@ -161,7 +172,8 @@ class Namespaces:
         ports = self.ports() | {table.netns: UNKNOWN_PORTS for table in self._later.values()}
         self._numbers.listed = np.array(sorted(ports), np.uint32)
         unnamed = frozenset(table.netns for table in self._later.values() if table.netns == table.identity)
-        return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed, cgroups)
+        more = joined_details(found)
+        return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed, cgroups, more)
 
     def _read_later(self, table: ProcTable, states: int, moments: list[Moment]) -> Sockets:
         """Return the sockets of a namespace without a door; its moment is noted when its number is known."""

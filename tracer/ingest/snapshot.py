@@ -6,12 +6,14 @@ The sums themselves are made by model/sockets.py; these are only their results, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
+from tracer.ingest.figures import Figures
 from tracer.ingest.plausible import checked
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.sockdiag import Sockets
+from tracer.ingest.tcpinfo import NO_DETAILS, Details
 
 
 class Moment(NamedTuple):
@@ -47,6 +49,7 @@ class Dump:
     moments: the same for each namespace, of which all sockets were read.
     unnamed: those of the namespaces whose numbers are not known, so that others stand for them.
     cgroups: those of listening sockets, by inode, as far as they were asked for.
+    details: of sockets, by their places, as far as they were asked for and the kernel tells them.
     """
 
     sockets: Sockets
@@ -56,6 +59,7 @@ class Dump:
     moments: tuple[Moment, ...] = ()
     unnamed: frozenset[int] = frozenset()
     cgroups: Mapping[int, int] = field(default_factory=dict)
+    details: Details = field(default_factory=lambda: NO_DETAILS)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Snapshot:
     moments: when, of each namespace of which all sockets were read.
     listening: services that somebody listens for, of those that are traced; each once.
     errors: snapshots that have failed since the start; this is the last one that did not.
+    figures: the open connections themselves, in no recording; None where the kernel did not tell, or was not asked.
     """
 
     time_ns: int = 0
@@ -112,6 +117,7 @@ class Snapshot:
     moments: tuple[Moment, ...] = ()
     listening: tuple[Listening, ...] = ()
     errors: int = 0
+    figures: Figures | None = None
 
 
 _MAYBE_NUMBER = (int, float, type(None))
@@ -133,7 +139,9 @@ _PORT_KINDS: Mapping[str, tuple[type, ...]] = {
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
     """Return a snapshot as JSON can hold it."""
-    return {**asdict(snapshot), "states": dict(snapshot.states)}
+    found = {**asdict(replace(snapshot, figures=None)), "states": dict(snapshot.states)}
+    del found["figures"]
+    return found
 
 
 def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
@@ -147,6 +155,7 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
             "open": None if document["open"] is None else tuple(_open_service(*row) for row in document["open"]),
             "moments": tuple(Moment(*map(int, row)) for row in document["moments"]),
             "listening": tuple(Listening(*map(int, row)) for row in document.get("listening", ())),
+            "figures": None,
             "other_limits": tuple((int(netns), int(limit)) for netns, limit in document["other_limits"]),
             "ports": tuple(PortUse(**checked(use, _PORT_KINDS)) for use in document["ports"]),
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ SOCKET = np.dtype(
 timer, expires_ms: which one runs (0 none, 1 retransmission, 2 keepalive, 3 that of a timewait object, 4 zero window), and
 when it fires. rqueue, wqueue: bytes; of a listener, connections that wait and how many may. inode: 0 without a process.
 netns: in place of the interface's number."""
+
+Places = NDArray[np.intp]
 
 Sockets = NDArray[np.void]
 """Shape (n,), dtype SOCKET, in no particular order."""
@@ -88,12 +90,17 @@ class SocketEnds:
 
 @dataclass(frozen=True)
 class Reply:
-    """What one read gave. done: the dump's last one; interrupted: its list changed while the kernel walked it; error: errno."""
+    """What one read gave. done: the dump's last one; interrupted: its list changed while the kernel walked it; error: errno.
+
+    offsets, lengths: where the message of each socket begins, and how long it is, in bytes; shape (n,) each.
+    """
 
     sockets: Sockets
     done: bool = False
     interrupted: bool = False
     error: int = 0
+    offsets: Places = field(default_factory=lambda: np.empty(0, np.intp))
+    lengths: Places = field(default_factory=lambda: np.empty(0, np.intp))
 
 
 def request(family: int, states: int, sequence: int, extensions: int = 0) -> bytes:
@@ -131,23 +138,26 @@ def _strided(reply: memoryview, sequence: int) -> Reply | None:
     if not alike.all():
         return None
     sockets = np.ndarray((count,), f"V{SOCKET.itemsize}", reply, _HEAD.size, (stride,)).copy().view(SOCKET)
-    return Reply(sockets, interrupted=bool((heads["flags"] & NLM_F_DUMP_INTR).any()))
+    interrupted = bool((heads["flags"] & NLM_F_DUMP_INTR).any())
+    return Reply(sockets, interrupted=interrupted, offsets=np.arange(count) * stride, lengths=np.full(count, length))
 
 
 def _walked(reply: memoryview, sequence: int) -> Reply:
-    offsets = []
+    offsets, lengths = [], []
     done, interrupted, error = False, False, 0
     for offset, length, kind, flags in messages(reply, sequence):
         interrupted |= bool(flags & NLM_F_DUMP_INTR)
         if kind == SOCK_DIAG_BY_FAMILY and length >= _MESSAGE:
-            offsets.append(offset // 4)
+            offsets.append(offset)
+            lengths.append(length)
         elif kind in {NLMSG_DONE, NLMSG_ERROR}:
             done, error = True, _error(reply, offset, length)
         elif kind == NLMSG_OVERRUN:
             interrupted = True
         elif kind != NLMSG_NOOP:
             raise ValueError(f"a message of type {kind} and {length} bytes")
-    return Reply(_gather(reply, offsets), done, interrupted, error)
+    starts = np.array(offsets, np.intp)
+    return Reply(_gather(reply, starts), done, interrupted, error, starts, np.array(lengths, np.intp))
 
 
 def messages(reply: memoryview, sequence: int) -> Iterator[tuple[int, int, int, int]]:
@@ -167,13 +177,13 @@ def messages(reply: memoryview, sequence: int) -> Iterator[tuple[int, int, int, 
         offset += _aligned(length)
 
 
-def _gather(reply: memoryview, offsets: list[int]) -> Sockets:
-    """Return the sockets of the messages at these offsets, in units of 4 bytes, to which netlink aligns them."""
-    if not offsets:
+def _gather(reply: memoryview, offsets: Places) -> Sockets:
+    """Return the sockets of the messages at these offsets; netlink aligns them to 4 bytes."""
+    if not len(offsets):
         return np.empty(0, SOCKET)
     places = (len(reply) - _MESSAGE) // 4 + 1
     everywhere = np.ndarray((places,), f"V{SOCKET.itemsize}", reply, _HEAD.size, (4,))
-    return everywhere[offsets].view(SOCKET)
+    return everywhere[offsets // 4].view(SOCKET)
 
 
 def _error(reply: memoryview, offset: int, length: int) -> int:

@@ -31,6 +31,7 @@ from tracer.ingest.sockdiag import (
     request,
     request_one,
 )
+from tracer.ingest.tcpinfo import NO_DETAILS, WITH_DETAILS, Details, details, joined_details
 
 REPLY_BYTES = 1 << 20
 TRIES = 4
@@ -52,14 +53,16 @@ class SocketTable:
     """The sockets of one network namespace, asked for over an open sock_diag socket, which belongs to this.
 
     whole: whether the kernel kept its place in the last read(). cgroups: those of the listeners that it found, by inode, where
-    with_cgroups asks for them.
+    with_cgroups asks for them. details: of its sockets, where with_details asks for them.
     """
 
-    def __init__(self, fd: int, netns: int, *, with_cgroups: bool = False) -> None:
+    def __init__(self, fd: int, netns: int, *, with_cgroups: bool = False, with_details: bool = False) -> None:
         self.netns = netns
         self.whole = True
         self.cgroups: dict[int, int] = {}
+        self.details = NO_DETAILS
         self._with_cgroups = with_cgroups
+        self._extensions = WITH_DETAILS if with_details else 0
         self._socket = socket.socket(fileno=fd)
         self._socket.settimeout(30)
         self._reply = memoryview(bytearray(REPLY_BYTES))
@@ -72,7 +75,13 @@ class SocketTable:
         """
         self.whole = True
         self.cgroups = {}
-        families = [joined(self._dump(family, states)) for family in (socket.AF_INET, socket.AF_INET6)]
+        found: list[tuple[int, Details]] = []
+        families: list[Sockets] = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            parts, more = self._dump(family, states)
+            found.append((sum(map(len, families)), more))
+            families.append(joined(parts))
+        self.details = joined_details(found)
         return joined([normalize(sockets, self.netns) for sockets in families if len(sockets)])
 
     def time_wait(self, family: int, ends: SocketEnds) -> TimeWait | None:
@@ -103,17 +112,21 @@ class SocketTable:
         """Close the socket."""
         self._socket.close()
 
-    def _dump(self, family: int, states: int) -> list[Sockets]:
+    def _dump(self, family: int, states: int) -> tuple[list[Sockets], Details]:
         """Return one family's sockets; begins anew when the kernel lost its place, and gives the last try whole or not."""
         parts: list[Sockets] = []
+        found: list[tuple[int, Details]] = []
         interrupted = False
         for _ in range(TRIES):
-            sequence = self._ask(family, states)
-            interrupted, done = False, False
-            parts = []
+            sequence = self._ask(family, states, self._extensions)
+            interrupted, done, count = False, False, 0
+            parts, found = [], []
             while not done:
                 data, reply = self._receive(sequence)
+                if self._extensions:
+                    found.append((count, details(data, reply.offsets, reply.lengths)))
                 parts.append(reply.sockets)
+                count += len(reply.sockets)
                 if self._with_cgroups and (reply.sockets["state"] == LISTEN).any():
                     self.cgroups.update(listeners_cgroups(data, sequence))
                 interrupted |= reply.interrupted
@@ -121,7 +134,7 @@ class SocketTable:
             if not interrupted:
                 break
         self.whole &= not interrupted
-        return parts
+        return parts, joined_details(found)
 
     def _ask(self, family: int, states: int, extensions: int = 0) -> int:
         sequence = next(self._sequence)

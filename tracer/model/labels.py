@@ -81,8 +81,11 @@ class LabelSets:
     def __len__(self) -> int:
         return len(self.sets)
 
-    def rows(self, events: Events, now_ns: int = 0) -> Rows:
-        """Return the row of each record's label set, shape (n,); new sets that are earned are taken in."""
+    def rows(self, events: Events, now_ns: int = 0, *, noted: bool = True) -> Rows:
+        """Return the row of each record's label set, shape (n,); new sets that are earned are taken in.
+
+        noted: whether they count among the records of the sets.
+        """
         self._now_ns = now_ns
         port = service_ports(events)
         keys = self._pack(events, port)
@@ -96,7 +99,8 @@ class LabelSets:
             if self._without_key and self._find(keys, np.flatnonzero((rows < 0) & ~earned), events, port):
                 rows = self.find(keys)
             rows = np.where(rows < 0, FIRST_ROLE + np.minimum(events["role"], len(ROLES) - 1), rows)
-        self.tenure.note(rows, now_ns)
+        if noted:
+            self.tenure.note(rows, now_ns)
         return rows
 
     def keys(self, events: Events) -> Keys:
@@ -245,7 +249,7 @@ class LabelSets:
         keys = events["role"].astype(np.uint64) << np.uint64(16) | port
         for name in self.names[len(BASE) :]:
             for column in self._naming.columns(name, events):
-                keys = _mix(keys, column)
+                keys = mix(keys, column)
         return keys
 
     def _values(self, event: np.void, port: int) -> tuple[str, ...]:
@@ -282,7 +286,7 @@ def service_ports(events: Columns) -> NDArray[np.uint16]:
     return ports
 
 
-def _mix(keys: Keys, column: NDArray[np.uint64]) -> Keys:
+def mix(keys: Keys, column: NDArray[np.uint64]) -> Keys:
     """Return keys that depend on both: the finalizer of MurmurHash3 over their sum, times an odd constant."""
     mixed = (keys * np.uint64(0x9E3779B97F4A7C15)) ^ column
     mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)

@@ -26,9 +26,23 @@ def open_services(dump: Dump, server: Mask, filters: Filters) -> tuple[OpenServi
     if filters.pid is not None or filters.cgroup is not None:
         return None
     sockets = dump.sockets
+    chosen = chosen_connections(dump, server, filters)
+    port = np.where(server, sockets["local_port"], sockets["remote_port"])
+    keys = np.sort(sockets["netns"][chosen].astype(np.int64) << 17 | server[chosen].astype(np.int64) << 16 | port[chosen])
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    counts = np.diff(starts, append=len(keys))
+    return tuple(
+        OpenService(key >> 17, "server" if key >> 16 & 1 else "client", key & 0xFFFF, count)
+        for key, count in zip(keys[starts].tolist(), counts.tolist(), strict=True)
+    )
+
+
+def chosen_connections(dump: Dump, server: Mask, filters: Filters) -> Mask:
+    """Return which sockets are open connections that the filters let through, but for those for a pid or a cgroup; (n,)."""
+    sockets = dump.sockets
     port = np.where(server, sockets["local_port"], sockets["remote_port"])
     # a timewait object waits for the other side's FIN in state FIN_WAIT2; its connection has ended
-    chosen = np.isin(sockets["state"], OPEN_STATES) & (sockets["timer"] != TIMER_TIME_WAIT)
+    chosen: Mask = np.isin(sockets["state"], OPEN_STATES) & (sockets["timer"] != TIMER_TIME_WAIT)
     if filters.ports:
         chosen &= np.isin(port, filters.ports)
     if filters.role:
@@ -37,13 +51,7 @@ def open_services(dump: Dump, server: Mask, filters: Filters) -> tuple[OpenServi
         chosen &= sockets["netns"] == next(iter(dump.ports), 0)
     if filters.addresses:
         chosen &= _in_networks(sockets["local_address"], filters) | _in_networks(sockets["remote_address"], filters)
-    keys = np.sort(sockets["netns"][chosen].astype(np.int64) << 17 | server[chosen].astype(np.int64) << 16 | port[chosen])
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    counts = np.diff(starts, append=len(keys))
-    return tuple(
-        OpenService(key >> 17, "server" if key >> 16 & 1 else "client", key & 0xFFFF, count)
-        for key, count in zip(keys[starts].tolist(), counts.tolist(), strict=True)
-    )
+    return chosen
 
 
 def listening_services(dump: Dump, filters: Filters) -> tuple[Listening, ...]:

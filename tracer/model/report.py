@@ -24,6 +24,9 @@ from tracer.model.unlisted import NO_EVENTS, EventSockets
 
 Counts = NDArray[np.uint64]
 
+LIMITS = ("receive_window", "send_buffer")
+"""What can keep a sender from sending: the other side's window, and its own buffer."""
+
 BY_EVENTS = " (events)"
 """What is put behind a destination for people, where only events tell of its sockets."""
 
@@ -38,11 +41,14 @@ class Series:
     listens: whether somebody listens for it.
     names: of the labels, role and port first. All counts are uint64.
     Shape (rows,): handshakes; connections (open now); time_waits (closes that left a
-    timewait object); resets_received; sent_bytes and received_bytes
-    (payload of closed connections); failed_retransmits (attempts that never left); partial (closes of connections older than
+    timewait object); resets_received; sent_bytes and received_bytes (payload), sent_segments, received_segments,
+    out_of_order_segments, busy_us (all six of closed connections, and of open ones as of the last dump);
+    failed_retransmits (attempts that never left); partial (closes of connections older than
     the tracer). Shape (rows, reasons or kinds): failures by FAILURE_REASONS, closes by CLOSE_REASONS, retransmitted (segments)
-    by RETRANSMIT_KINDS, resets_sent by the kernel's number. handshake_times has fewer observations than handshakes
-    where the kernel had no honest value.
+    by RETRANSMIT_KINDS, resets_sent by the kernel's number, limited_us by LIMITS. handshake_times has fewer observations than
+    handshakes where the kernel had no honest value.
+    Of open connections, as of the last dump: queues (bytes), shape (rows, len(QUEUES)); rtt (seconds, 0 where there is none),
+    float64, shape (rows, len(RTT_QUANTILES)).
     """
 
     names: tuple[str, ...]
@@ -58,6 +64,13 @@ class Series:
     resets_received: Counts
     sent_bytes: Counts
     received_bytes: Counts
+    sent_segments: Counts
+    received_segments: Counts
+    out_of_order_segments: Counts
+    busy_us: Counts
+    limited_us: Counts
+    queues: Counts
+    rtt: NDArray[np.float64]
     partial: Counts
     handshake_times: Histogram
     connection_times: Histogram

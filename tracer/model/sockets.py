@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.bound import BoundPorts
+from tracer.ingest.figures import Figures
 from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.snapshot import Dump, Listening, OpenService, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
@@ -41,6 +42,7 @@ UseKey = tuple[int | None, str, str]
 
 FindOpen = Callable[[Dump, Mask], tuple[OpenService, ...] | None]
 FindListening = Callable[[Dump], tuple[Listening, ...]]
+FindFigures = Callable[[Dump, Mask], Figures | None]
 
 NO_CODES = np.empty(0, np.uint64)
 
@@ -102,6 +104,10 @@ def no_open(_dump: Dump, _server: Mask) -> None:
     """Say nothing of open connections."""
 
 
+def no_figures(_dump: Dump, _server: Mask) -> None:
+    """Say nothing of open connections' figures."""
+
+
 def no_listening(_dump: Dump) -> tuple[Listening, ...]:
     """Say nothing of listeners."""
     return ()
@@ -115,11 +121,12 @@ def summed(
     find_open: FindOpen = no_open,
     bound: BoundPorts | None = None,
     find_listening: FindListening = no_listening,
+    find_figures: FindFigures = no_figures,
 ) -> Snapshot:
     """Return the sums over a dump, without a forecast, which takes two.
 
     chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'. find_open, bound,
-    find_listening: see Summarizer.
+    find_listening, find_figures: see Summarizer.
     """
     sockets = dump.sockets
     at = columns(sockets, {netns: place for place, netns in enumerate(dump.ports)})
@@ -151,6 +158,7 @@ def summed(
         open=find_open(dump, server),
         moments=dump.moments,
         listening=find_listening(dump),
+        figures=find_figures(dump, server),
     )
 
 
@@ -159,6 +167,7 @@ class Summarizer:
 
     served: ports that are known to be services'. find_open: which traced connections are open, of a dump and of which sockets
     are the service's side. bound: ports of clients that had called bind(). find_listening: which services somebody listens for.
+    find_figures: the traced connections that are open, of a dump and of which sockets are the service's side.
     """
 
     def __init__(
@@ -167,8 +176,9 @@ class Summarizer:
         find_open: FindOpen = no_open,
         bound: BoundPorts | None = None,
         find_listening: FindListening = no_listening,
+        find_figures: FindFigures = no_figures,
     ) -> None:
-        self._find_listening = find_listening
+        self._find_listening, self._find_figures = find_listening, find_figures
         self._served = served or ServedPorts()
         self._bound = bound or BoundPorts()
         self._find_open = find_open
@@ -182,6 +192,7 @@ class Summarizer:
             find_open=self._find_open,
             bound=self._bound,
             find_listening=self._find_listening,
+            find_figures=self._find_figures,
         )
         self._bound.keep(codes_of(dump.sockets["netns"], dump.sockets["local_port"]))
         now = {(use.netns, use.local_address, use.destination): use.used for use in snapshot.ports}

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.figures import FIGURES
+from tracer.ingest.snapshot import Snapshot
 from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
-from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, LabelSets
+from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, Columns, LabelSets
+from tracer.model.live import Ledger
 from tracer.model.report import Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
 
@@ -21,9 +24,12 @@ RESET_REASONS = 64
 
 
 class Tallies:
-    """Grids by their names in Series; open: how many connections are open now, which is not counted here."""
+    """Grids by their names in Series; figures has a column each of FIGURES, which ledger adds.
 
-    def __init__(self, open_: OpenConnections) -> None:
+    open: how many connections are open now, which is not counted here.
+    """
+
+    def __init__(self, open_: OpenConnections, sets: LabelSets) -> None:
         self.handshake_times, self.connection_times, self.srtt = Durations(), Durations(), Durations()
         self.handshakes = Grid(1, np.uint64)
         self.time_waits = Grid(1, np.uint64)
@@ -33,10 +39,26 @@ class Tallies:
         self.failed_retransmits = Grid(1, np.uint64)
         self.resets_sent = Grid(RESET_REASONS, np.uint64)
         self.resets_received = Grid(1, np.uint64)
-        self.bytes = Grid(2, np.uint64)
+        self.figures = Grid(len(FIGURES), np.uint64)
         self.partial = Grid(1, np.uint64)
         self.open = open_
-        self._all: list[Grid[Any] | Durations | OpenConnections] = list(vars(self).values())
+        self.ledger = Ledger(sets, self.figures)
+        self._all: list[Grid[Any] | Durations | OpenConnections | Ledger] = list(vars(self).values())
+
+    def opened(self, part: Columns, rows: Rows) -> None:
+        """Take in connections that are open from now on."""
+        self.open.opened(part, rows)
+        self.ledger.opened(part, rows)
+
+    def closed(self, part: Columns, rows: Rows) -> None:
+        """Take in connections that have ended."""
+        self.open.closed(part, rows)
+        self.ledger.closed(part, rows)
+
+    def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
+        """Take in a dump of all sockets, behind all records from before its end."""
+        self.open.add_snapshot(snapshot)
+        self.ledger.add_snapshot(snapshot, now_ns)
 
     def reserve(self, rows: int) -> None:
         """Have room for so many rows."""
@@ -53,7 +75,7 @@ class Tallies:
         self.reserve(len(sets))
         rows = self._shown(sets)
         tenure = sets.tenure
-        sent, received = self.bytes.snapshot(rows).T
+        figures = self.figures.snapshot(rows)
         return Series(
             names=sets.names,
             labels=tuple(sets.sets[row] for row in rows.tolist()),
@@ -71,8 +93,10 @@ class Tallies:
             failed_retransmits=self.failed_retransmits.snapshot(rows)[:, 0],
             resets_sent=self.resets_sent.snapshot(rows),
             resets_received=self.resets_received.snapshot(rows)[:, 0],
-            sent_bytes=sent,
-            received_bytes=received,
+            **{name: figures[:, place] for place, name in enumerate(FIGURES[:6])},
+            limited_us=figures[:, 6:],
+            queues=self.ledger.queues.snapshot(rows),
+            rtt=self.ledger.rtt.snapshot(rows),
             partial=self.partial.snapshot(rows)[:, 0],
             handshake_times=self.handshake_times.snapshot(rows),
             connection_times=self.connection_times.snapshot(rows),

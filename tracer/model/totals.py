@@ -94,7 +94,7 @@ class Model:
         self._listeners = Listeners(self._sets)
         self._waiting = Waiting(self._sets.find)
         self._unlisted = Unlisted()
-        self._counts = Tallies(self._open)
+        self._counts = Tallies(self._open, self._sets)
         self._counts.reserve(FIXED)
 
     def add(self, reading: Reading) -> None:
@@ -115,7 +115,7 @@ class Model:
             self._add_batch()
         self._settle(reading.time_ns)
         if reading.snapshot:
-            self._open.add_snapshot(reading.snapshot)
+            self._counts.add_snapshot(reading.snapshot, reading.time_ns)
             self._listeners.add_snapshot(reading.snapshot, reading.time_ns)
         self._expire(reading.time_ns)
 
@@ -173,7 +173,7 @@ class Model:
 
     def _add_handshakes(self, part: Part, rows: Rows) -> None:
         self._counts.handshakes.add(rows, 0)
-        self._open.opened(part, rows)
+        self._counts.opened(part, rows)
         known = part["flags"] & FLAG["handshake_unknown"] == 0
         self._counts.handshake_times.add(rows[known], part["handshake_ns"][known])
 
@@ -182,7 +182,7 @@ class Model:
         if len(part):
             rows = self._sets.rows(part.events[part.index], self._now_ns)
             self._counts.reserve(len(self._sets))
-            self._open.opened(part, rows)
+            self._counts.opened(part, rows)
 
     def _add_failures(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
@@ -200,14 +200,12 @@ class Model:
         reasons = close_reasons(part["from_state"], part["error"], flags)
         self._counts.closes.add(rows, reasons)
         self._counts.time_waits.add(rows[leaves_time_wait(flags)], 0)
-        self._counts.bytes.add(rows, 0, part["sent_bytes"])
-        self._counts.bytes.add(rows, 1, part["received_bytes"])
         srtt = part["srtt_us"].astype(np.uint64) * np.uint64(1000)
         # 0 is no measurement: nothing of the connection's was ever acknowledged.
         self._counts.srtt.add(rows[srtt > 0], srtt[srtt > 0])
         whole = flags & FLAG["partial"] == 0
         self._counts.partial.add(rows[~whole], 0)
-        self._open.closed(part, rows)
+        self._counts.closed(part, rows)
         self._add_lives(part.where(whole), rows[whole])
 
     def _add_unrecorded(self, what: int, row: int, count: int) -> None:

@@ -119,6 +119,7 @@ class Budget:
             _, rows = metric.take(report)
             costs[[row for row, _ in rows]] += self._histogram
         costs += np.count_nonzero(series.resets_sent, axis=1) + (series.resets_received > 0)
+        costs += np.count_nonzero(series.rtt, axis=1)
         return costs + ("container" in series.names)
 
     def _plain(self, report: Report) -> int:
@@ -196,14 +197,16 @@ class Budget:
 def _labelled(like: Series, series: Series, chosen: Rows) -> Series:
     """Return series with what has left of each role at their head, then the `other` of each role, with its open connections."""
     more = (OTHER,) * (len(series.names) - 1)
-    connections = like.connections.copy()
-    connections[:_HEAD] = 0
+    connections, queues, rtt = like.connections.copy(), like.queues.copy(), like.rtt.copy()
+    connections[:_HEAD], queues[:_HEAD], rtt[:_HEAD] = 0, 0, 0
     hidden = np.setdiff1d(np.arange(len(series.labels)), chosen)
     np.add.at(connections, len(ROLES) + _roles(series, hidden), series.connections[hidden])
+    np.add.at(queues, len(ROLES) + _roles(series, hidden), series.queues[hidden])
     gone, others = [(role, *more, LEFT) for role in ROLES], [(role, *more) for role in ROLES]
     serials = like.serials.copy()
     serials[:_HEAD] = 0
-    return replace(like, labels=(*gone, *others, *like.labels[_HEAD:]), connections=connections, serials=serials)
+    labels = (*gone, *others, *like.labels[_HEAD:])
+    return replace(like, labels=labels, connections=connections, queues=queues, rtt=rtt, serials=serials)
 
 
 def _roles(series: Series, rows: Rows) -> Rows:

@@ -21,9 +21,10 @@ Rows = NDArray[np.intp]
 COUNTERS = (
     *("handshakes", "time_waits", "failures", "closes", "retransmitted", "failed_retransmits"),
     *("resets_sent", "resets_received", "sent_bytes", "received_bytes", "partial"),
+    *("sent_segments", "received_segments", "out_of_order_segments", "busy_us", "limited_us"),
 )
 HISTOGRAMS = ("handshake_times", "connection_times", "srtt")
-ABOUT = ("serials", "records", "born_ns", "active_ns", "listens", "connections")
+ABOUT = ("serials", "records", "born_ns", "active_ns", "listens", "connections", "queues", "rtt")
 
 
 def pack(series: Series, rows: Rows | slice = slice(None)) -> Matrix:

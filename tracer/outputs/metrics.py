@@ -7,16 +7,10 @@ that the first failure is an increase that rate() sees; a histogram appears with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
-from tracer.model.report import Report
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
+from tracer.outputs.carried import CARRIED
+from tracer.outputs.metric import PREFIX, HistogramMetric, L, Metric, label_names, present
 from tracer.outputs.samples import (
-    Labels,
-    Rows,
-    Values,
     audit,
     build,
     by_program,
@@ -45,48 +39,7 @@ OPEN = "Open connections, older ones included, as of the last dump and the recor
 ATTACHED = "Whether a BPF program is attached; 0 if this kernel lacks its tracepoint, too."
 OVERFLOW = "Records of label sets that have no series of their own, because there were too many."
 
-PREFIX = "tcptrace_"
-
-L = "L"
-"""In a metric's labels: those of its series, role and port and what --label adds."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A counter, a gauge or an info, without the prefix tcptrace_.
-
-    labels: names, L for those of the series. take: label values (of all those names) and the number.
-    optional: those of the labels that a sample is without where their value is empty, so that most samples are.
-    """
-
-    name: str
-    type: Literal["counter", "gauge", "info"]
-    help: str
-    labels: Labels
-    take: Callable[[Report], Values]
-    optional: Labels = ()
-
-
-@dataclass(frozen=True)
-class HistogramMetric:
-    """A histogram in seconds, without the prefix tcptrace_; the fields are those of Metric."""
-
-    name: str
-    help: str
-    labels: Labels
-    take: Callable[[Report], Rows]
-
-
-def label_names(metric: Metric | HistogramMetric, report: Report) -> Labels:
-    """Return the names of a metric's labels in this report; with `left` at the end, which few samples have."""
-    names = tuple(name for label in metric.labels for name in (report.series.names if label == L else (label,)))
-    return (*names, "left") if "role" in names else names
-
-
-def present(metric: Metric, names: Labels, values: Labels) -> dict[str, str]:
-    """Return the labels that a sample has."""
-    return {name: value for name, value in zip(names, values, strict=False) if value or name not in metric.optional}
-
+__all__ = ["METRICS", "PREFIX", "HistogramMetric", "L", "Metric", "label_names", "present"]
 
 METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric("handshakes_total", "counter", "Handshakes that were completed.", (L,), by_series(lambda s: s.handshakes)),
@@ -133,8 +86,7 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     HistogramMetric(
         "srtt_seconds", "Smoothed round-trip time when a connection ended.", (L,), histogram_by_series(lambda s: s.srtt)
     ),
-    Metric("sent_bytes_total", "counter", "Payload sent and acknowledged" + ENDED, (L,), by_series(lambda s: s.sent_bytes)),
-    Metric("received_bytes_total", "counter", "Payload received" + ENDED, (L,), by_series(lambda s: s.received_bytes)),
+    *CARRIED,
     Metric(
         "retransmitted_segments_total",
         "counter",

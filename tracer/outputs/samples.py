@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracer import __version__
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
 from tracer.model.histogram import CLASSIC_BOUNDS, Histogram
+from tracer.model.live import RTT_QUANTILES
 from tracer.model.naming import OTHER
-from tracer.model.report import Counts, Report, Series
+from tracer.model.report import Report, Series
 from tracer.model.tcp import KINDS, STATES
 
 EVENTS = "events"
+
+Numbers = NDArray[np.uint64] | NDArray[np.float64]
 
 Labels = tuple[str, ...]
 Values = Iterable[tuple[Labels, float]]
@@ -42,7 +46,7 @@ def _with(series: Series, row: int, known: int, *more: str) -> Labels:
     return (*labels[:known], *more, *labels[len(series.names) :])
 
 
-def by_series(column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
+def by_series(column: Callable[[Series], Numbers]) -> Callable[[Report], Values]:
     """Return how a column of the series is taken."""
 
     def take(report: Report) -> Values:
@@ -52,7 +56,7 @@ def by_series(column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
     return take
 
 
-def by_series_and(names: tuple[str, ...], column: Callable[[Series], Counts]) -> Callable[[Report], Values]:
+def by_series_and(names: tuple[str, ...], column: Callable[[Series], Numbers]) -> Callable[[Report], Values]:
     """Return how a table of the series is taken, whose columns have these names as the last label."""
 
     def take(report: Report) -> Values:
@@ -63,6 +67,26 @@ def by_series_and(names: tuple[str, ...], column: Callable[[Series], Counts]) ->
         return [(_with(series, row, known, name), float(values[row, i])) for row, _ in rows_of(report) for i, name in wanted]
 
     return take
+
+
+def has_figures(report: Report) -> bool:
+    """Return whether the last snapshot had figures of open connections."""
+    return report.snapshot is not None and report.snapshot.figures is not None
+
+
+def queue(place: int) -> Callable[[Report], Values]:
+    """Return how one of QUEUES is taken, which only dumps with figures tell."""
+    take = by_series(lambda series: series.queues[:, place])
+    return lambda report: take(report) if has_figures(report) else []
+
+
+def open_rtt(report: Report) -> Values:
+    """Take the quantiles of the round-trip times of open connections, of those label sets that have any."""
+    series = report.series
+    rows = [row for row, _ in rows_of(report) if series.rtt[row].any()]
+    names = [f"{quantile:g}" for quantile in RTT_QUANTILES]
+    known = len(series.names)
+    return [(_with(series, row, known, name), float(series.rtt[row, i])) for row in rows for i, name in enumerate(names)]
 
 
 def histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Report], Rows]:

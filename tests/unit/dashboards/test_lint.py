@@ -19,7 +19,19 @@ from tests.unit.dashboards.files import DASHBOARDS, all_panels, all_targets, sel
 from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-UNITS = {"short", "none", "s", "dtdurations", "percentunit", "cps", "Bps", "bytes", "decbytes", "bool_yes_no"}
+UNITS = {
+    "short",
+    "none",
+    "s",
+    "dtdurations",
+    "percentunit",
+    "cps",
+    "Bps",
+    "bytes",
+    "decbytes",
+    "bool_yes_no",
+    "suffix: segments/s",
+}
 SCOPE = {"job": ("=~", "$job"), "instance": ("=~", "$instance")}
 CUMULATIVE = ("_total", "_bucket", "_sum", "_count")
 NATIVE = {PREFIX + metric.name for metric in METRICS if isinstance(metric, HistogramMetric)}

@@ -1,0 +1,106 @@
+"""The row about open connections of the dashboard of connections: what they carry now, what they lose, what holds them up."""
+
+from __future__ import annotations
+
+from dashboards.overview import SERVICE, SERVICE_LEGEND
+from dashboards.panels import Panel, Query, lines
+from dashboards.queries import largest, rate, ratio, series, total
+
+SEGMENTS = "suffix: segments/s"
+LOSS_STEPS = ((None, "green"), (0.01, "orange"), (0.05, "red"))
+BUSY = total(rate("busy_seconds_total"), *SERVICE)
+
+
+def open_connections() -> list[Panel]:
+    """Return the panels of the row."""
+    return [*_traffic(), *_losses(), *_waits()]
+
+
+def _traffic() -> list[Panel]:
+    return [
+        lines(
+            "How much payload is carried now?",
+            "Bytes a second by service, of open connections too, as dumps of the sockets show them. Sent is what the peer "
+            "acknowledged; headers and retransmissions are not in it.",
+            Query(total(rate("sent_bytes_total"), *SERVICE), f"{SERVICE_LEGEND} sent"),
+            Query(total(rate("received_bytes_total"), *SERVICE), f"{SERVICE_LEGEND} received"),
+            unit="Bps",
+            width=8,
+        ),
+        lines(
+            "How many segments are carried?",
+            "Segments a second by service, with and without payload, retransmissions included.",
+            Query(total(rate("sent_segments_total"), *SERVICE), f"{SERVICE_LEGEND} sent"),
+            Query(total(rate("received_segments_total"), *SERVICE), f"{SERVICE_LEGEND} received"),
+            unit=SEGMENTS,
+            width=8,
+        ),
+        lines(
+            "How far away are the peers of open connections?",
+            "Smoothed round-trip time of the connections that were open at the last dump: the longest of the hosts' medians "
+            "and 99th percentiles, by service. It needs no connection to end.",
+            Query(largest(series("open_rtt_seconds", 'quantile="0.5"'), *SERVICE), f"{SERVICE_LEGEND} median"),
+            Query(largest(series("open_rtt_seconds", 'quantile="0.99"'), *SERVICE), f"{SERVICE_LEGEND} p99"),
+            unit="s",
+            width=8,
+            logarithmic=True,
+            nothing="no open connection",
+        ),
+    ]
+
+
+def _losses() -> list[Panel]:
+    again = total(rate("retransmitted_segments_total"), *SERVICE)
+    ahead = total(rate("out_of_order_segments_total"), *SERVICE)
+    return [
+        lines(
+            "What share of the segments is retransmitted?",
+            "Retransmitted segments of all that were sent, by service. Below 0.1 % nobody notices; above 1 % throughput over a "
+            "distance suffers.",
+            Query(ratio(again, total(rate("sent_segments_total"), *SERVICE)), SERVICE_LEGEND),
+            unit="percentunit",
+            steps=LOSS_STEPS,
+            nothing="nothing was sent",
+        ),
+        lines(
+            "What share of the segments comes out of order?",
+            "Received segments that came ahead of others, of all that were received, by service: those before them were lost, "
+            "or took another way.",
+            Query(ratio(ahead, total(rate("received_segments_total"), *SERVICE)), SERVICE_LEGEND),
+            unit="percentunit",
+            nothing="nothing was received",
+        ),
+    ]
+
+
+def _waits() -> list[Panel]:
+    limited = total(rate("limited_seconds_total"), *SERVICE, "by")
+    return [
+        lines(
+            "What keeps senders from sending?",
+            "Of the time in which there was something to send, the share in which the peer's receive window (its application "
+            "reads too slowly) or the own send buffer (SO_SNDBUF, tcp_wmem) was too small.",
+            Query(f"{limited} / on (role, port) group_left () ({BUSY} > 0)", f"{SERVICE_LEGEND} {{{{by}}}}"),
+            unit="percentunit",
+            width=8,
+            nothing="nothing was sent",
+        ),
+        lines(
+            "Where does data wait?",
+            "Bytes in the queues of open connections: not sent yet, sent and not acknowledged, received and not read. What "
+            "stays unread is an application here that does not read.",
+            *(
+                Query(total(series(f"{name}_bytes"), *SERVICE), f"{SERVICE_LEGEND} {what}")
+                for name, what in (("unsent", "unsent"), ("unacknowledged", "unacknowledged"), ("receive_queue", "unread"))
+            ),
+            unit="bytes",
+            width=8,
+        ),
+        lines(
+            "How much of the time is there something to send?",
+            "Connections that have data sent and not acknowledged, or waiting to be sent, on average, by service.",
+            Query(BUSY, SERVICE_LEGEND),
+            unit="short",
+            width=8,
+        ),
+    ]

@@ -1,0 +1,53 @@
+"""Open connections with their figures as a dump of all sockets has them: what a Snapshot carries for the model.
+
+Arrays, since there may be hundreds of thousands. Recordings do not keep them: a replay has the figures of ended connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIGURES = (
+    *("sent_bytes", "received_bytes", "sent_segments", "received_segments"),
+    *("out_of_order_segments", "busy_us", "window_limited_us", "buffer_limited_us"),
+)
+"""What only grows while a connection lives, in the order of OPEN's member figures. Records of ends have the first four."""
+
+QUEUES = ("unsent_bytes", "unacknowledged_bytes", "receive_queue_bytes")
+
+OPEN = np.dtype(
+    [
+        ("cookie", "=u8"),
+        ("key", "=u8"),
+        ("cgroup", "=u8"),
+        ("figures", "=u8", (len(FIGURES),)),
+        ("queues", "=u4", (len(QUEUES),)),
+        ("rtt_us", "=u4"),
+        ("netns", "=u4"),
+        ("local_port", "=u2"),
+        ("remote_port", "=u2"),
+        ("remote_address", "u1", (16,)),
+        ("family", "u1"),
+        ("role", "u1"),
+    ]
+)
+"""One open connection. cookie: the socket's, never used again; key: both of its ends and its namespace as one number.
+
+sent_bytes: acknowledged ones, a client's SYN among them, as the role is a guess (model/sides.py). rtt_us: 0 is not known.
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Open connections that are traced. table: shape (n,), dtype OPEN, sorted by cookie.
+
+    netns: namespaces of which it has all. all: whether it is certain that the filters let all of them through; if not,
+    only those count whose beginning was traced.
+    """
+
+    table: NDArray[np.void]
+    netns: frozenset[int]
+    all: bool = True

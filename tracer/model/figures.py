@@ -1,0 +1,75 @@
+"""The open connections of a dump with their figures, as arrays; and the number by which records and dumps know a connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.figures import OPEN, Figures
+from tracer.ingest.snapshot import Dump
+from tracer.kernel.filters import Filters
+from tracer.model.columns import Mask
+from tracer.model.labels import Columns, mix
+from tracer.model.opened import chosen_connections
+from tracer.model.tcp import ROLE, STATE
+
+Keys = NDArray[np.uint64]
+
+
+def ends_key(of: Columns) -> Keys:
+    """Return the namespace and both ends of records or sockets as one number each, mixed to 64 bits, shape (n,)."""
+    keys: Keys = of["netns"].astype(np.uint64) << np.uint64(32) | of["local_port"].astype(np.uint64) << np.uint64(16)
+    keys |= of["remote_port"].astype(np.uint64)
+    for name in ("local_address", "remote_address"):
+        halves = np.ascontiguousarray(of[name]).view(np.uint64).reshape(-1, 2)
+        keys = mix(mix(keys, halves[:, 0]), halves[:, 1])
+    return keys
+
+
+def open_figures(dump: Dump, server: Mask, filters: Filters) -> Figures | None:
+    """Return the open connections that the filters let through, with figures; None where the kernel gave none.
+
+    server: which sockets are the service's side, shape (n,). Filters for a process or cgroup are not applied: see Figures.all.
+    """
+    if not len(dump.details) and len(dump.sockets):
+        return None
+    places = dump.details["place"].astype(np.intp)
+    kept = chosen_connections(dump, server, filters)[places]
+    details, places = dump.details[kept], places[kept]
+    table = _table(dump.sockets[places], details, server[places])
+    whole = frozenset(moment.netns for moment in dump.moments)
+    return Figures(table[np.argsort(table["cookie"])], whole, filters.pid is None and filters.cgroup is None)
+
+
+def _table(sockets: NDArray[np.void], details: NDArray[np.void], server: Mask) -> NDArray[np.void]:
+    info = details["info"]
+    table = np.zeros(len(sockets), OPEN)
+    for name in ("cookie", "netns", "local_port", "remote_port", "remote_address", "family"):
+        table[name] = sockets[name]
+    table["key"], table["cgroup"] = ends_key(sockets), details["cgroup"]
+    table["role"] = np.where(server, ROLE["server"], ROLE["client"])
+    for place, column in enumerate(_figures(info)):
+        table["figures"][:, place] = column
+    unsent = np.minimum(info["unsent_bytes"], sockets["wqueue"])
+    for place, column in enumerate((unsent, sockets["wqueue"] - unsent, sockets["rqueue"])):
+        table["queues"][:, place] = column
+    table["rtt_us"] = info["rtt_us"]
+    return table
+
+
+def _figures(info: NDArray[np.void]) -> tuple[NDArray[Any], ...]:
+    """Return the columns of FIGURES; a FIN counts as a byte when it is acknowledged, and when it is received."""
+    sent, received = info["acknowledged_bytes"], info["received_bytes"]
+    return (
+        sent - ((info["tcp_state"] == STATE["fin_wait2"]) & (sent > 0)),
+        received - (_has_ended(info["tcp_state"]) & (received > 0)),
+        *(info[name] for name in ("sent_segments", "received_segments", "out_of_order_segments")),
+        *(info[name] for name in ("busy_us", "window_limited_us", "buffer_limited_us")),
+    )
+
+
+def _has_ended(states: NDArray[np.uint8]) -> Mask:
+    """Return whether the peer's FIN was received."""
+    return np.isin(states, [STATE[name] for name in ("close_wait", "last_ack", "closing")])

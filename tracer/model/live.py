@@ -1,0 +1,223 @@
+"""What connections have carried: counters that rise while a connection is open, and are exact at its end.
+
+Theory of operation. A dump has every open connection's figures since its beginning. The ledger remembers, of each, what it
+counted of them, so that a dump adds what has come since the last one, and the record of the end adds the rest. So a counter
+only ever rises, nothing is counted twice, and after the end it has what the record says. Three things need care:
+
+- Connections that were there before the tracing count from the first dump of their namespace on. If the record of the end says
+  that the connection was seen from its start after all, the rest is all that was not counted.
+- A dump takes time, and arrives later than records: a connection whose end was recorded since the dump began is left out of it.
+- A connection whose end is in no record stays as it was counted last. It is kept for KEPT_NS, in case a dump has missed it.
+
+A connection counts for the label set of its handshake, or else for that which its ends, namespace and cgroup have.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.decode import EVENT
+from tracer.ingest.figures import FIGURES, QUEUES, Figures
+from tracer.ingest.snapshot import Snapshot
+from tracer.model.connections import MARGIN_NS
+from tracer.model.figures import ends_key
+from tracer.model.grid import Grid
+from tracer.model.labels import Columns, LabelSets
+from tracer.model.recent import Recent, renumber
+from tracer.model.tcp import FLAG, KIND, ROLE
+
+Rows = NDArray[np.intp]
+Counts = NDArray[np.uint64]
+
+KEPT_NS = 600_000_000_000
+AT_ONCE = 4096
+"""New connections whose label sets are looked up together."""
+
+RTT_QUANTILES = (0.5, 0.9, 0.99)
+
+AT_END = 4
+"""So many of FIGURES are in the record of an end."""
+
+_SEGMENTS = slice(2, 5)
+"""Of FIGURES, those that the kernel counts in 32 bits."""
+
+_LEDGER = np.dtype(
+    [
+        ("cookie", "=u8"),
+        ("key", "=u8"),
+        ("last", "=u8", (len(FIGURES),)),
+        ("counted", "=u8", (len(FIGURES),)),
+        ("seen_ns", "=i8"),
+        ("row", "=i8"),
+        ("netns", "=u4"),
+        ("syn", "?"),
+        ("gone", "?"),
+    ]
+)
+"""A connection that a dump has found. last: its figures then; counted: what was added of them; syn: whether it sent a SYN."""
+
+
+class Ledger:
+    """What was counted of each open connection. figures: where it is added, a column each of FIGURES.
+
+    queues, rtt: of the last dump, by label set: bytes, a column each of QUEUES; seconds, a column each of RTT_QUANTILES, 0
+    where none is known.
+    """
+
+    def __init__(self, sets: LabelSets, figures: Grid[np.uint64]) -> None:
+        self.queues: Grid[np.uint64] = Grid(len(QUEUES), np.uint64)
+        self.rtt: Grid[np.float64] = Grid(len(RTT_QUANTILES), np.float64)
+        self._sets = sets
+        self._figures = figures
+        self._table = np.empty(0, _LEDGER)
+        self._by_key: NDArray[np.intp] = np.empty(0, np.intp)
+        self._opened = Recent("row", "syn")
+        self._closed = Recent()
+        self._dumped: frozenset[int] = frozenset()
+        self._last_ns = -1
+
+    def opened(self, part: Columns, rows: Rows) -> None:
+        """Note the connections of records that say that they are open now; rows: their label sets."""
+        syn = (part["role"] == ROLE["client"]) & (part["flags"] & FLAG["repair"] == 0)
+        self._opened.add(ends_key(part), part["time_ns"], row=rows.copy(), syn=syn)
+
+    def closed(self, part: Columns, rows: Rows) -> None:
+        """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: their label sets."""
+        keys = ends_key(part)
+        self._closed.add(keys, part["time_ns"])
+        exact = np.stack([part[name].astype(np.uint64) for name in FIGURES[:AT_END]], axis=1)
+        hits, places = self._find(keys, part)
+        if len(hits):
+            entries = self._table[places]
+            partial = part["flags"][hits] & FLAG["partial"] != 0
+            before = np.where(partial[:, None], entries["last"], entries["counted"])[:, :AT_END]
+            exact[hits] = _growth(before, exact[hits])
+            self._table["gone"][places] = True
+        self._figures.reserve(len(self._sets))
+        np.add.at(self._figures.values[:, :AT_END], rows, exact)
+
+    def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
+        """Add what the open connections of a dump have carried since the one before; it may come more than once."""
+        figures = snapshot.figures
+        if figures is None or snapshot.time_ns <= self._last_ns:
+            return
+        self._last_ns = snapshot.time_ns
+        since = min((moment.start_ns for moment in snapshot.moments), default=snapshot.time_ns) - MARGIN_NS
+        found = figures.table[~self._closed.since(figures.table["key"], since)]
+        entries = self._entries(found, figures, now_ns)
+        found, entries = found[entries["row"] >= 0], entries[entries["row"] >= 0]
+        self._figures.reserve(len(self._sets))
+        now = _without_syn(found["figures"], entries["syn"])
+        growth = _growth(entries["last"], now)
+        np.add.at(self._figures.values, entries["row"], growth)
+        entries["counted"] += growth
+        entries["last"], entries["seen_ns"] = now, snapshot.time_ns + MARGIN_NS
+        self._show(found, entries["row"])
+        self._keep(entries)
+        self._dumped |= figures.netns
+        self._opened.forget(since)
+        self._closed.forget(since)
+
+    def fold(self, rows: Rows, onto: Rows) -> None:
+        """Have the connections of label sets that leave count for others, both of shape (n,)."""
+        for values in (self._table["row"], *self._opened.columns("row")):
+            renumber(values, rows, onto)
+        self.queues.fold(rows, onto)
+        self.rtt.values[rows] = 0
+
+    def reserve(self, rows: int) -> None:
+        """Have room for so many label sets."""
+        self.queues.reserve(rows)
+        self.rtt.reserve(rows)
+
+    def _find(self, keys: Counts, part: Columns) -> tuple[Rows, Rows]:
+        """Return which records have an entry, each entry once, and the places of these; shape (k,) each."""
+        if not len(self._table):
+            return np.empty(0, np.intp), np.empty(0, np.intp)
+        known = self._table["key"][self._by_key]
+        places = self._by_key[np.searchsorted(known, keys).clip(max=len(known) - 1)]
+        entries = self._table[places]
+        whole = part["flags"] & FLAG["partial"] == 0
+        began = part["time_ns"].astype(np.int64) - part["duration_ns"].astype(np.int64)
+        same = (entries["key"] == keys) & ~entries["gone"] & ~(whole & (began > entries["seen_ns"]))
+        hits = np.flatnonzero(same)
+        _, first = np.unique(places[hits], return_index=True)
+        return hits[first], places[hits[first]]
+
+    def _entries(self, found: NDArray[np.void], figures: Figures, now_ns: int) -> NDArray[np.void]:
+        """Return the entry of each connection of a dump, old or new; row -1 where it is not certain that it is traced."""
+        entries = np.zeros(len(found), _LEDGER)
+        known = np.zeros(len(found), bool)
+        if len(self._table):
+            places = np.searchsorted(self._table["cookie"], found["cookie"]).clip(max=len(self._table) - 1)
+            before = self._table[places]
+            known = (before["cookie"] == found["cookie"]) & (before["key"] == found["key"]) & ~before["gone"]
+            entries[known] = before[known]
+        entries[~known] = self._begun(found[~known], figures, now_ns)
+        return entries
+
+    def _begun(self, found: NDArray[np.void], figures: Figures, now_ns: int) -> NDArray[np.void]:
+        """Return entries of connections that no dump has had before."""
+        entries = np.zeros(len(found), _LEDGER)
+        for name in ("cookie", "key", "netns"):
+            entries[name] = found[name]
+        seen, noted = self._opened.find(found["key"])
+        entries["row"], entries["syn"] = -1, found["role"] == ROLE["client"]
+        entries["row"][seen], entries["syn"][seen] = noted["row"], noted["syn"]
+        if figures.all:
+            entries["row"][~seen] = self._rows(found[~seen], now_ns)
+        old = ~seen & ~np.isin(found["netns"], list(self._dumped))
+        entries["last"][old] = _without_syn(found["figures"][old], entries["syn"][old])
+        return entries
+
+    def _rows(self, found: NDArray[np.void], now_ns: int) -> Rows:
+        """Return the label sets of connections whose beginning is in no record, as far as a dump tells, shape (n,)."""
+        parts = [np.empty(0, np.intp)]
+        for at in range(0, len(found), AT_ONCE):
+            some = found[at : at + AT_ONCE]
+            events = np.zeros(len(some), EVENT)
+            events["kind"] = KIND["state"]
+            for name in ("cgroup", "netns", "local_port", "remote_port", "remote_address", "family", "role"):
+                events[name] = some[name]
+            parts.append(self._sets.rows(events, now_ns, noted=False))
+        return np.concatenate(parts)
+
+    def _keep(self, entries: NDArray[np.void]) -> None:
+        """Have these entries, and those that this dump lacks and no record has ended."""
+        before = self._table
+        absent = ~before["gone"] & (before["seen_ns"] > self._last_ns - KEPT_NS) & ~np.isin(before["cookie"], entries["cookie"])
+        together = np.concatenate([part.view(f"V{_LEDGER.itemsize}") for part in (entries, before[absent])]).view(_LEDGER)
+        self._table = together[np.argsort(together["cookie"])]
+        self._by_key = np.argsort(self._table["key"])
+
+    def _show(self, found: NDArray[np.void], rows: Rows) -> None:
+        """Take the gauges of a dump."""
+        self.reserve(len(self._sets))
+        self.queues.values[:] = 0
+        np.add.at(self.queues.values, rows, found["queues"])
+        self.rtt.values[:] = 0
+        measured = found["rtt_us"] > 0
+        rows, times = rows[measured], found["rtt_us"][measured]
+        order = np.lexsort((times, rows))
+        starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+        counts = np.diff(starts, append=len(order))
+        for column, quantile in enumerate(RTT_QUANTILES):
+            ranks = np.ceil(quantile * counts).astype(np.intp) - 1
+            self.rtt.values[rows[order[starts]], column] = times[order[starts + ranks]] / 1e6
+
+
+def _growth(before: Counts, now: Counts) -> Counts:
+    """Return by how much figures have grown, shape (n, columns); those of segments in 32 bits, beyond which they begin anew."""
+    growth = np.where(now > before, now - before, 0)
+    low = before[:, _SEGMENTS] & np.uint64(0xFFFFFFFF)
+    wrapped = (now[:, _SEGMENTS] - low) & np.uint64(0xFFFFFFFF)
+    growth[:, _SEGMENTS] = np.where((now[:, _SEGMENTS] >= low) | (wrapped < 1 << 31), wrapped, 0)
+    return growth
+
+
+def _without_syn(figures: Counts, syn: NDArray[np.bool_]) -> Counts:
+    """Return a copy of figures, shape (n, columns), without the SYN of ours that sent_bytes has where syn is true."""
+    figures = figures.copy()
+    figures[:, 0] -= syn & (figures[:, 0] > 0)
+    return figures

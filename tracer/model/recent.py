@@ -1,0 +1,65 @@
+"""Connections of the last records, kept as arrays until the next dump of all sockets has told of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Keys = NDArray[np.uint64]
+Rows = NDArray[np.intp]
+
+MOST = 1 << 18
+"""Records that are kept at most: what a processor makes in longer than any dump takes to arrive. The oldest leave first."""
+
+
+class Recent:
+    """Keys of connections with the times of their records, and an array of more for each name."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._batches: deque[tuple[Keys, NDArray[np.int64], dict[str, NDArray[Any]]]] = deque()
+        self._count = 0
+
+    def add(self, keys: Keys, times_ns: NDArray[np.uint64], **more: NDArray[Any]) -> None:
+        """Keep some records, in their order; all of shape (n,)."""
+        if len(keys):
+            self._batches.append((keys, times_ns.astype(np.int64), more))
+            self._count += len(keys)
+        while self._count > MOST and len(self._batches) > 1:
+            self._count -= len(self._batches.popleft()[0])
+
+    def forget(self, before_ns: int) -> None:
+        """Let go of the batches that have no record from then on."""
+        while self._batches and int(self._batches[0][1].max()) < before_ns:
+            self._count -= len(self._batches.popleft()[0])
+
+    def columns(self, name: str) -> list[NDArray[Any]]:
+        """Return the arrays of that name, in which values may be changed."""
+        return [more[name] for _, _, more in self._batches]
+
+    def since(self, keys: Keys, from_ns: int) -> NDArray[np.bool_]:
+        """Return which of these keys have a record from then on, shape (n,)."""
+        late = [known[times >= from_ns] for known, times, _ in self._batches]
+        found: NDArray[np.bool_] = np.isin(keys, np.concatenate(late)) if late else np.zeros(len(keys), bool)
+        return found
+
+    def find(self, keys: Keys) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
+        """Return which of these keys have a record, and of those the arrays of each name, as the latest record has them."""
+        if not self._batches:
+            return np.zeros(len(keys), bool), {name: np.empty(0, np.intp) for name in self._names}
+        known = np.concatenate([batch for batch, _, _ in self._batches])
+        order = np.argsort(known, kind="stable")
+        places = order[np.searchsorted(known[order], keys, side="right") - 1]
+        hits: NDArray[np.bool_] = known[places] == keys
+        return hits, {name: np.concatenate(self.columns(name))[places[hits]] for name in self._names}
+
+
+def renumber(values: NDArray[Any], rows: Rows, onto: Rows) -> None:
+    """Put other rows in the place of rows that leave, both of shape (n,), in an array of rows."""
+    moved = np.isin(values, rows)
+    if moved.any():
+        order = np.argsort(rows)
+        values[moved] = onto[order][np.searchsorted(rows[order], values[moved])]
