@@ -46,7 +46,7 @@ static __always_inline struct conn *begin(const void *sk, const struct tuple *t,
 	conn->flags = flags;
 	conn->descriptor = -1;
 	conn->began = flags & FLAG_REPAIR ? BEGAN_BY_REPAIR : 0;
-	conn->cgroup = read_cgroup(sk);
+	conn->cgroup = WITH_OWNERS ? read_cgroup(sk) : 0;
 	name_process(conn, sk);
 	return conn;
 }

@@ -24,14 +24,13 @@ RING_BYTES = 1 << 26
 
 NOTHING = "nothing"
 DIRECT_LOADS = "direct loads (helper calls instead)"
-PROCESSES = "nothing, and processes are asked for"
+OWNERS = "nothing, and processes and cgroups are asked for"
 EMPTY = "all: two programs that return at once"
 
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     NOTHING: (),
     DIRECT_LOADS: (),
-    PROCESSES: (),
-    "cgroup": (("conn->cgroup = read_cgroup(sk);", "conn->cgroup = 0;"),),
+    OWNERS: (),
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
     "records": (("events.ringbuf_reserve(sizeof(struct event));", "NULL;"),),
     "state times": (("\t\tconn->state_ns[left] += now_ns - conn->since_ns;\n", "\t\t;\n"),),
@@ -66,7 +65,7 @@ def without(program: ProgramText, part: str) -> ProgramText:
 
 def main() -> None:
     """Load, say so, and wait."""
-    settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=sys.argv[1] == PROCESSES)
+    settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=sys.argv[1] == OWNERS)
     btf = Btf()
     program = program_text(btf, settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
     kept = attach_as(btf, without(program, sys.argv[1]), direct=sys.argv[1] != DIRECT_LOADS)

@@ -17,7 +17,7 @@ from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.programs import Settings
-from tracer.model.naming import CGROUP_LABELS, Naming
+from tracer.model.naming import CGROUP_LABELS, OWNER_LABELS, Naming
 from tracer.model.report import Report, document
 from tracer.model.totals import Model
 from tracer.outputs.lines import summary
@@ -51,7 +51,7 @@ def run(
     start = time.monotonic()
     names, peers = options.labels(label, peer_group, peer_rest)
     filters = options.filters(port, address, role, pid, cgroup, netns)
-    settings = Settings(filters, snapshots=True, owners="process" in names or pid is not None)
+    settings = Settings(filters, snapshots=True, owners=pid is not None or not OWNER_LABELS.isdisjoint(names))
     ttl = options.seconds("--label-ttl", label_ttl) or None
     access = options.access(web_config)
     listener = http.bind(listen)

@@ -112,7 +112,7 @@ class Settings:
     states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
     connection's life (bpf/follow.h), state changes among it, and doors to look up what it leaves. segments: a record for every
     segment that arrives, too; with positions if follow is set. direct: try direct loads first (bpf/read.h). owners: whose
-    process each connection is, which filters.pid needs, too.
+    process and cgroup each connection is, which filters.pid needs, too.
     """
 
     filters: Filters

@@ -19,6 +19,9 @@ from tracer.model.peers import PeerGroups
 BASE = ("role", "port")
 OPTIONAL = ("peer", "peer_group", "process", "workload", "container", "netns")
 CGROUP_LABELS = {"workload", "container"}
+OWNER_LABELS = {"process", "netns", *CGROUP_LABELS}
+"""What a connection's process or cgroup tells; a network namespace may have its container's name."""
+
 PEER_LABELS = {"peer", "peer_group"}
 OTHER = "other"
 
