@@ -25,7 +25,7 @@ import pyte
 from tests.needs import ROOT, tool
 
 ALTERNATE = 1049
-PATIENCE = 60
+PATIENCE = 60 * float(os.environ.get("TCPTRACE_SLOWNESS", "1"))
 
 # Ctrl-C reaches the shell too, which has to outlive the command to tell its status.
 SHELL = ("/bin/sh", "-c", 'trap : INT; "$@"; echo "status $?"; exec sleep 1000', "sh")

@@ -60,6 +60,8 @@ def main() -> int:
     chosen = shapes == "chosen"
     end = time.monotonic() + CHOSEN_SECONDS if chosen else None
     found = list(wanted(kernels or (list(CHOSEN_SUITES) if chosen else []))) if tools_are_there() else []
+    for version in unserved(kernels, found):
+        say(f"NOT TESTED: no archive serves Linux {version} now")
     tests = {"chosen": [*rest, *CHOSEN], "commands": [*rest, *matrix.COMMANDS.values()]}.get(shapes, rest)
     with ThreadPoolExecutor(2 if chosen else 1) as pool:  # an emulated machine has one CPU, and the chosen ones are in a hurry
         all_ = pool.map(lambda kernel: test(kernel, shlex.join(tests), shapes, end), found)
@@ -101,6 +103,11 @@ def wanted(names: list[str]) -> Iterator[Kernel]:
 def is_version(suite: Suite, names: list[str]) -> bool:
     """Say whether the suite's kernel is of a version that was named."""
     return any(name[0].isdigit() for name in names) and look_up(suite)[0] in names
+
+
+def unserved(names: list[str], found: list[Kernel]) -> list[str]:
+    """Return the versions that were named and are not among the kernels that could be had."""
+    return [name for name in names if name[0].isdigit() and name not in {kernel.version for kernel in found}]
 
 
 def test(kernel: Kernel, arguments: str, shapes: str, end: float | None) -> Outcome | None:

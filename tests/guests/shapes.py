@@ -19,10 +19,11 @@ if __name__ == "__main__":  # the distribution's Python, which has bcc, and noth
 from tracer.kernel import cache
 from tracer.kernel.attached import may_be_direct
 from tracer.kernel.btf import Btf
-from tracer.kernel.filters import Filters
+from tracer.kernel.filters import ROLES, Filters
 from tracer.kernel.programs import Settings, program_text
 
 ANY, PORT, PORTS = Filters(), Filters(ports=(1,)), Filters(ports=(1, 2))
+OWN = Filters(ports=(1,), own_netns=True)
 NETWORK = Filters(ports=(1,), addresses=("10.0.0.0/8",))
 
 CHOSEN = (
@@ -55,8 +56,15 @@ EVERY = (
     Settings(Filters(ports=(1,), role="client")),
     Settings(Filters(ports=(1,), role="server")),
     Settings(Filters(ports=(1,), pid=os.getpid())),
-    Settings(Filters(ports=(1,), own_netns=True)),
+    Settings(OWN),
     Settings(Filters(own_netns=True)),
+    Settings(OWN, follow=True),
+    Settings(OWN, follow=True, segments=True),
+    *(Settings(Filters(ports=(1,), own_netns=True, role=role), follow=True) for role in ROLES),
+    *(Settings(Filters(own_netns=True, role=role)) for role in ROLES),
+    Settings(Filters(ports=(1,), own_netns=True, role="server")),
+    Settings(Filters(ports=(1,), role="server"), follow=True),
+    Settings(Filters(ports=(1,), role="server", addresses=("10.0.0.0/8",))),
 )
 """And those of most other tests."""
 

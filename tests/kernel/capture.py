@@ -14,13 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.kernel.net import Namespace
-from tests.kernel.until import PATIENCE, until
+from tests.kernel.until import PATIENCE, SLOWNESS, until
 from tests.needs import tool
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 MARKER_PORT = 9
+
+LAG = 0.001 if SLOWNESS == 1 else 0.05
+"""Seconds that may pass between a change of state and the capture of its segment; more where the machine is emulated."""
 
 FIELDS = {
     "time": "frame.time_epoch",
@@ -67,6 +73,11 @@ def retransmitted(frames: list[Frame]) -> list[Frame]:
             found.append(frame)
         sent = max(sent, frame.end)
     return found
+
+
+def measured(seconds: Any) -> Any:
+    """Return what equals a duration (or some, by name) that a capture has, measured elsewhere."""
+    return pytest.approx(seconds, abs=LAG, rel=0.02)
 
 
 class Capture:

@@ -13,7 +13,7 @@ from tests.kernel.beginnings import BOTH_SIDES_WITHOUT_COOKIE, fresh, pending_er
 from tests.kernel.ends import abort, disconnect
 from tests.kernel.net import Namespace
 from tests.kernel.traffic import connect, converse, listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.kernel.watching import Event, Watching
 from tests.kernel.wire import HERE, THERE, Segment, wire
 from tests.needs import tool
@@ -169,7 +169,7 @@ def test_an_icmp_error_that_only_the_application_was_told_of_is_the_reason(
     with bound_to(side, family) as client:
         client.setblocking(False)
         assert client.connect_ex((FAR[family], service)) == errno.EINPROGRESS
-        assert select.select([], [client], [], 30)[1]
+        assert select.select([], [client], [], PATIENCE)[1]
         if asks:
             assert pending_error(client) == number
         port = client.getsockname()[1]
@@ -190,7 +190,7 @@ def test_an_icmp_error_before_the_answer_does_not_fail_a_connection(watch: Watch
         client.setblocking(False)
         assert client.connect_ex(("10.96.0.1", service)) == errno.EINPROGRESS
         server, port = listener.accept()[0], client.getsockname()[1]
-        client.settimeout(30)
+        client.settimeout(PATIENCE)
         converse(client, server)
     assert watch.one(port, "close", "client")["reason"] == "normal"
     assert watch.one(port, "handshake", "client")
@@ -292,7 +292,7 @@ def test_a_fast_open_server_that_closes_before_the_last_ack_has_had_its_handshak
         server, port = listener.accept()[0], client.getsockname()[1]
         assert server.recv(5) == b"hello"
         server.close()  # before the client has an answer
-        client.settimeout(30)
+        client.settimeout(PATIENCE)
         until(lambda: watch.of(port, "handshake", "server"), "the handshake is printed")
         client.close()
     event = watch.one(port, "handshake", "server")

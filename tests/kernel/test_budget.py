@@ -9,7 +9,7 @@ from collections import defaultdict
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Scrape, Tracing, tracing
 from tests.kernel.traffic import listening, talk
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 
 ADDRESS = "127.0.0.1"
 SERIES = 4000
@@ -47,7 +47,7 @@ RISING = ("_total", "_count", "_sum")
 
 def run(side: Namespace, script: str, *arguments: int) -> None:
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    subprocess.run(side.command(*command), check=True, timeout=300)
+    subprocess.run(side.command(*command), check=True, timeout=5 * PATIENCE)
 
 
 def sums(scrape: Scrape) -> dict[str, float]:

@@ -61,7 +61,7 @@ def test_every_end_frees_its_programs_and_maps(number: signal.Signals) -> None:
         objects = tracer.bpf_objects()
         assert_real(objects)
         tracer.process.send_signal(number)
-        tracer.process.wait(60)
+        tracer.process.wait(PATIENCE)
         wait_until_freed(objects)
         assert session(tracer.pid) == []
 

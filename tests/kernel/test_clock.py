@@ -11,6 +11,7 @@ from datetime import datetime
 
 from tests.kernel.net import Namespace
 from tests.kernel.traffic import listening, talk
+from tests.kernel.until import PATIENCE
 from tests.kernel.watching import ATTACHED, EVENTS
 from tests.needs import ROOT, tool
 
@@ -43,7 +44,7 @@ def test_events_carry_the_wall_clock_of_their_moment_in_a_time_namespace(side: N
         before = time.time()
         connect_once(side, port)
         after = time.time()
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE)
     moments = [datetime.fromisoformat(json.loads(line)["time"]).timestamp() for line in out.splitlines()]
     assert len(moments) == 4
     assert all(before - 0.001 <= moment <= after + 0.001 for moment in moments)
@@ -53,7 +54,7 @@ def test_what_is_remembered_and_how_long_it_ran_hold_in_a_time_namespace(side: N
     run = ("-m", "tracer", "run", "--listen", "127.0.0.1:0", "--json", "--netns", "own", "--duration", "2")
     with start(side, *run, "--port", str(port)) as process:
         connect_once(side, port)
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=PATIENCE)
     document = json.loads(out)
     assert process.returncode == 0, log
     assert {row["role"]: row["count"] for row in document["handshakes"]} == {"client": 1, "server": 1}

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.capture import ACK, FIN, SYN, Frame, capture, retransmitted
+from tests.kernel.capture import ACK, FIN, SYN, Frame, capture, measured, retransmitted
 from tests.kernel.net import Namespace
 from tests.kernel.path import CLIENT, DEVICE, SERVER, Route, route
 from tests.kernel.scene import SEGMENTS, SIZE, receive, send_segments, states
@@ -120,7 +120,7 @@ def converse(way: Route, port: int) -> None:
 
 
 def close_to(frame: Frame, first: Frame) -> Any:
-    return pytest.approx((frame.time_ns - first.time_ns) / 1e9, abs=0.001, rel=0.02)
+    return measured((frame.time_ns - first.time_ns) / 1e9)
 
 
 @pytest.mark.needs("tcpdump", "tshark", "nft")
@@ -267,7 +267,7 @@ def test_a_reader_that_goes_away_ends_it_although_nothing_happens(port: int) -> 
         process.stdout.close()
         assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
-        assert process.stderr.read() == ""
+        assert complaints(process.stderr.read()) == ""
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

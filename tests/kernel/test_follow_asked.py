@@ -8,7 +8,7 @@ import pytest
 from tests.kernel.following import POSITIONS, Following, following
 from tests.kernel.net import SERVER as NEAR, Link
 from tests.kernel.traffic import connect, listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import shown
 from tracer.model.tcp import KIND
 
@@ -23,7 +23,7 @@ def test_nothing_of_this_leaves_unless_it_is_asked_for(link: Link, port: int, fo
         listening(link.server, NEAR[4], port) as listener,
         connect(link.client, NEAR[4], port) as client,
     ):
-        client.settimeout(30)
+        client.settimeout(PATIENCE)
         server = listener.accept()[0]
         client.sendall(b"x")
         server.recv(1)

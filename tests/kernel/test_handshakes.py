@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.capture import ACK, SYN, Frame
+from tests.kernel.capture import ACK, SYN, Frame, measured
 from tests.kernel.net import Namespace
 from tests.kernel.path import CLIENT, DELAY, SERVER
 from tests.kernel.scene import HANDSHAKES, ROLES, Scene, client_handshake, converse, receive, scene
 from tests.kernel.tracing import tracing
 from tests.kernel.traffic import connect, listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.kernel.watching import Watching, watching
 
 pytestmark = pytest.mark.needs("tcpdump", "tshark", "nft")
@@ -48,7 +48,7 @@ def test_a_servers_handshake_without_an_honest_time_is_counted_and_has_none(
     end = watch.one(client_port, "close", "server")
     assert end["handshake_seconds"] is None
     assert (end["srtt_seconds"] is None) == (prepare is use_cookies)  # its first sample is none, and stays in the average
-    assert known["handshake_seconds"] == pytest.approx(client_handshake(frames["client"]), abs=0.001, rel=0.02)
+    assert known["handshake_seconds"] == measured(client_handshake(frames["client"]))
     for role, times in (("client", 1), ("server", 0)):
         own = {"role": role, "port": str(service)}
         assert scrape.value("handshakes_total", **own) == 1
@@ -71,7 +71,7 @@ def open_fast(side: Namespace, address: str, port: int, data: bytes) -> socket.s
     with side.inside():
         client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     assert client.sendto(data, socket.MSG_FASTOPEN, (address, port)) == len(data)
-    client.settimeout(30)
+    client.settimeout(PATIENCE)
     return client
 
 
@@ -106,7 +106,7 @@ def test_fast_open_has_the_times_and_bytes_of_what_was_on_the_wire(
             truth = HANDSHAKES[role](frames)
             event, end = watch.one(client_port, "handshake", role), watch.one(client_port, "close", role)
             print(f"{role} fast={fast}: tcptrace {event['handshake_seconds']} s, tshark {truth:.6f} s")
-            assert event["handshake_seconds"] == end["handshake_seconds"] == pytest.approx(truth, abs=0.001, rel=0.02)
+            assert event["handshake_seconds"] == end["handshake_seconds"] == measured(truth)
             assert event["fast_open"] == end["fast_open"] == fast
             assert end["reason"] == "normal"
             own = (end["sent_bytes"], end["received_bytes"])
@@ -132,7 +132,7 @@ def test_both_sides_that_open_at_once_are_clients_with_the_times_of_the_wire(
             here.wait_until(role, lambda states: states["established"] == 1, "is established")
         with sockets[0], sockets[1]:
             for sender, receiver in (sockets, reversed(sockets)):
-                receiver.settimeout(30)
+                receiver.settimeout(PATIENCE)
                 sender.sendall(bytes(23))
                 receive(receiver, 23)
         here.wait_until_over()
@@ -142,7 +142,7 @@ def test_both_sides_that_open_at_once_are_clients_with_the_times_of_the_wire(
         own, peer = first_syns[own_port], next(f for f in every[role] if f.has(SYN, ACK) and f.dport == own_port)
         event = watch.one(own_port, "handshake", "client", local_port=own_port, family=family)
         print(f"{role}: tcptrace {event['handshake_seconds']} s, tshark {(peer.time_ns - own.time_ns) / 1e9:.6f} s")
-        assert event["handshake_seconds"] == pytest.approx((peer.time_ns - own.time_ns) / 1e9, abs=0.001, rel=0.02)
+        assert event["handshake_seconds"] == measured((peer.time_ns - own.time_ns) / 1e9)
         assert (event["initial_sequence"], event["peer_initial_sequence"]) == (own.sequence, peer.sequence)
         end = watch.one(own_port, "close", "client", local_port=own_port, family=family)
         assert (end["reason"], end["sent_bytes"], end["received_bytes"]) == ("normal", 23, 23)
@@ -154,7 +154,7 @@ def test_ipv4_on_ipv6_sockets_is_ipv4(watch: Watching, service: int, tmp_path: P
         frames = here.frames(client_port)
     for role in ROLES:
         event = watch.one(client_port, "handshake", role)
-        assert event["handshake_seconds"] == pytest.approx(HANDSHAKES[role](frames[role]), abs=0.001, rel=0.02)
+        assert event["handshake_seconds"] == measured(HANDSHAKES[role](frames[role]))
         assert event["family"] == 4
         addresses = [event["local_address"], event["remote_address"]]
         assert addresses == ([CLIENT[4], SERVER[4]] if role == "client" else [SERVER[4], CLIENT[4]])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.capture import ACK, SYN, Frame
+from tests.kernel.capture import ACK, SYN, Frame, measured
 from tests.kernel.path import DELAY, SERVER
 from tests.kernel.scene import HANDSHAKES, ROLES, Scene, converse, kinds, scene, sent_again
 from tests.kernel.watching import Event, Watching
@@ -94,7 +94,7 @@ def test_a_lost_packet_shows_in_times_and_retransmissions_as_it_was(
 def check_handshake(event: Event, frames: list[Frame], role: str) -> None:
     truth = HANDSHAKES[role](frames)
     print(f"handshake {role}: tcptrace {event['handshake_seconds']:.6f} s, tshark {truth:.6f} s")
-    assert event["handshake_seconds"] == pytest.approx(truth, abs=0.001, rel=0.02)
+    assert event["handshake_seconds"] == measured(truth)
 
 
 def check_initial_sequences(event: Event, frames: list[Frame]) -> None:

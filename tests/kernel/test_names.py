@@ -24,7 +24,7 @@ from tests.kernel.cgroups import cgroups
 from tests.kernel.net import Namespace, namespace
 from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.traffic import listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT
 from tests.unit.outputs.metricfamily import families, labels_of
 from tracer.outputs.prometheus import OPENMETRICS, PROTOBUF
@@ -74,7 +74,7 @@ class Printing:
     def stop(self) -> None:
         """End it, and read what it printed."""
         self._process.send_signal(signal.SIGINT)
-        self.text = self._process.communicate(timeout=60)[0].decode()
+        self.text = self._process.communicate(timeout=PATIENCE)[0].decode()
 
 
 @contextmanager
@@ -99,7 +99,7 @@ class Shown:
     def replayed(self, form: str) -> str:
         """Return the events of the recording."""
         command = [sys.executable, "-m", "tracer", "replay", str(self.recording), "--events", form]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout.decode()
+        return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=PATIENCE).stdout.decode()
 
 
 @pytest.fixture(name="shown", scope="module")
@@ -122,7 +122,7 @@ def fixture_shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         for number, name in enumerate(PROCESSES):
             place = places[number % len(places)]
             command = side.command(sys.executable, "-c", CLIENT, place.hex(), name.hex(), port)
-            subprocess.run(command, check=True, timeout=60)
+            subprocess.run(command, check=True, timeout=PATIENCE)
             listener.accept()[0].close()
         until(lambda: handshakes(tracer) == len(PROCESSES), "every handshake was counted")
         view.until(lambda: f" {len(PROCESSES)} " in view.text, "every handshake is in the view")

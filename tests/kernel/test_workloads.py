@@ -12,7 +12,7 @@ from tests.kernel.cgroups import cgroups
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Scrape, tracing
 from tests.kernel.traffic import listening
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 
 ADDRESS = "127.0.0.1"
 POD = "pod7d3f2b1c_0000_1111_2222_333344445555"
@@ -27,7 +27,7 @@ socket.create_connection(("127.0.0.1", int(sys.argv[2])), timeout=30).close()
 def connect_from(side: Namespace, place: Path, port: int) -> None:
     """Have a process of that cgroup open a connection, close it, and end."""
     place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(side.command(sys.executable, "-c", CLIENT, str(place), str(port)), check=True, timeout=60)
+    subprocess.run(side.command(sys.executable, "-c", CLIENT, str(place), str(port)), check=True, timeout=PATIENCE)
 
 
 def test_containers_in_quick_succession_each_have_their_name(side: Namespace) -> None:

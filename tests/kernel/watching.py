@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel.net import Namespace
-from tests.kernel.until import until
+from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT
 
 Event = dict[str, Any]
@@ -67,7 +67,7 @@ class Watching:
         """End it, having read everything that it prints."""
         self._process.terminate()
         self._reader.join(60)
-        self._process.wait(60)
+        self._process.wait(PATIENCE)
 
 
 @contextmanager
