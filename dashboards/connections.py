@@ -21,6 +21,7 @@ def dashboard() -> Dashboard:
             ("At a glance", [*_sockets(), *port_rows.glance()]),
             ("Connections", _connections()),
             ("Open connections", open_rows.open_connections()),
+            ("Listeners", open_rows.listeners()),
             ("Containers", _containers()),
             ("Payload and distance", _payload()),
             ("States", [*_states(), *_changes()]),

@@ -7,6 +7,7 @@ from dashboards.panels import Panel, Query, lines
 from dashboards.queries import largest, rate, ratio, series, total
 
 SEGMENTS = "suffix: segments/s"
+CONNECTIONS = "suffix: connections/s"
 LOSS_STEPS = ((None, "green"), (0.01, "orange"), (0.05, "red"))
 BUSY = total(rate("busy_seconds_total"), *SERVICE)
 
@@ -14,6 +15,44 @@ BUSY = total(rate("busy_seconds_total"), *SERVICE)
 def open_connections() -> list[Panel]:
     """Return the panels of the row."""
     return [*_traffic(), *_losses(), *_waits()]
+
+
+def listeners() -> list[Panel]:
+    """Return the panels about listeners, and about who does not close."""
+    by = ("instance", "port", "process")
+    legend = "{{port}} {{process}} on {{instance}}"
+    full = ratio(largest(series("listener_backlog"), *by), largest(series("listener_backlog_limit"), *by))
+    return [
+        lines(
+            "How full are the listeners' queues?",
+            "Connections that nobody has accepted yet, of those that may wait (the smaller of listen()'s backlog and "
+            "net.core.somaxconn), of the fullest listener. At 100 % new connections are dropped.",
+            Query(full, legend),
+            unit="percentunit",
+            width=8,
+            steps=((None, "green"), (0.5, "orange"), (1, "red")),
+            nothing="nobody listens",
+        ),
+        lines(
+            "Do listeners drop connections?",
+            "Connections that listeners had no room for, a second. The client's kernel tries again a second later, so each is "
+            "a slow connection at least.",
+            Query(total(rate("listener_drops_total"), *by), legend),
+            unit=CONNECTIONS,
+            width=8,
+            steps=((None, "green"), (1e-9, "red")),
+            nothing="nobody listens",
+        ),
+        lines(
+            "Who does not close?",
+            "Sockets in CLOSE_WAIT by process: the peer has closed, the process has not. What only grows is a leak of "
+            "descriptors.",
+            Query(total(series("close_wait_sockets"), "instance", "process"), "{{process}} on {{instance}}"),
+            unit="short",
+            width=8,
+            nothing="none",
+        ),
+    ]
 
 
 def _traffic() -> list[Panel]:

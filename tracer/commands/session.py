@@ -31,7 +31,7 @@ from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
 from tracer.model.figures import open_figures
-from tracer.model.opened import listening_services, open_services
+from tracer.model.opened import listen_queues, listening_services, open_services
 from tracer.model.sockets import Summarizer
 
 
@@ -59,7 +59,9 @@ def open_kernel(
         find_open = partial(open_services, filters=settings.filters)
         find_listening = partial(listening_services, filters=settings.filters)
         find_figures = partial(open_figures, filters=settings.filters)
-        watch = Watch(namespaces, Summarizer(served, find_open, bound, find_listening, find_figures), complain)
+        find_queues = partial(listen_queues, filters=settings.filters)
+        summarizer = Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
+        watch = Watch(namespaces, summarizer, complain)
     source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))

@@ -55,7 +55,7 @@ def look(ports: list[int], *, own_only: bool, rows: int) -> Survey:
     doors = open_doors(own_only=own_only)
     if not doors:
         raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")
-    namespaces = Namespaces(doors, later=not own_only and os.geteuid() == 0)
+    namespaces = Namespaces(doors, later=not own_only and os.geteuid() == 0, with_details=True)
     try:
         namespaces.look()
         dump = namespaces.read()

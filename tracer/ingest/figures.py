@@ -32,6 +32,7 @@ OPEN = np.dtype(
         ("remote_address", "u1", (16,)),
         ("family", "u1"),
         ("role", "u1"),
+        ("state", "u1"),
     ]
 )
 """One open connection. cookie: the socket's, never used again; key: both of its ends and its namespace as one number.

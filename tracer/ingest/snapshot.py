@@ -41,6 +41,20 @@ class Listening(NamedTuple):
     cgroup: int = 0
 
 
+class ListenQueue(NamedTuple):
+    """A listening socket. cookie: its number for ever; waiting: connections that nobody has accepted yet; limit: how many may.
+
+    drops: connections that it had no room for since it listens; None where the kernel does not tell.
+    """
+
+    netns: int
+    port: int
+    cookie: int
+    waiting: int
+    limit: int
+    drops: int | None = None
+
+
 @dataclass(frozen=True)
 class Dump:
     """All sockets at one time, of all namespaces that are seen.
@@ -95,7 +109,7 @@ class Snapshot:
     waiting_objects: timewait objects, in state TIME_WAIT or FIN_WAIT2; what /proc/net/sockstat counts as tw.
     open: connections by namespace and service, of those that are traced; None where a dump cannot tell those.
     moments: when, of each namespace of which all sockets were read.
-    listening: services that somebody listens for, of those that are traced; each once.
+    listening: services that somebody listens for, of those that are traced; each once. queues: their sockets.
     errors: snapshots that have failed since the start; this is the last one that did not.
     figures: the open connections themselves, in no recording; None where the kernel did not tell, or was not asked.
     """
@@ -116,6 +130,7 @@ class Snapshot:
     open: tuple[OpenService, ...] | None = None
     moments: tuple[Moment, ...] = ()
     listening: tuple[Listening, ...] = ()
+    queues: tuple[ListenQueue, ...] = ()
     errors: int = 0
     figures: Figures | None = None
 
@@ -124,7 +139,7 @@ _MAYBE_NUMBER = (int, float, type(None))
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("time_ns", "unnamed", "orphans", "unaccepted", "waiting_objects", "errors"), (int,)),
     **dict.fromkeys(("ports_other", "ports_limit"), (int, type(None))),
-    **dict.fromkeys(("namespaces", "time_wait", "ports", "other_limits", "moments", "listening"), (list,)),
+    **dict.fromkeys(("namespaces", "time_wait", "ports", "other_limits", "moments", "listening", "queues"), (list,)),
     "duration_seconds": (int, float),
     "states": (dict,),
     "open": (list, type(None)),
@@ -155,11 +170,16 @@ def parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
             "open": None if document["open"] is None else tuple(_open_service(*row) for row in document["open"]),
             "moments": tuple(Moment(*map(int, row)) for row in document["moments"]),
             "listening": tuple(Listening(*map(int, row)) for row in document.get("listening", ())),
+            "queues": tuple(_queue(*row) for row in document.get("queues", ())),
             "figures": None,
             "other_limits": tuple((int(netns), int(limit)) for netns, limit in document["other_limits"]),
             "ports": tuple(PortUse(**checked(use, _PORT_KINDS)) for use in document["ports"]),
         }
     )
+
+
+def _queue(netns: int, port: int, cookie: int, waiting: int, limit: int, drops: int | None) -> ListenQueue:
+    return ListenQueue(int(netns), int(port), int(cookie), int(waiting), int(limit), None if drops is None else int(drops))
 
 
 def _open_service(netns: object, role: object, port: object, count: object) -> OpenService:

@@ -46,7 +46,7 @@ def open_figures(dump: Dump, server: Mask, filters: Filters) -> Figures | None:
 def _table(sockets: NDArray[np.void], details: NDArray[np.void], server: Mask) -> NDArray[np.void]:
     info = details["info"]
     table = np.zeros(len(sockets), OPEN)
-    for name in ("cookie", "netns", "local_port", "remote_port", "remote_address", "family"):
+    for name in ("cookie", "netns", "local_port", "remote_port", "remote_address", "family", "state"):
         table[name] = sockets[name]
     table["key"], table["cgroup"] = ends_key(sockets), details["cgroup"]
     table["role"] = np.where(server, ROLE["server"], ROLE["client"])

@@ -14,23 +14,33 @@ A connection counts for the label set of its handshake, or else for that which i
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
+from tracer.ingest.names import name_text
 from tracer.ingest.snapshot import Snapshot
 from tracer.model.connections import MARGIN_NS
 from tracer.model.figures import ends_key
 from tracer.model.grid import Grid
 from tracer.model.labels import Columns, LabelSets
+from tracer.model.naming import OTHER
 from tracer.model.recent import Recent, renumber
-from tracer.model.tcp import FLAG, KIND, ROLE
+from tracer.model.tcp import FLAG, KIND, ROLE, STATE
 
 Rows = NDArray[np.intp]
 Counts = NDArray[np.uint64]
 
 KEPT_NS = 600_000_000_000
+LARGEST = 10
+"""Processes with most sockets in CLOSE_WAIT that have a figure of their own."""
+
+UNKNOWN = "unknown"
+"""The process of connections whose handshake was not seen."""
+
 AT_ONCE = 4096
 """New connections whose label sets are looked up together."""
 
@@ -51,6 +61,7 @@ _LEDGER = np.dtype(
         ("seen_ns", "=i8"),
         ("row", "=i8"),
         ("netns", "=u4"),
+        ("process", "S16"),
         ("syn", "?"),
         ("gone", "?"),
     ]
@@ -62,17 +73,18 @@ class Ledger:
     """What was counted of each open connection. figures: where it is added, a column each of FIGURES.
 
     queues, rtt: of the last dump, by label set: bytes, a column each of QUEUES; seconds, a column each of RTT_QUANTILES, 0
-    where none is known.
+    where none is known. close_wait: sockets in CLOSE_WAIT by process, the largest few; None before the first dump.
     """
 
     def __init__(self, sets: LabelSets, figures: Grid[np.uint64]) -> None:
         self.queues: Grid[np.uint64] = Grid(len(QUEUES), np.uint64)
         self.rtt: Grid[np.float64] = Grid(len(RTT_QUANTILES), np.float64)
+        self.close_wait: tuple[tuple[str, int], ...] | None = None
         self._sets = sets
         self._figures = figures
         self._table = np.empty(0, _LEDGER)
         self._by_key: NDArray[np.intp] = np.empty(0, np.intp)
-        self._opened = Recent("row", "syn")
+        self._opened = Recent("row", "syn", "process")
         self._closed = Recent()
         self._dumped: frozenset[int] = frozenset()
         self._last_ns = -1
@@ -80,7 +92,7 @@ class Ledger:
     def opened(self, part: Columns, rows: Rows) -> None:
         """Note the connections of records that say that they are open now; rows: their label sets."""
         syn = (part["role"] == ROLE["client"]) & (part["flags"] & FLAG["repair"] == 0)
-        self._opened.add(ends_key(part), part["time_ns"], row=rows.copy(), syn=syn)
+        self._opened.add(ends_key(part), part["time_ns"], row=rows.copy(), syn=syn, process=part["process"])
 
     def closed(self, part: Columns, rows: Rows) -> None:
         """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: their label sets."""
@@ -114,6 +126,7 @@ class Ledger:
         entries["counted"] += growth
         entries["last"], entries["seen_ns"] = now, snapshot.time_ns + MARGIN_NS
         self._show(found, entries["row"])
+        self.close_wait = largest_processes(entries["process"][found["state"] == STATE["close_wait"]])
         self._keep(entries)
         self._dumped |= figures.netns
         self._opened.forget(since)
@@ -164,7 +177,8 @@ class Ledger:
             entries[name] = found[name]
         seen, noted = self._opened.find(found["key"])
         entries["row"], entries["syn"] = -1, found["role"] == ROLE["client"]
-        entries["row"][seen], entries["syn"][seen] = noted["row"], noted["syn"]
+        for name, values in noted.items():
+            entries[name][seen] = values
         if figures.all:
             entries["row"][~seen] = self._rows(found[~seen], now_ns)
         old = ~seen & ~np.isin(found["netns"], list(self._dumped))
@@ -205,6 +219,14 @@ class Ledger:
         for column, quantile in enumerate(RTT_QUANTILES):
             ranks = np.ceil(quantile * counts).astype(np.intp) - 1
             self.rtt.values[rows[order[starts]], column] = times[order[starts + ranks]] / 1e6
+
+
+def largest_processes(names: NDArray[np.bytes_]) -> tuple[tuple[str, int], ...]:
+    """Return how often each name is there, the largest few, then OTHER; what is not known is UNKNOWN."""
+    counts = Counter(names.tolist()).most_common()
+    found = [(name_text(name) or UNKNOWN, count) for name, count in counts[:LARGEST]]
+    rest = sum(count for _, count in counts[LARGEST:])
+    return (*found, (OTHER, rest)) if rest else tuple(found)
 
 
 def _growth(before: Counts, now: Counts) -> Counts:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.interfaces import is_link_local
-from tracer.ingest.snapshot import Dump, Listening, OpenService
+from tracer.ingest.snapshot import Dump, Listening, ListenQueue, OpenService
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.kernel.filters import Filters, network_of
 from tracer.model.columns import Mask
@@ -59,18 +59,41 @@ def listening_services(dump: Dump, filters: Filters) -> tuple[Listening, ...]:
 
     A listener on all addresses is of no network.
     """
-    if filters.pid is not None or filters.cgroup is not None or filters.role == "client":
-        return ()
-    chosen = dump.sockets["state"] == STATE["listen"]
-    if filters.own_netns:
-        chosen &= dump.sockets["netns"] == next(iter(dump.ports), 0)
-    listeners = dump.sockets[chosen]
-    if filters.ports:
-        listeners = listeners[np.isin(listeners["local_port"], filters.ports)]
-    if filters.addresses:
-        listeners = listeners[_in_networks(listeners["local_address"], filters)]
+    listeners = dump.sockets[_chosen_listeners(dump, filters)]
     rows = zip(*(listeners[name].tolist() for name in ("netns", "local_port", "inode")), strict=True)
     return tuple(sorted({Listening(netns, port, dump.cgroups.get(inode, 0)) for netns, port, inode in rows}))
+
+
+def listen_queues(dump: Dump, filters: Filters) -> tuple[ListenQueue, ...]:
+    """Return the sockets of the same listeners."""
+    places = _chosen_listeners(dump, filters)
+    at = np.searchsorted(dump.details["place"], places)
+    known = at < len(dump.details)
+    known[known] = dump.details["place"][at[known]] == places[known]
+    drops = np.full(len(places), -1)
+    drops[known] = dump.details["drops"][at[known]]
+    names = ("netns", "local_port", "cookie", "rqueue", "wqueue")
+    columns = (*(dump.sockets[name][places].tolist() for name in names), drops.tolist())
+    return tuple(
+        ListenQueue(netns, port, cookie, waiting, limit, None if dropped < 0 else dropped)
+        for netns, port, cookie, waiting, limit, dropped in zip(*columns, strict=True)
+    )
+
+
+def _chosen_listeners(dump: Dump, filters: Filters) -> NDArray[np.intp]:
+    """Return the places of the listeners that the filters let through; none with a filter for a pid or a cgroup."""
+    if filters.pid is not None or filters.cgroup is not None or filters.role == "client":
+        return np.empty(0, np.intp)
+    places = np.flatnonzero(dump.sockets["state"] == STATE["listen"])
+    listeners = dump.sockets[places]
+    chosen = np.ones(len(places), bool)
+    if filters.own_netns:
+        chosen &= listeners["netns"] == next(iter(dump.ports), 0)
+    if filters.ports:
+        chosen &= np.isin(listeners["local_port"], filters.ports)
+    if filters.addresses:
+        chosen &= _in_networks(listeners["local_address"], filters)
+    return places[chosen]
 
 
 def _in_networks(addresses: NDArray[np.uint8], filters: Filters) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program
 from tracer.ingest.workloads import Workload
 from tracer.model.audit import AuditLine
+from tracer.model.backlogs import Listener
 from tracer.model.elsewhere import Tried
 from tracer.model.histogram import Histogram, quantile
 from tracer.model.naming import OTHER
@@ -97,6 +98,8 @@ class Report:
     audit: empty before the kernel's books were seen. workloads: whose the label sets are, with the label `container` alone.
     unseen_beginnings, unseen_ends: connections that a dump of all sockets found open, or no longer, although no record said so.
     elsewhere: of the failures and resets that have no label set of their own, the ports with most.
+    listeners: the fullest first. close_wait: open connections that their process has not closed although the peer has, by
+    process, the largest few; None before a dump with figures.
     """
 
     context: Context
@@ -120,6 +123,8 @@ class Report:
     unseen_beginnings: int = 0
     unseen_ends: int = 0
     elsewhere: tuple[Tried, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    close_wait: tuple[tuple[str, int], ...] | None = None
 
     @property
     def sockets(self) -> Mapping[str, int] | None:

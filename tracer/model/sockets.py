@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.figures import Figures
 from tracer.ingest.served import ServedPorts, codes_of
-from tracer.ingest.snapshot import Dump, Listening, OpenService, PortUse, Snapshot
+from tracer.ingest.snapshot import Dump, Listening, ListenQueue, OpenService, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key, tally
 from tracer.model.held import held_ports
@@ -42,6 +42,7 @@ UseKey = tuple[int | None, str, str]
 
 FindOpen = Callable[[Dump, Mask], tuple[OpenService, ...] | None]
 FindListening = Callable[[Dump], tuple[Listening, ...]]
+FindQueues = Callable[[Dump], tuple[ListenQueue, ...]]
 FindFigures = Callable[[Dump, Mask], Figures | None]
 
 NO_CODES = np.empty(0, np.uint64)
@@ -104,6 +105,11 @@ def no_open(_dump: Dump, _server: Mask) -> None:
     """Say nothing of open connections."""
 
 
+def no_queues(_dump: Dump) -> tuple[ListenQueue, ...]:
+    """Say nothing of listeners' queues."""
+    return ()
+
+
 def no_figures(_dump: Dump, _server: Mask) -> None:
     """Say nothing of open connections' figures."""
 
@@ -122,11 +128,12 @@ def summed(
     bound: BoundPorts | None = None,
     find_listening: FindListening = no_listening,
     find_figures: FindFigures = no_figures,
+    find_queues: FindQueues = no_queues,
 ) -> Snapshot:
     """Return the sums over a dump, without a forecast, which takes two.
 
     chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'. find_open, bound,
-    find_listening, find_figures: see Summarizer.
+    find_listening, find_figures, find_queues: see Summarizer.
     """
     sockets = dump.sockets
     at = columns(sockets, {netns: place for place, netns in enumerate(dump.ports)})
@@ -158,6 +165,7 @@ def summed(
         open=find_open(dump, server),
         moments=dump.moments,
         listening=find_listening(dump),
+        queues=find_queues(dump),
         figures=find_figures(dump, server),
     )
 
@@ -167,7 +175,8 @@ class Summarizer:
 
     served: ports that are known to be services'. find_open: which traced connections are open, of a dump and of which sockets
     are the service's side. bound: ports of clients that had called bind(). find_listening: which services somebody listens for.
-    find_figures: the traced connections that are open, of a dump and of which sockets are the service's side.
+    find_figures: the traced connections that are open, of a dump and of which sockets are the service's side. find_queues: the
+    sockets that listen.
     """
 
     def __init__(
@@ -177,8 +186,9 @@ class Summarizer:
         bound: BoundPorts | None = None,
         find_listening: FindListening = no_listening,
         find_figures: FindFigures = no_figures,
+        find_queues: FindQueues = no_queues,
     ) -> None:
-        self._find_listening, self._find_figures = find_listening, find_figures
+        self._find_listening, self._find_figures, self._find_queues = find_listening, find_figures, find_queues
         self._served = served or ServedPorts()
         self._bound = bound or BoundPorts()
         self._find_open = find_open
@@ -193,6 +203,7 @@ class Summarizer:
             bound=self._bound,
             find_listening=self._find_listening,
             find_figures=self._find_figures,
+            find_queues=self._find_queues,
         )
         self._bound.keep(codes_of(dump.sockets["netns"], dump.sockets["local_port"]))
         now = {(use.netns, use.local_address, use.destination): use.used for use in snapshot.ports}

@@ -40,12 +40,18 @@ class HalfClosed:
 
 @dataclass(frozen=True)
 class Backlog:
-    """A listening socket: connections that wait to be accepted, and how many may."""
+    """A listening socket: connections that wait to be accepted, and how many may. drops: None where the kernel does not tell.
+
+    pid, process: whose it is; 0 and nothing where that is not known.
+    """
 
     netns: int
     endpoint: str
     used: int
     limit: int
+    drops: int | None = None
+    pid: int = 0
+    process: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,14 @@ def survey(
         counted(at, keys[waiting & ~server], wanted),
         counted(at, keys[waiting & server], wanted),
         half_closed(dump.sockets[chosen], owners, heard),
-        backlogs(dump, chosen),
+        backlogs(dump, chosen, owners),
         hidden,
     )
 
 
 def wanted_inodes(sockets: Sockets) -> set[int]:
-    """Return the inodes of the sockets that are half closed."""
-    half = np.isin(sockets["state"], [STATE[name] for name in HALF_CLOSED])
+    """Return the inodes of the sockets that are half closed, or listen."""
+    half = np.isin(sockets["state"], [STATE[name] for name in (*HALF_CLOSED, "listen")])
     return {int(inode) for inode in sockets["inode"][half] if inode}
 
 
@@ -126,13 +132,25 @@ def _oldest(ages: Sequence[float | None]) -> float | None:
     return max((age for age in ages if age is not None), default=None)
 
 
-def backlogs(dump: Dump, chosen: Mask) -> tuple[Backlog, ...]:
+def backlogs(dump: Dump, chosen: Mask, owners: Mapping[int, Owner]) -> tuple[Backlog, ...]:
     """Return the listeners among the chosen sockets, shape (n,), the fullest first."""
-    listeners = dump.sockets[chosen & (dump.sockets["state"] == STATE["listen"])]
+    listens = dump.sockets["state"] == STATE["listen"]
+    drops = dict(zip(dump.details["place"].tolist(), dump.details["drops"].tolist(), strict=True))
+    places = np.flatnonzero(chosen & listens)
+    listeners = dump.sockets[places]
     at = columns(listeners, {netns: place for place, netns in enumerate(dump.ports)})
     keys = services(at, np.ones(len(listeners), bool))
     rows = [
-        Backlog(int(socket["netns"]), at.endpoint(int(key)), int(socket["rqueue"]), int(socket["wqueue"]))
-        for key, socket in zip(keys, listeners, strict=True)
+        Backlog(
+            int(socket["netns"]),
+            at.endpoint(int(key)),
+            int(socket["rqueue"]),
+            int(socket["wqueue"]),
+            drops.get(place),
+            owner.pid,
+            owner.process,
+        )
+        for key, socket, place in zip(keys, listeners, places.tolist(), strict=True)
+        for owner in (owners.get(int(socket["inode"]), Owner(0, "")),)
     ]
     return tuple(sorted(rows, key=lambda row: (-row.used / max(row.limit, 1), -row.used, row.endpoint)))

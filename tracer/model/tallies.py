@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.figures import FIGURES
 from tracer.ingest.snapshot import Snapshot
+from tracer.model.backlogs import Backlogs
 from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
@@ -44,11 +45,13 @@ class Tallies:
         self.open = open_
         self.ledger = Ledger(sets, self.figures)
         self._all: list[Grid[Any] | Durations | OpenConnections | Ledger] = list(vars(self).values())
+        self.backlogs = Backlogs()
 
     def opened(self, part: Columns, rows: Rows) -> None:
         """Take in connections that are open from now on."""
         self.open.opened(part, rows)
         self.ledger.opened(part, rows)
+        self.backlogs.note(part)
 
     def closed(self, part: Columns, rows: Rows) -> None:
         """Take in connections that have ended."""
@@ -59,6 +62,7 @@ class Tallies:
         """Take in a dump of all sockets, behind all records from before its end."""
         self.open.add_snapshot(snapshot)
         self.ledger.add_snapshot(snapshot, now_ns)
+        self.backlogs.add_snapshot(snapshot)
 
     def reserve(self, rows: int) -> None:
         """Have room for so many rows."""

@@ -285,6 +285,8 @@ class Model:
             unseen_beginnings=self._open.unseen_beginnings,
             unseen_ends=self._open.unseen_ends,
             elsewhere=self._elsewhere.largest(),
+            listeners=self._counts.backlogs.rows(),
+            close_wait=self._counts.ledger.close_wait,
         )
 
     def _cell(self, name: str) -> int | None:

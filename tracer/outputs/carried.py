@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracer.ingest.figures import QUEUES
 from tracer.model.report import LIMITS
 from tracer.outputs.metric import L, Metric
-from tracer.outputs.samples import by_series, by_series_and, open_rtt, queue
+from tracer.outputs.samples import by_series, by_series_and, close_wait, of_listeners, open_rtt, queue
 
 LIVE = ": of connections that ended, and of open ones as of the last dump; existing ones from the first dump on."
 DUMPED = ": of open connections as of the last dump, and of ended ones as of their last one."
@@ -51,5 +51,36 @@ CARRIED: tuple[Metric, ...] = (
         "Smoothed round-trip time of open connections as of the last dump; such a share of them have no longer one.",
         (L, "quantile"),
         open_rtt,
+    ),
+    Metric(
+        "listener_backlog",
+        "gauge",
+        "Connections that wait to be accepted, of the fullest listener; process: who serves (with --label process).",
+        ("port", "process"),
+        of_listeners(lambda row: row.waiting),
+        ("process",),
+    ),
+    Metric(
+        "listener_backlog_limit",
+        "gauge",
+        "How many may wait there.",
+        ("port", "process"),
+        of_listeners(lambda row: row.limit),
+        ("process",),
+    ),
+    Metric(
+        "listener_drops_total",
+        "counter",
+        "Connections and segments that listeners dropped, for want of room in most cases.",
+        ("port", "process"),
+        of_listeners(lambda row: row.drops),
+        ("process",),
+    ),
+    Metric(
+        "close_wait_sockets",
+        "gauge",
+        "Traced connections whose peer has closed and whose process has not, the largest few (with --label process).",
+        ("process",),
+        close_wait,
     ),
 )

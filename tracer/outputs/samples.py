@@ -11,6 +11,7 @@ from tracer import __version__
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
+from tracer.model.backlogs import Listener
 from tracer.model.histogram import CLASSIC_BOUNDS, Histogram
 from tracer.model.live import RTT_QUANTILES
 from tracer.model.naming import OTHER
@@ -87,6 +88,21 @@ def open_rtt(report: Report) -> Values:
     names = [f"{quantile:g}" for quantile in RTT_QUANTILES]
     known = len(series.names)
     return [(_with(series, row, known, name), float(series.rtt[row, i])) for row in rows for i, name in enumerate(names)]
+
+
+def of_listeners(number: Callable[[Listener], int | None]) -> Callable[[Report], Values]:
+    """Return how a number of the listeners is taken, of those of which it is known."""
+
+    def take(report: Report) -> Values:
+        found = (((row.port, row.process), number(row)) for row in report.listeners)
+        return [(labels, float(value)) for labels, value in found if value is not None]
+
+    return take
+
+
+def close_wait(report: Report) -> Values:
+    """Take the sockets in CLOSE_WAIT by process."""
+    return [((process,), float(count)) for process, count in report.close_wait or ()]
 
 
 def histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Report], Rows]:

@@ -76,9 +76,15 @@ def _process(row: HalfClosed) -> str:
 def _listeners(rows: Sequence[Backlog]) -> list[str]:
     if not rows:
         return []
-    head = f"{'Listeners, the fullest first':<55}{'waiting':>10}{'limit':>10}"
-    lines = [head, *(f"  {_cut(row.endpoint, 52):<53}{row.used:>10,}{row.limit:>10,}" for row in rows[:LISTENERS_SHOWN])]
+    head = f"{'Listeners, the fullest first':<34}{'process':<17}{'waiting':>9}{'limit':>9}{'dropped':>10}"
+    lines = [head, *map(_listener, rows[:LISTENERS_SHOWN])]
     return lines + ([f"  and {len(rows) - LISTENERS_SHOWN:,} more"] if len(rows) > LISTENERS_SHOWN else [])
+
+
+def _listener(row: Backlog) -> str:
+    dropped = UNKNOWN if row.drops is None else f"{row.drops:,}"
+    name = _cut(row.process or UNKNOWN, 16)
+    return f"  {_cut(row.endpoint, 31):<32}{name:<17}{row.used:>9,}{row.limit:>9,}{dropped:>10}"
 
 
 def _remarks(survey: Survey) -> list[str]:
@@ -144,10 +150,7 @@ def survey_document(survey: Survey) -> dict[str, Any]:
         },
         "ephemeral_ports": {"limit": snapshot.ports_limit, "destinations": [_use(use) for use in snapshot.ports]},
         **{state: [_owner(row) for row in survey.half_closed if row.state == state] for state in HALF_CLOSED},
-        "listeners": [
-            {"netns": row.netns, "service": row.endpoint, "backlog": row.used, "backlog_limit": row.limit}
-            for row in survey.listeners
-        ],
+        "listeners": [_listener_row(row) for row in survey.listeners],
         "orphans": snapshot.orphans,
         "unaccepted": snapshot.unaccepted,
         "processes_hidden": survey.owners_hidden,
@@ -162,6 +165,11 @@ def _use(use: PortUse) -> dict[str, Any]:
     names = {"netns": use.netns, "local_address": use.local_address, "destination": use.destination}
     percent = _percent(use)
     return {**names, "used": use.used, "limit": use.limit, "percent": None if percent is None else round(percent, 2)}
+
+
+def _listener_row(row: Backlog) -> dict[str, Any]:
+    queue = {"netns": row.netns, "service": row.endpoint, "backlog": row.used, "backlog_limit": row.limit, "drops": row.drops}
+    return {**queue, "process": row.process or None, "pid": row.pid or None}
 
 
 def _owner(row: HalfClosed) -> dict[str, Any]:

@@ -31,6 +31,7 @@ UNITS = {
     "decbytes",
     "bool_yes_no",
     "suffix: segments/s",
+    "suffix: connections/s",
 }
 SCOPE = {"job": ("=~", "$job"), "instance": ("=~", "$instance")}
 CUMULATIVE = ("_total", "_bucket", "_sum", "_count")

@@ -63,8 +63,8 @@ def test_the_survey_is_read_as_text() -> None:
         "FIN_WAIT2 by process                     pid       count      oldest",
         "  (orphan, timed)                          -           1           -",
         "",
-        "Listeners, the fullest first                              waiting     limit",
-        "  0.0.0.0:80                                                    3       128",
+        "Listeners, the fullest first      process            waiting    limit   dropped",
+        "  0.0.0.0:80                      -                        3      128         -",
         "",
         "1 orphans (closed by their process), 0 not accepted yet",
         "30 timewait objects (TIME_WAIT, and FIN_WAIT2 of orphans: sockstat's tw)",
@@ -95,7 +95,8 @@ def test_the_document_has_all_of_it() -> None:
     assert found["time_wait"]["objects"] == 30
     assert found["close_wait"] == [{"process": r"leaky\x1bserver", "pid": 4242, "count": 2, "oldest_seconds": 93.5}]
     assert found["fin_wait2"] == [{"process": "(orphan, timed)", "pid": None, "count": 1, "oldest_seconds": None}]
-    assert found["listeners"] == [{"netns": OWN, "service": "0.0.0.0:80", "backlog": 3, "backlog_limit": 128}]
+    queue = {"netns": OWN, "service": "0.0.0.0:80", "backlog": 3, "backlog_limit": 128}
+    assert found["listeners"] == [{**queue, "drops": None, "process": None, "pid": None}]
     assert found["ephemeral_ports"]["destinations"][0] == {
         "netns": OWN,
         "local_address": "10.0.0.1",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tracer.ingest.snapshot import PortUse, Snapshot
+from tracer.model.backlogs import Listener
 from tracer.model.history import History
 from tracer.model.report import BY_EVENTS, Report, Service
 from tracer.outputs.live.styled import Line, Piece, cut, line
@@ -20,6 +21,12 @@ Number = TypeVar("Number", int, float)
 
 NAME_WIDTH = 11
 _URGENCY = ("alarm", "warn", "", "dim")
+HALF_FULL = 0.5
+"""Share of a listener's queue from which on it is shown."""
+
+LEAK = 100
+"""So many sockets in CLOSE_WAIT are worth a colour."""
+
 CROWDED = 0.9
 """Share of the ephemeral ports in use that is worth a colour, whatever the forecast says."""
 
@@ -40,7 +47,8 @@ def notes(history: History, services: Sequence[Service], port: str) -> list[Note
     found = [_failures(services), _retransmissions(services), _time_wait(snapshot), _ports(snapshot)]
     missing = ", ".join(report.context.missing)
     unseen = [Note("not shown", (f"by this kernel: {missing}",), "warn")] if missing else []
-    return [*found, *_elsewhere(report, port), _lost(report), _audit(history), *unseen]
+    waits = [*_listeners(report, port), *_close_wait(report)]
+    return [*found, *waits, *_elsewhere(report, port), _lost(report), _audit(history), *unseen]
 
 
 def note_lines(found: Sequence[Note], width: int, height: int) -> list[Line]:
@@ -161,6 +169,27 @@ def share_text(use: PortUse) -> str:
     """Return that part in hundredths."""
     part = share(use)
     return UNKNOWN if part is None else f"{100 * part:.0f}"
+
+
+def _listeners(report: Report, port: str) -> list[Note]:
+    """Return the listeners whose queue is half full, or that had no room for a connection, if there are any."""
+    rows = [row for row in report.listeners if port in ("", row.port) and (row.fullness >= HALF_FULL or row.drops)]
+    shown = [f"{row.port} {row.process}".strip() + _queue(row) for row in rows]
+    texts = tuple("; ".join(shown[:n]) for n in range(len(shown), 0, -1))
+    return [Note("listeners", texts, "alarm" if any(row.drops for row in rows) else "warn")] if texts else []
+
+
+def _queue(row: Listener) -> str:
+    waiting = f" {row.waiting:,} of {row.limit:,} wait" if row.waiting else ""
+    return waiting + (f"{',' * bool(waiting)} {row.drops:,} dropped" if row.drops else "")
+
+
+def _close_wait(report: Report) -> list[Note]:
+    """Return whose sockets are in CLOSE_WAIT, if there are any."""
+    shown = [f"{process} {count:,}" for process, count in report.close_wait or ()]
+    texts = tuple(f"not closed though the peer has: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
+    many = sum(count for _, count in report.close_wait or ()) >= LEAK
+    return [Note("CLOSE_WAIT", texts, "warn" if many else "")] if texts else []
 
 
 def _lost(report: Report) -> Note:

@@ -58,6 +58,8 @@ def page(report: Report, *, healthy: bool = True) -> str:
         _section("Retransmitted segments", ("service", "kind", "count"), _by_name(shown, "retransmitted")),
         _section("Failures and resets of ports without a service", ("port", "failures", "resets"), _elsewhere(report)),
         _ports(report),
+        _section("Listeners", ("port", "process", "waiting", "limit", "dropped"), _listeners(report)),
+        _section("CLOSE_WAIT by process", ("process", "sockets"), ((name, f"{n:,}") for name, n in report.close_wait or ())),
         _section("State changes", ("from", "to", "count"), _transitions(report)),
         f'<footer><a href="/metrics">/metrics</a> · <a href="/healthz">/healthz</a> · tcptrace {escape(__version__)}</footer>',
     )
@@ -140,6 +142,12 @@ def _elsewhere(report: Report) -> Iterable[Row]:
     """Yield the largest of what is counted under `other`, because no connection to that port ever was established."""
     for tried in report.elsewhere:
         yield f"{tried.role} {tried.port}", f"{tried.failures:,}", f"{tried.resets:,}"
+
+
+def _listeners(report: Report) -> Iterable[Row]:
+    for row in report.listeners:
+        numbers = (UNKNOWN if number is None else f"{number:,}" for number in (row.waiting, row.limit, row.drops))
+        yield row.port, row.process or UNKNOWN, *numbers
 
 
 def _ports(report: Report) -> str:
