@@ -9,7 +9,7 @@ C_FILES = $(shell find bpf -name '*.[ch]')
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-distributions test-kernels bench soak fuzz check format install uninstall clean
+.PHONY: help setup run demo test test-distributions test-kernels bench soak fuzz lock sbom check format install uninstall clean
 
 help: ## list the targets (this)
 	@echo 'usage: make TARGET [ARGS="…"]'
@@ -60,6 +60,17 @@ format: ## let ruff and clang-format rewrite what `check` would refuse
 	$(PYTHON) -m ruff check --fix --exit-zero
 	$(PYTHON) -m ruff format
 	$(if $(C_FILES),clang-format -i $(C_FILES))
+
+lock: ## write deploy/locked anew: versions and hashes of what is installed; ARGS=--upgrade takes the newest
+	@deploy/setup.sh release
+	@deploy/lock.sh $(ARGS)
+
+sbom: ## write dist/tcptrace.cdx.json: what an installation has from PyPI, as a CycloneDX bill of materials
+	@deploy/setup.sh release
+	@mkdir -p dist
+	@$(PYTHON) -W ignore -m cyclonedx_py requirements deploy/locked/requirements.txt --pyproject pyproject.toml \
+		--output-reproducible --of JSON --output-file dist/tcptrace.cdx.json
+	@echo dist/tcptrace.cdx.json
 
 install: ## install to /opt/tcptrace with the command /usr/local/bin/tcptrace (root)
 	@deploy/install.sh install

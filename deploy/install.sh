@@ -75,7 +75,8 @@ install() {
 	say "installing into $PLACE, with the command $LINK"
 	umask 022
 	make_place
-	"$PLACE/bin/python" -m pip install --quiet --disable-pip-version-check . >&2
+	deploy/locked/install.sh "$PLACE/bin/python" >&2 ||
+		die "pip could not install what deploy/locked asks for (see above)" "is there a way to PyPI, or to a mirror of all of it?"
 	mkdir -p "$(dirname "$LINK")"
 	ln -sfn "$PLACE/bin/tcptrace" "$LINK"
 	install_unit

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|guests|distributions|bench|fuzz|check|install`.
+# Installs what one of make's targets needs and is not there yet: `deploy/setup.sh run|test|guests|distributions|bench|fuzz|release|check|install`.
 # It says what it installs before it does, never asks a question, and goes on without a package that it may not install,
 # naming what will not work. The distribution gives what pip cannot: bcc (PyPI's `bcc` is an unrelated package), and tools.
 
@@ -32,6 +32,7 @@ packages_of() {
 		python3-setuptools docker-compose ;;
 	distributions) echo python3 mmdebstrap ;;
 	guests) packages_of test && echo qemu-system-x86 busybox-static kmod e2fsprogs zstd ;;
+	release) echo python3 python3-venv ;;
 	fuzz) echo python3 python3-venv libbpf1 ;;
 	bench) packages_of test && echo libbpf-tools bpfcc-tools ;;
 	check) echo python3 python3-venv clang-format ;;
@@ -225,8 +226,8 @@ ensure_prometheus() {
 main() {
 	cd "$(dirname "$0")/.."
 	case ${1:-} in
-	run | test | guests | distributions | bench | fuzz | check | install) ;;
-	*) die "usage: deploy/setup.sh run|test|guests|distributions|bench|fuzz|check|install" "see 'make help'" ;;
+	run | test | guests | distributions | bench | fuzz | release | check | install) ;;
+	*) die "usage: deploy/setup.sh run|test|guests|distributions|bench|fuzz|release|check|install" "see 'make help'" ;;
 	esac
 	# shellcheck disable=SC2046 # one word a package is what is wanted
 	ensure_packages $(packages_of "$1")
@@ -234,7 +235,7 @@ main() {
 	run) ensure_venv none ;;
 	test) ensure_venv test && ensure_prometheus ;;
 	guests | bench) ensure_venv test ;;
-	fuzz) ensure_venv fuzz ;;
+	fuzz | release) ensure_venv "$1" ;;
 	check) ensure_venv check ;;
 	install | distributions) require_python ;;
 	esac

@@ -24,17 +24,22 @@ from tracer.kernel.programs import Settings
 from tracer.model.tcp import KIND, ROLE
 
 port = int(sys.argv[1])
+begin, go = os.pipe()
+if not os.fork():  # what follows may not connect any more
+    os.read(begin, 1)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        client = socket.create_connection(("127.0.0.1", port))
+        server = listener.accept()[0]
+        client.close()
+        server.close()
+    os._exit(0)
 source = open_kernel(Settings(Filters(ports=(port,)), follow=True), None)
 
 def client_closes():
     events = source.read().events
     return list(events[(events["kind"] == KIND["close"]) & (events["role"] == ROLE["client"])])
 
-with socket.create_server(("127.0.0.1", port)) as listener:
-    client = socket.create_connection(("127.0.0.1", port))
-    server = listener.accept()[0]
-    client.close()
-    server.close()
+os.write(go, b"x")
 (end,) = until(client_closes, "the client has ended")
 left = source.namespaces.time_wait(end)
 source.close()

@@ -12,7 +12,7 @@ import typer
 
 from tracer.commands import options
 from tracer.commands.session import open_kernel, stop_on_signals
-from tracer.commands.view import View
+from tracer.commands.view import View, is_drawn
 from tracer.errors import TcptraceError
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.recording import Recorder
@@ -38,7 +38,7 @@ def record(
     """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights."""
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
     with open_as_caller(output) as file, said_as_failure(output):
-        source = open_kernel(settings, user, with_cgroups=True)
+        source = open_kernel(settings, user, with_cgroups=True, executes=is_drawn(view))
         file.truncate(0)
         pipeline = Pipeline(source, Model(source.context, start_ns=kernel_ns()), Recorder(file, source.context))
         print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)

@@ -12,11 +12,12 @@ import typer
 from tracer.commands import options
 from tracer.commands.printing import FORMATS, Output, Printer, check_format, print_events, say_what_was_lost
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
-from tracer.commands.session import stop_on_signals
-from tracer.commands.view import View
+from tracer.commands.session import complain, give_up_rights, stop_on_signals
+from tracer.commands.view import View, is_drawn
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.recording import RecordedSource
 from tracer.kernel.callersfile import open_to_read
+from tracer.kernel.privileges import unprivileged_user
 from tracer.model.naming import Naming
 from tracer.model.totals import Model
 from tracer.outputs.web import http
@@ -55,6 +56,7 @@ def replay(
     access = options.access(web_config)
     listener = http.bind(listen) if listen else None
     source = open_recording(file)
+    parse_without_rights(executes=speed is not None and is_drawn(view))
     model = Model(source.context, labels=names, naming=Naming(peers=peers), label_ttl=ttl)
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.report, lambda: True, access=access, max_series=max_series) if listener else None
@@ -79,6 +81,7 @@ def print_recorded(path: Path, format_name: str) -> None:
     """Print the events of a recording, all at once; containers are not known, as their ids are those of another machine."""
     form = check_format("--events", format_name)
     source = open_recording(path)
+    parse_without_rights()
     try:
         with stop_on_signals() as stop:
             output = Output(stop)
@@ -87,6 +90,17 @@ def print_recorded(path: Path, format_name: str) -> None:
         source.close()
     say_what_was_lost(last)
     stop.leave()
+
+
+def parse_without_rights(*, executes: bool = False) -> None:
+    """Give up all rights before the recording of a stranger is parsed; root becomes who called sudo, or nobody.
+
+    Root that cannot become another user (in a container without CAP_SETUID) goes on as it is, and says so.
+    """
+    try:
+        give_up_rights(unprivileged_user(None), executes=executes)
+    except TcptraceError as error:
+        complain(error)
 
 
 def open_recording(path: Path) -> RecordedSource:

@@ -12,7 +12,7 @@ import typer
 from tracer.commands import options
 from tracer.commands.notify import ServiceManager
 from tracer.commands.session import announce, open_kernel, stop_on_signals
-from tracer.commands.view import View
+from tracer.commands.view import View, is_drawn
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.netnames import NamespaceNames
@@ -56,7 +56,8 @@ def run(
     access = options.access(web_config)
     listener = http.bind(listen)
     manager = ServiceManager(os.environ)
-    source = open_kernel(settings, user, with_cgroups=not CGROUP_LABELS.isdisjoint(names))
+    with_cgroups = not CGROUP_LABELS.isdisjoint(names)
+    source = open_kernel(settings, user, with_cgroups=with_cgroups, executes=is_drawn(view))
     model = Model(
         source.context,
         labels=names,

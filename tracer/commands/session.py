@@ -27,20 +27,27 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
 from tracer.ingest.served import ServedPorts
 from tracer.ingest.watch import Watch
+from tracer.kernel.confinement import confine
 from tracer.kernel.launch import load_programs
-from tracer.kernel.privileges import drop_privileges, unprivileged_user, unseen_without_rights
+from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
+from tracer.kernel.sources import PACKAGE
 from tracer.model.figures import open_figures
 from tracer.model.opened import listen_queues, listening_services, open_services
 from tracer.model.sockets import Summarizer
 
 
 def open_kernel(
-    settings: Settings, user_name: str | None, look_every_ns: int = 1_000_000_000, *, with_cgroups: bool = False
+    settings: Settings,
+    user_name: str | None,
+    look_every_ns: int = 1_000_000_000,
+    *,
+    with_cgroups: bool = False,
+    executes: bool = False,
 ) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
-    with_cgroups: whether snapshots are to say in which cgroups there are listeners.
+    with_cgroups: whether snapshots are to say in which cgroups there are listeners. executes: see give_up_rights().
     What has to be opened with rights (a listening socket below 1024, a file of root's) is opened before.
     """
     bound_heaps()
@@ -65,12 +72,21 @@ def open_kernel(
     source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))
-    drop_privileges(user)
+    give_up_rights(user, executes=executes)
     if watch:
         watch.start()
     elif settings.snapshots:
         complain(TcptraceError("cannot count sockets by state", "the kernel needs sock_diag: modprobe tcp_diag"))
     return source
+
+
+def give_up_rights(user: User, *, executes: bool = False) -> None:
+    """Become the user, without a way back, and be confined to what is needed from now on, as far as this kernel can.
+
+    executes: whether programs are started later: the live view has one beside it (terminal.py).
+    """
+    drop_privileges(user)
+    confine((sys.prefix, str(PACKAGE.parent)), executes=executes)
 
 
 def announce(start: float, doing: str, missing: tuple[str, ...]) -> None:

@@ -24,6 +24,11 @@ STDIN, STDERR = 0, 2
 PRINTED_SIZE = (80, 60)
 
 
+def is_drawn(table: bool | None) -> bool:
+    """Say whether there will be a live view: --view and --no-view, and a terminal for it."""
+    return table is not False and is_usable(STDERR)
+
+
 class View:
     """One of three: the live view; a line a second; or, when the view is asked for and there is no terminal, its last picture.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracer.errors import TcptraceError
+from tracer.kernel import confinement
 from tracer.kernel.btf import Btf
 from tracer.kernel.cache import directory, is_kept
 from tracer.kernel.fields import field_macros
@@ -60,7 +61,10 @@ def examine() -> list[Finding]:
     """Return all findings, in the order in which a start would meet them."""
     if obstacle := machine_obstacle():
         return [*_kernel(), Finding("machine", "problem", obstacle.what, obstacle.hint)]
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (_kernel, _types, _bcc, _lockdown, _rights, _user, _command)
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        *(_kernel, _types, _bcc, _lockdown, _rights, _user),
+        *(_confinement, _command),
+    )
     findings = [finding for check in checks for finding in check()]
     if not any(finding.status == "problem" for finding in findings):
         findings += [*_load(), *_cache()]
@@ -155,6 +159,18 @@ def _user() -> Iterator[Finding]:
         yield Finding("user", "problem", error.what, error.hint)
     else:
         yield Finding("user", "ok", f"metrics are served as {user.name} (uid {user.uid}), without rights")
+
+
+def _confinement() -> Iterator[Finding]:
+    found = confinement.version()
+    if not found:
+        what = "this kernel has no Landlock, or it is not switched on (lsm=): what serves is confined by its user alone"
+        yield Finding("confinement", "warning", what)
+        return
+    network = (
+        " or open a connection" if found >= min(confinement.NETWORK) else "; connections it can open (Linux 6.7 denies them)"
+    )
+    yield Finding("confinement", "ok", f"by Landlock {found}: what serves can start no program, write no file{network}")
 
 
 def _command() -> Iterator[Finding]:

@@ -43,7 +43,7 @@ def test_all_that_is_copied_exists_and_is_not_kept_from_the_engine() -> None:
 def test_what_the_package_is_built_from_is_copied() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (listed,) = re.findall(r"^only-include = (\[.*\])$", text, re.MULTILINE)
-    assert {*json.loads(listed), "pyproject.toml", "README.md", "LICENSE"} == set(sources())
+    assert {*json.loads(listed), "pyproject.toml", "README.md", "LICENSE", "deploy/locked"} == set(sources())
 
 
 def test_every_base_is_debian_with_a_version() -> None:

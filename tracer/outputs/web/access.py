@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ NOT_TLS = (
 
 
 HEALTH = "/healthz"
+
+GOODBYE_SECONDS = 2.0
+"""How long a client may take to read its last answer before the connection is closed; after that the kernel goes on alone."""
 
 
 class TlsSocket(ssl.SSLSocket):
@@ -114,8 +118,19 @@ def _names_of(sock: ssl.SSLSocket) -> Iterator[str]:
 
 
 def say_goodbye(sock: socket.socket) -> None:
-    """Tell a TLS client that nothing more comes, without waiting for its answer."""
-    if isinstance(sock, ssl.SSLSocket):
-        sock.settimeout(0)
-        with suppress(OSError, ValueError):
-            sock.unwrap()
+    """Tell a client that nothing more comes, and wait a while for it to say so, too.
+
+    To close at once would be a reset when something that it sent was not read (a body, another request), or when the kernel
+    has too many sockets without a process: the client would lose an answer that is on its way. Call it in a thread of its own.
+    """
+    with suppress(OSError, ValueError):
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(0)
+            with suppress(OSError):
+                sock.unwrap()
+        socket.socket.shutdown(sock, socket.SHUT_WR)
+        end = time.monotonic() + GOODBYE_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            socket.socket.settimeout(sock, left)
+            if not socket.socket.recv(sock, 65536):
+                return

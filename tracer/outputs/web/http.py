@@ -162,9 +162,9 @@ class _Listener(ThreadingMixIn, TCPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection, in its own thread."""
+        say_goodbye(request)
         with self._lock:
             self._since.pop(request, None)
-        say_goodbye(request)
         super().shutdown_request(request)
 
     def server_close(self) -> None:

@@ -315,10 +315,7 @@ for request in requests:
     with socket.create_connection((host, int(port))) as sock:
         sock.sendall(request.encode("latin-1"))
         sock.shutdown(socket.SHUT_WR)
-        try:
-            while sock.recv(65536):
-                pass
-        except ConnectionResetError:
+        while sock.recv(65536):
             pass
 server.close()
 print(sorted(set(sys.modules) - before))
@@ -326,10 +323,5 @@ print(sorted(set(sys.modules) - before))
 
 
 def read_all(sock: socket.socket) -> bytes:
-    found = b""
-    try:
-        while part := sock.recv(65536):
-            found += part
-    except ConnectionResetError:  # the rest of a request that nobody read
-        pass
-    return found
+    """Return all that comes; that it ends in a reset is an error."""
+    return b"".join(iter(lambda: sock.recv(65536), b""))
