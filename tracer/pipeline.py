@@ -21,11 +21,11 @@ from tracer.model.report import Report
 from tracer.model.totals import Model
 
 POLL_SECONDS = 0.02
-"""Between two looks at the ring: 4 MiB a CPU hold 12,483 records, four a connection, which is what a CPU can make in ten times
-as long; so much is in hand for when this process does not run in time."""
+"""Between two looks where each record is shown as it comes: 4 MiB a CPU hold 12,483 records, four a connection, which is what a
+CPU can make in ten times as long; so much is in hand for when this process does not run in time."""
 
-IDLE_SECONDS = 0.5
-"""The same where nobody looks on: the programs wake the reader when the ring fills up, and a scrape looks at it first."""
+IDLE_SECONDS = 1.0
+"""The same where counts are shown: the programs wake the reader when the ring fills up, and a scrape looks at it first."""
 
 STALE_SECONDS = 5.0
 """A source that was not read for so long is not drained; /healthz says so."""
@@ -123,11 +123,12 @@ class Stop(Protocol):
         """Sleep until there is one, or the time is over; return whether there is one."""
 
 
-def ticks(stop: Stop, duration: float | None, every: float) -> Iterator[float]:
-    """Yield the elapsed seconds once per `every` until stop is set or `duration` is over, sleeping in between."""
+def ticks(stop: Stop, duration: float | None, pause: Callable[[], float]) -> Iterator[float]:
+    """Yield the elapsed seconds until stop is set or `duration` is over, sleeping in between for as long as pause says."""
     start = time.monotonic()
     while not stop.is_set() and (duration is None or time.monotonic() - start < duration):
         yield time.monotonic() - start
+        every = pause()
         remaining = every if duration is None else min(every, start + duration - time.monotonic())
         stop.wait(max(remaining, 0))
 
@@ -138,14 +139,14 @@ def drain(
     duration: float | None,
     every_second: Callable[[Report], None],
     every_tick: Callable[[], None] = lambda: None,
-    every: float = POLL_SECONDS,
+    pause: Callable[[], float] = lambda: IDLE_SECONDS,
 ) -> None:
     """Pump until stopped; call every_second with a Report about once a second, every_tick after each look at the source.
 
-    every: seconds between two looks, fewer where something else ends stop.wait().
+    pause: seconds until the next look, fewer where something else ends stop.wait().
     """
     shown = returned = 0.0
-    for elapsed in ticks(stop, duration, every):
+    for elapsed in ticks(stop, duration, pause):
         pipeline.pump()
         if elapsed - shown >= 1:
             shown = elapsed

@@ -198,32 +198,32 @@ class Clocked:
 
 def test_ticks_stop_when_the_duration_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clocked(monkeypatch)
-    assert list(ticks(clock, 0.25, 0.125)) == [0, 0.125]
+    assert list(ticks(clock, 0.25, lambda: 0.125)) == [0, 0.125]
     assert clock.now == 1000.25
 
 
 def test_a_last_tick_is_no_longer_than_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clocked(monkeypatch)
-    assert list(ticks(clock, 0.5, 30)) == [0]
+    assert list(ticks(clock, 0.5, lambda: 30)) == [0]
     assert clock.now == 1000.5
 
 
 def test_ticks_end_at_once_when_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clocked(monkeypatch, at=0.25)
-    assert list(ticks(clock, None, 30)) == [0]
+    assert list(ticks(clock, None, lambda: 30)) == [0]
     assert clock.now == 1000.25
 
 
 def test_there_is_no_tick_after_a_stop_or_without_time() -> None:
     stop = threading.Event()
     stop.set()
-    assert list(ticks(stop, None, 0.01)) == []
-    assert list(ticks(threading.Event(), 0, 0.01)) == []
+    assert list(ticks(stop, None, lambda: 0.01)) == []
+    assert list(ticks(threading.Event(), 0, lambda: 0.01)) == []
 
 
 def test_draining_pumps_everything_and_looks_once_more_at_the_end() -> None:
     pipeline = pipeline_of(recorded())
-    drain(pipeline, threading.Event(), 0.2, lambda _: None)
+    drain(pipeline, threading.Event(), 0.2, lambda _: None, pause=lambda: 0.02)
     assert handshakes(pipeline.report()) == 28
     stop = threading.Event()
     stop.set()
@@ -241,12 +241,12 @@ def test_draining_looks_at_other_things_after_every_look_at_the_source() -> None
         if len(ticked) == 23:
             stop.set()
 
-    drain(pipeline_of(recorded()), stop, None, lambda _: None, tick)
+    drain(pipeline_of(recorded()), stop, None, lambda _: None, tick, lambda: 0.001)
     assert len(ticked) == 23
 
 
 def test_draining_shows_a_report_about_once_a_second() -> None:
     shown: list[Report] = []
     pipeline = pipeline_of(recorded())
-    drain(pipeline, threading.Event(), 1.3, shown.append)
+    drain(pipeline, threading.Event(), 1.3, shown.append, pause=lambda: 0.02)
     assert [handshakes(report) for report in shown] == [28]

@@ -40,6 +40,7 @@ def audit(
     pipeline.pump()
     with stop_on_signals() as stop:
         print(f"tcptrace: counting for {duration:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
+        stop.wake_on(source.filling)
         drain(pipeline, stop, duration, lambda _: None)
         report = settled(pipeline)
     pipeline.close()

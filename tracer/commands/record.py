@@ -44,7 +44,8 @@ def record(
         print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
         try:
             with stop_on_signals() as stop, View(stop, table=view, color=context.obj) as shown:
-                drain(pipeline, stop, duration, shown.show, shown.poll)
+                stop.wake_on(source.filling)
+                drain(pipeline, stop, duration, shown.show, shown.poll, shown.pause)
             file.flush()
         finally:
             pipeline.close()

@@ -21,7 +21,7 @@ from tracer.kernel.privileges import unprivileged_user
 from tracer.model.naming import Naming
 from tracer.model.totals import Model
 from tracer.outputs.web import http
-from tracer.pipeline import POLL_SECONDS, Pipeline, Stop, ticks
+from tracer.pipeline import Pipeline, Stop, ticks
 
 
 def replay(
@@ -67,7 +67,7 @@ def replay(
             play(pipeline, stop, speed, shown)
             if server and not stop.is_set():
                 shown.say("end of the recording", "still serving, Ctrl-C ends")
-                for _ in ticks(stop, None, POLL_SECONDS):
+                for _ in ticks(stop, None, shown.pause):
                     shown.poll()
     finally:
         if server:
@@ -130,7 +130,7 @@ def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View) -> Non
             shown = elapsed
             view.show(pipeline.report())
         view.poll()
-        for _ in ticks(stop, (reading.time_ns - first_ns) / 1e9 / speed - elapsed, POLL_SECONDS):
+        for _ in ticks(stop, (reading.time_ns - first_ns) / 1e9 / speed - elapsed, view.pause):
             view.poll()
     if speed and not stop.is_set():
         view.show(pipeline.report())

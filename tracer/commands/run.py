@@ -73,7 +73,7 @@ def run(
         stop.wake_on(source.filling)
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
         with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:
-            drain(pipeline, stop, duration, show, shown.poll, shown.poll_seconds)
+            drain(pipeline, stop, duration, show, shown.poll, shown.pause)
     report = pipeline.last_report()
     server.close()
     pipeline.close()

@@ -36,7 +36,7 @@ class Screen:
 
     def __enter__(self) -> Self:
         """Take the terminal."""
-        for number in (signal.SIGTSTP, signal.SIGCONT):
+        for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH):
             self._previous[number] = signal.signal(number, self._notice)
         self._terminal.take()
         self.poll()
@@ -63,6 +63,11 @@ class Screen:
         """Say whether the terminal was closed."""
         return self._terminal.gone
 
+    @property
+    def unfinished(self) -> bool:
+        """Say whether poll() has more to do soon: half a key was typed, or the terminal takes no more for now."""
+        return bool(self._typed) or self._stale or self._terminal.busy
+
     def poll(self) -> bool:
         """Do what keys, signals and the terminal's size ask for; return whether the user has asked to quit."""
         if self._suspend:
@@ -79,10 +84,9 @@ class Screen:
         return self._state.done
 
     def _notice(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGTSTP:
-            self._suspend = True
-        else:
-            self._resumed = True
+        self._suspend |= number == signal.SIGTSTP
+        self._resumed |= number == signal.SIGCONT
+        self._terminal.wake()
 
     def _stop_until_continued(self) -> None:
         """Do what Ctrl-Z does, with the terminal in order; nothing is drained meanwhile."""

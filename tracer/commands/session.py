@@ -138,8 +138,9 @@ class Stop:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep for so many seconds, but not beyond the request to end; return whether there was one."""
-        select.select([self._reader, *(other.fileno() for other in self._others)], [], [], timeout)
-        for other in self._others:
+        others = [other for other in self._others if not other.closed]
+        select.select([self._reader, *(other.fileno() for other in others)], [], [], timeout)
+        for other in others:
             other.poll(0)
         return self._requested
 

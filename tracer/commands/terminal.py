@@ -41,6 +41,7 @@ class Terminal:
     """The terminal behind a descriptor, and the keyboard behind another if that is a terminal as well.
 
     Nothing here waits for the terminal but give_back(): what it does not take at once is kept, and sent by flush().
+    events: is ready when a key was typed, the terminal was closed, or wake() was called; edge-triggered.
     """
 
     def __init__(self, fd: int, keyboard: int) -> None:
@@ -49,6 +50,11 @@ class Terminal:
         self._out = _unblocked(fd)
         self._hang_up = select.poll()
         self._hang_up.register(self._out, 0)
+        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.events = select.epoll()
+        self.events.register(self._out, select.EPOLLET)
+        for source in (self._woken, *([] if self._keyboard is None else [self._keyboard])):
+            self.events.register(source, select.EPOLLET | select.EPOLLIN)
         self._pending = b""
         self._saved: list[Any] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -86,7 +92,13 @@ class Terminal:
     def close(self) -> None:
         """Give it back, and let go of it."""
         self.give_back()
+        self.events.close()
+        os.close(self._woken)
         os.close(self._out)
+
+    def wake(self) -> None:
+        """Have whoever waits for events look; safe in a signal's handler."""
+        os.eventfd_write(self._woken, 1)
 
     def size(self) -> tuple[int, int]:
         """Return columns and lines; 80 and 24 where a terminal does not say."""

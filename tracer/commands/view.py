@@ -55,14 +55,14 @@ class View:
                 stack.enter_context(contextlib.redirect_stderr(said))
                 terminal = stack.enter_context(contextlib.closing(Terminal(STDERR, STDIN)))
                 self._stop.before_exit = terminal.give_back
+                self._stop.wake_on(terminal.events)
                 self._screen = stack.enter_context(Screen(terminal, color=self._color))
                 self._stack = stack.pop_all()
         return self
 
-    @property
-    def poll_seconds(self) -> float:
-        """How often poll() is to be called: keys are answered at once, where there are any."""
-        return POLL_SECONDS if self._screen else IDLE_SECONDS
+    def pause(self) -> float:
+        """Return the seconds after which poll() is to be called again; keys and signals end the wait before."""
+        return POLL_SECONDS if self._screen and self._screen.unfinished else IDLE_SECONDS
 
     def show(self, report: Report) -> None:
         """Show one more Report."""

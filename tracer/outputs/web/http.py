@@ -32,6 +32,9 @@ from tracer.outputs.web.scrapes import Scrapes
 PATIENCE_SECONDS = 75.0
 """How long a connection may be silent, or slow with one request or answer; longer than a usual scrape interval."""
 
+LOOK_SECONDS = 15.0
+"""How often it is looked, where no connection comes, whether one has used up its time."""
+
 MAX_CONNECTIONS = 64
 
 TEXT = "text/plain; charset=utf-8"
@@ -100,11 +103,14 @@ class Server:
         self.address = f"[{host}]:{port}" if listener.socket.family == socket.AF_INET6 else f"{host}:{port}"
         self.url = f"{listener.access.scheme}://{self.address}/"
         self._listener = listener
-        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.1,), name="http", daemon=True)
+        often = min(listener.patience / 4, LOOK_SECONDS)
+        self._thread = threading.Thread(target=listener.serve_forever, args=(often,), name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening and end every connection; safe to call twice."""
+        with suppress(OSError):  # it was called before
+            self._listener.socket.shutdown(socket.SHUT_RDWR)  # which wakes the thread
         self._listener.shutdown()
         self._thread.join()
         self._listener.server_close()
