@@ -66,5 +66,5 @@ class ServedPorts:
             together = np.sort(np.concatenate((self.codes, codes)))
             fresh = np.ones(len(together), bool)
             fresh[1:] = together[1:] != together[:-1]
-            if np.count_nonzero(fresh) in range(len(self.codes) + 1, MAX_SERVED + 1):
+            if len(self.codes) < int(fresh.sum()) <= MAX_SERVED:
                 self.codes = together[fresh]

@@ -53,7 +53,11 @@ ALL_STATES = 0x3FFE
 """Bits by number of state. NEW_SYN_RECV (12): its sockets, half open, are reported as SYN_RECV. TCP_BOUND_INACTIVE (13, since
 Linux 6.8; older ones pass over it): those that have a port of bind() and neither listen nor connect, reported as CLOSE."""
 
-SOCK_DIAG_BY_FAMILY, NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 20, 1, 2, 3, 4
+TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY = 18, 20
+IS_SOCKET = frozenset((TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY))
+"""Types of messages with a socket: of its request."""
+
+NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 1, 0x10, 0x300
 INET_DIAG_INFO, INET_DIAG_CGROUP_ID = 2, 21
 LISTEN = 10
@@ -103,10 +107,14 @@ class Reply:
     lengths: Places = field(default_factory=lambda: np.empty(0, np.intp))
 
 
-def request(family: int, states: int, sequence: int, extensions: int = 0) -> bytes:
-    """Return the message that asks for all TCP sockets of a family in these states: nlmsghdr and inet_diag_req_v2."""
-    body = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, extensions, states)
-    return _HEAD.pack(_HEAD.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0) + body
+def request(states: int, sequence: int, extensions: int = 0) -> bytes:
+    """Return the message that asks for all TCP sockets in these states, of both families: nlmsghdr and inet_diag_req.
+
+    The older one of the kernel's two requests: the newer one names a family, and most of what a dump of few sockets costs is
+    the kernel's way through its whole table, which both families share.
+    """
+    body = struct.pack("=BBBB48xII", socket.AF_UNSPEC, 0, 0, extensions, states, 0)
+    return _HEAD.pack(_HEAD.size + len(body), TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0) + body
 
 
 def request_one(family: int, ends: SocketEnds, sequence: int) -> bytes:
@@ -134,8 +142,9 @@ def _strided(reply: memoryview, sequence: int) -> Reply | None:
         return None
     count = len(reply) // stride
     heads = np.ndarray((count,), _HEADER, reply, 0, (stride,))
-    alike = (heads["length"] == length) & (heads["type"] == SOCK_DIAG_BY_FAMILY) & (heads["sequence"] == sequence)
-    if not alike.all():
+    kind = int(heads["type"][0])
+    alike = (heads["length"] == length) & (heads["type"] == kind) & (heads["sequence"] == sequence)
+    if kind not in IS_SOCKET or not alike.all():
         return None
     sockets = np.ndarray((count,), f"V{SOCKET.itemsize}", reply, _HEAD.size, (stride,)).copy().view(SOCKET)
     interrupted = bool((heads["flags"] & NLM_F_DUMP_INTR).any())
@@ -147,7 +156,7 @@ def _walked(reply: memoryview, sequence: int) -> Reply:
     done, interrupted, error = False, False, 0
     for offset, length, kind, flags in messages(reply, sequence):
         interrupted |= bool(flags & NLM_F_DUMP_INTR)
-        if kind == SOCK_DIAG_BY_FAMILY and length >= _MESSAGE:
+        if kind in IS_SOCKET and length >= _MESSAGE:
             offsets.append(offset)
             lengths.append(length)
         elif kind in {NLMSG_DONE, NLMSG_ERROR}:
@@ -200,7 +209,7 @@ def _aligned(length: int) -> int:
 def last_heard(reply: memoryview, sequence: int) -> Iterator[tuple[int, float]]:
     """Yield inode and seconds since the other side last said anything, of each socket that comes with its tcp_info."""
     for offset, length, kind, _ in messages(reply, sequence):
-        if kind == SOCK_DIAG_BY_FAMILY and length >= _MESSAGE:
+        if kind in IS_SOCKET and length >= _MESSAGE:
             inode = struct.unpack_from("=I", reply, offset + _MESSAGE - 4)[0]
             for at, size, name in _attributes(reply, offset + _MESSAGE, offset + length):
                 if name == INET_DIAG_INFO and size >= LAST_HEARD + 4:
@@ -210,7 +219,7 @@ def last_heard(reply: memoryview, sequence: int) -> Iterator[tuple[int, float]]:
 def listeners_cgroups(reply: memoryview, sequence: int) -> Iterator[tuple[int, int]]:
     """Yield inode and cgroup id of each listening socket of a reply; kernels since Linux 5.8 tell unasked."""
     for offset, length, kind, _ in messages(reply, sequence):
-        if kind == SOCK_DIAG_BY_FAMILY and length >= _MESSAGE and reply[offset + _HEAD.size + 1] == LISTEN:
+        if kind in IS_SOCKET and length >= _MESSAGE and reply[offset + _HEAD.size + 1] == LISTEN:
             inode = struct.unpack_from("=I", reply, offset + _MESSAGE - 4)[0]
             for at, size, name in _attributes(reply, offset + _MESSAGE, offset + length):
                 if name == INET_DIAG_CGROUP_ID and size >= 8:

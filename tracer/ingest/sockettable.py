@@ -75,14 +75,9 @@ class SocketTable:
         """
         self.whole = True
         self.cgroups = {}
-        found: list[tuple[int, Details]] = []
-        families: list[Sockets] = []
-        for family in (socket.AF_INET, socket.AF_INET6):
-            parts, more = self._dump(family, states)
-            found.append((sum(map(len, families)), more))
-            families.append(joined(parts))
-        self.details = joined_details(found)
-        return joined([normalize(sockets, self.netns) for sockets in families if len(sockets)])
+        parts, self.details = self._dump(states)
+        sockets = joined(parts)
+        return normalize(sockets, self.netns) if len(sockets) else sockets
 
     def time_wait(self, family: int, ends: SocketEnds) -> TimeWait | None:
         """Return the timewait object with these ends, None if there is none (any more); family: 4 or 6; raises as read()."""
@@ -99,26 +94,24 @@ class SocketTable:
     def read_last_heard(self, states: int) -> dict[int, float]:
         """Return the seconds since the other side was heard, by inode, of the sockets in these states; raises as read()."""
         found: dict[int, float] = {}
-        for family in (socket.AF_INET, socket.AF_INET6):
-            sequence = self._ask(family, states, WITH_INFO)
-            while True:
-                data, reply = self._receive(sequence)
-                found.update(last_heard(data, sequence))
-                if reply.done:
-                    break
-        return found
+        sequence = self._ask(states, WITH_INFO)
+        while True:
+            data, reply = self._receive(sequence)
+            found.update(last_heard(data, sequence))
+            if reply.done:
+                return found
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
-    def _dump(self, family: int, states: int) -> tuple[list[Sockets], Details]:
-        """Return one family's sockets; begins anew when the kernel lost its place, and gives the last try whole or not."""
+    def _dump(self, states: int) -> tuple[list[Sockets], Details]:
+        """Return the sockets; begins anew when the kernel lost its place, and gives the last try whole or not."""
         parts: list[Sockets] = []
         found: list[tuple[int, Details]] = []
         interrupted = False
         for _ in range(TRIES):
-            sequence = self._ask(family, states, self._extensions)
+            sequence = self._ask(states, self._extensions)
             interrupted, done, count = False, False, 0
             parts, found = [], []
             while not done:
@@ -136,9 +129,9 @@ class SocketTable:
         self.whole &= not interrupted
         return parts, joined_details(found)
 
-    def _ask(self, family: int, states: int, extensions: int = 0) -> int:
+    def _ask(self, states: int, extensions: int = 0) -> int:
         sequence = next(self._sequence)
-        self._send(request(family, states, sequence, extensions))
+        self._send(request(states, sequence, extensions))
         return sequence
 
     def _send(self, message: bytes) -> None:

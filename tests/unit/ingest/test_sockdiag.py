@@ -35,8 +35,8 @@ def tagged(number: int, attributes: bytes = b"") -> bytes:
     return message(body=diag(ports=(number, 443), attributes=attributes))
 
 
-def test_a_request_is_what_the_kernel_calls_inet_diag_req_v2() -> None:
-    assert request(2, ALL_STATES, 7) == struct.pack("=IHHIIBBBxI48x", 72, 20, 0x301, 7, 0, 2, 6, 0, 0x3FFE)
+def test_a_request_is_what_the_kernel_calls_inet_diag_req_and_asks_for_both_families() -> None:
+    assert request(ALL_STATES, 7) == struct.pack("=IHHIIBBBB48xII", 76, 18, 0x301, 7, 0, 0, 0, 0, 0, 0x3FFE, 0)
 
 
 @pytest.mark.parametrize(("family", "here", "there"), [(2, "10.0.0.1", "10.0.0.2"), (10, "fd23::1", "fd23::2")])
