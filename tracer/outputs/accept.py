@@ -1,4 +1,4 @@
-"""Which of the three forms of /metrics a scraper prefers, by its Accept header.
+"""Which of the three forms of /metrics a scraper prefers, by its Accept header, and whether it may be packed.
 
 What Prometheus sends: up to 2.48 protobuf without a weight where native histograms are wanted, then weights in the order of its
 `scrape_protocols`; since 2.49 with `escaping=`, which is for names that ours are not. Wildcards stand for the plain text, which
@@ -39,6 +39,12 @@ def negotiate(accept: str) -> str:
             weights[found.content_type] = max(found.quality, weights.get(found.content_type, 0.0))
     wanted = [form for form in (PROTOBUF, OPENMETRICS, TEXT) if weights.get(form, 0.0) > 0]
     return max(wanted, key=weights.__getitem__, default=TEXT)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Say whether an Accept-Encoding header takes gzip."""
+    taken = {found.media: found.quality > 0 for found in _ranges(accept_encoding.lower())}
+    return taken.get("gzip", taken.get("*", False))
 
 
 def _ranges(accept: str) -> Iterator[Range]:

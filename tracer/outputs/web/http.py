@@ -24,7 +24,7 @@ from typing import Any
 
 from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
-from tracer.outputs.accept import negotiate
+from tracer.outputs.accept import accepts_gzip, negotiate
 from tracer.outputs.web import page
 from tracer.outputs.web.access import HEALTH, Access, say_goodbye
 from tracer.outputs.web.scrapes import Scrapes
@@ -261,7 +261,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _metrics(self) -> Answer:
         content_type = negotiate(",".join(self.headers.get_all("Accept", [])))
-        packed = _accepts_gzip(self.headers.get("Accept-Encoding", ""))
+        packed = accepts_gzip(self.headers.get("Accept-Encoding", ""))
         body = self.server.scrapes.body(content_type, packed=packed)
         extra = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if packed else {})
         return Answer(HTTPStatus.OK, body, content_type, extra)
@@ -296,11 +296,3 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's own name
         """Keep quiet: a line per scrape helps nobody."""
-
-
-def _accepts_gzip(accept_encoding: str) -> bool:
-    for part in accept_encoding.lower().split(","):
-        coding, _, quality = part.partition(";")
-        if coding.strip() in {"gzip", "*"}:
-            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
