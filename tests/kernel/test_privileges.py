@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import gzip
+import mmap
+import os
 import pwd
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,8 +22,12 @@ from tests.kernel.net import SERVER, Link
 from tests.kernel.tracing import RUN, Tracing, start, tracing
 from tests.kernel.traffic import listening, talk
 from tests.kernel.until import PATIENCE
-from tests.needs import ROOT
+from tests.needs import ROOT, bpf
+from tracer.kernel.filters import Filters
+from tracer.kernel.launch import load_programs
+from tracer.kernel.programs import Settings
 
+BPF_MAP_UPDATE_ELEM = 2
 MAX_RESIDENT_KB = 60 * 1024
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -141,3 +150,20 @@ def assert_unreadable(tracer: Tracing, checkout: Path) -> None:
     look = ["nsenter", f"--mount=/proc/{tracer.pid}/ns/mnt", "setpriv", user, "--clear-groups", "test", "-r"]
     for place in (checkout, ROOT):
         assert subprocess.run([*look, str(place / "tracer/cli.py")], check=False).returncode == 1
+
+
+def test_nobody_but_the_programs_writes_the_counters() -> None:
+    loaded = load_programs(Settings(Filters(ports=(1,))))
+    doors = [fd for door in loaded.doors for fd in door.descriptors]
+    try:
+        size = loaded.cpus * 4096
+        with pytest.raises(PermissionError):
+            mmap.mmap(loaded.counters, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        key, value = ctypes.create_string_buffer(8), ctypes.create_string_buffer(size)
+        attributes = struct.pack("=IxxxxQQQ", loaded.counters, ctypes.addressof(key), ctypes.addressof(value), 0)
+        assert bpf(BPF_MAP_UPDATE_ELEM, attributes) == -1
+        assert ctypes.get_errno() == errno.EPERM
+    finally:
+        pairs = [fd for pair in loaded.programs.values() for fd in pair]
+        for fd in (loaded.ring, loaded.counters, *loaded.held, *pairs, *doors):
+            os.close(fd)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.tracing import ATTACHED, start, tracing
+from tests.kernel.tracing import ATTACHED, start
 from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT
 
@@ -34,15 +34,6 @@ def test_a_log_pipe_that_closes_does_not_end_a_run() -> None:
     document, status = done.stdout.splitlines()
     assert document.startswith('{"duration_seconds": 2.')
     assert status == "0"
-
-
-def test_nohup_keeps_a_run_from_ending_with_its_terminal() -> None:
-    command = ("nohup", sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0", "--json")
-    with tracing("--no-view", command=command) as tracer:
-        tracer.process.send_signal(signal.SIGHUP)
-        time.sleep(0.2)
-        assert tracer.get("/healthz")[0] == b"ok\n"
-        assert tracer.stop().status == 0
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,18 @@ WORDS = {
 """Places of a word in the seed, and what stands there instead."""
 
 
+def struct_of_itself(times: int) -> bytes:
+    """Return types of which one is a struct that has itself so many times, without a name."""
+    names = b"\0sock\0"
+    body = struct.pack("<III", 1, 4 << 24 | times, 0) + struct.pack("<III", 0, 1, 0) * times
+    return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(names)) + body + names
+
+
+@pytest.mark.skipif(OBSTACLE is not None, reason=OBSTACLE or "")
+def test_a_struct_that_has_itself_twice_is_looked_into_once() -> None:
+    btf(struct_of_itself(2))
+
+
 @pytest.mark.skipif(OBSTACLE is not None, reason=OBSTACLE or "")
 @pytest.mark.parametrize("word", WORDS.values(), ids=WORDS)
 def test_types_that_make_no_sense_are_refused_or_not_there(word: tuple[int, int]) -> None:

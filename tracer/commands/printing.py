@@ -6,7 +6,6 @@ Standard output is written by its descriptor, a batch at once, and watched while
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import sys
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracer.commands.streams import cannot_write
+from tracer.commands.streams import GONE, cannot_write
 from tracer.errors import UsageError
 from tracer.ingest.source import Context, Reading, Source
 from tracer.model.aborts import settle
@@ -92,7 +91,7 @@ class Output:
         try:
             return os.write(self._fd, data)
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal that was closed
+            if error.errno not in GONE:
                 raise cannot_write(error) from error
             self.gone = True
             return 0

@@ -6,6 +6,7 @@ tracing goes on without it, whether its reader has gone, its disk is full, or no
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -19,30 +20,30 @@ PATIENCE_SECONDS = 1.0
 """How long a log that takes nothing is waited for; after that its lines are dropped until it takes some."""
 
 
+GONE = (errno.EPIPE, errno.EIO)
+"""What writing says when nobody can read any more: at a pipe, and at a terminal that was closed."""
+
+
 class ReaderGoneError(Exception):
     """A reader that has seen enough; no OSError, of which the parser of the command line makes a failure."""
 
 
 class Output(io.TextIOWrapper):
-    """Standard output. A reader that has seen enough is a ReaderGoneError, any other error a TcptraceError."""
+    """Standard output. A reader that has seen enough, or has gone, is a ReaderGoneError, any other error a TcptraceError."""
 
     def write(self, text: str, /) -> int:
         """Write, or say why not."""
         try:
             return super().write(text)
-        except BrokenPipeError as error:
-            raise ReaderGoneError from error
         except OSError as error:
-            raise cannot_write(error) from error
+            raise failure(error) from error
 
     def flush(self) -> None:
         """Write what is left, or say why not."""
         try:
             super().flush()
-        except BrokenPipeError as error:
-            raise ReaderGoneError from error
         except OSError as error:
-            raise cannot_write(error) from error
+            raise failure(error) from error
 
 
 class Log(io.TextIOWrapper):
@@ -71,6 +72,11 @@ class Log(io.TextIOWrapper):
         ready = bool(poll.poll(self._patience * 1000))
         self._patience = PATIENCE_SECONDS if ready else 0.0
         return ready
+
+
+def failure(error: OSError) -> ReaderGoneError | TcptraceError:
+    """Return what to raise when standard output takes nothing."""
+    return ReaderGoneError() if error.errno in GONE else cannot_write(error)
 
 
 def cannot_write(error: OSError) -> TcptraceError:

@@ -22,7 +22,7 @@ _TRANSPARENT = {TYPEDEF, VOLATILE, CONST, TYPE_TAG}
 _HEADER = 12
 
 DEEPEST = 32
-"""Steps from a type to what it stands for, and structs in one another without a name, as in libbpf: types can go in circles."""
+"""Steps from a type to what it stands for, as in libbpf: types can go in circles."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Btf:
         found: Member | None = None
         bit = 0
         for name in path.split("."):
-            step = self._step(type_id, name)
+            step = self._step(type_id, name, set())
             if step is None:
                 return None
             type_id, at, width = step
@@ -143,11 +143,12 @@ class Btf:
     def _size(self, type_id: int) -> int:
         return int(self._lib.btf__resolve_size(self._btf, type_id))
 
-    def _step(self, type_id: int, name: str, depth: int = 0) -> tuple[int, int, int] | None:
-        """Return (type, bit offset, bit width) of a direct member, searching anonymous ones depth first."""
+    def _step(self, type_id: int, name: str, seen: set[int]) -> tuple[int, int, int] | None:
+        """Return (type, bit offset, bit width) of a direct member, searching anonymous ones depth first, each type once."""
         type_ = self._follow(type_id, _TRANSPARENT | {ARRAY})
-        if type_ is None or type_.kind not in {STRUCT, UNION} or depth > DEEPEST:
+        if type_ is None or type_.kind not in {STRUCT, UNION} or type_.address in seen:
             return None
+        seen.add(type_.address)
         rows = _words(type_.address + _HEADER, 3 * type_.length)
         for i in range(type_.length):
             name_offset, member, place = rows[3 * i : 3 * i + 3]
@@ -155,7 +156,7 @@ class Btf:
             own = self._name(name_offset)
             if own == name:
                 return member, at, width
-            if not own and (inside := self._step(member, name, depth + 1)) is not None:
+            if not own and (inside := self._step(member, name, seen)) is not None:
                 return inside[0], at + inside[1], inside[2]
         return None
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import sys
+import time
 
 import pytest
 
 from tests.needs import ROOT
+from tracer.commands.streams import PATIENCE_SECONDS, Log
 
 DEMO = "tracer/data/demo.tcptrace"
 COMMANDS = {
@@ -62,3 +66,33 @@ def test_a_deleted_working_directory_is_in_nobodys_way() -> None:
     done = shell(f"D=$(mktemp -d); D2=$PWD; cd $D; rmdir $D; PYTHONPATH=$D2 T replay $D2/{DEMO} --json")
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_terminal_that_was_closed_before_the_summary_is_no_failure(command: str) -> None:
+    ours, theirs = os.openpty()
+    os.close(ours)
+    tracer = [sys.executable, "-m", "tracer", *command.split()]
+    done = subprocess.run(tracer, cwd=ROOT, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_log_that_nobody_reads_is_waited_for_once_and_then_dropped_until_somebody_does() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    while True:  # fill it
+        try:
+            os.write(writer, bytes(4096))
+        except BlockingIOError:
+            break
+    os.set_blocking(writer, True)
+    with Log(os.fdopen(writer, "wb", 0), line_buffering=True) as log:
+        begin = time.monotonic()
+        for _ in range(100):
+            log.write("dropped\n")
+        assert time.monotonic() - begin < 50 * PATIENCE_SECONDS
+        os.read(reader, select.PIPE_BUF)
+        log.write("written\n")
+    with os.fdopen(reader, "rb") as rest:
+        assert rest.read().strip(b"\0") == b"written\n"

@@ -11,7 +11,7 @@ from tracer.model.naming import Naming
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.metrics import METRICS, L
-from tracer.outputs.prometheus import OPENMETRICS, render
+from tracer.outputs.prometheus import OPENMETRICS, TEXT, render
 
 ID = "0123456789abcdef" * 4
 
@@ -149,3 +149,12 @@ def test_every_metric_has_a_name_of_its_own_and_a_help_text_that_is_a_sentence()
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     assert all(metric.help.endswith(".") for metric in METRICS)
     assert all(metric.labels.index(L) == 0 for metric in METRICS if L in metric.labels)
+
+
+def test_no_label_value_has_a_control_byte_whatever_a_process_is_called() -> None:
+    names = [bytes([byte]) * 3 + b"x" for byte in range(1, 256)]
+    report = report_of(*(events("handshake", process=name, port=1) for name in names), labels=("process",))
+    for form in (TEXT, OPENMETRICS):
+        lines = render(report, form).decode().split("\n")
+        assert sum("tcptrace_handshakes_total{" in line for line in lines) > 200
+        assert [line for line in lines if not line.isprintable()] == []

@@ -90,6 +90,20 @@ def write_unusable_keys(place: Path) -> None:
     (place / "binary.key").write_bytes(b"\xff\xfe\x00")
 
 
+@pytest.mark.parametrize(
+    "value", ["!!timestamp x", "!!int x", "!!bool x", "!!float []", "!!binary é", "!!omap x", "!!set [a]", "2001-99-99"]
+)
+def test_a_value_that_is_not_what_its_tag_says_is_a_sentence(tmp_path: Path, value: str) -> None:
+    with pytest.raises(TcptraceError, match=r"is not (YAML: |a text)"):
+        read_access(configuration(tmp_path, f"tls_server_config: {{cert_file: {value}, key_file: b}}"))
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "{a: " * 20_000, "- " * 20_000 + "a"])
+def test_twenty_thousand_brackets_are_too_many(tmp_path: Path, text: str) -> None:
+    with pytest.raises(TcptraceError, match="is not understood: too many lists or sections, one in another"):
+        read_access(configuration(tmp_path, text))
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(TcptraceError, match=r"cannot read .*/none\.yml: No such file or directory"):
         read_access(tmp_path / "none.yml")
