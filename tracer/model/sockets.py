@@ -37,6 +37,9 @@ LARGEST = 10
 WINDOW = 10
 """Snapshots over which growth is measured."""
 
+SMALL_SHARE = 0.1
+"""Of the ephemeral ports: a use below it has no forecast, however it grows."""
+
 UseKey = tuple[int | None, str, str]
 """Namespace, local address and destination of a PortUse."""
 
@@ -215,13 +218,15 @@ class Summarizer:
         return replace(snapshot, ports=uses)
 
     def _forecast(self, key: UseKey, use: PortUse, time_ns: int) -> float | None:
-        """Return the seconds from the oldest snapshot in which there was such a use, in a straight line."""
+        """Return the seconds from the oldest snapshot with such a use in a straight line; None if small or unsteady."""
         if use.limit is None:
             return None
         if use.used >= use.limit:
             return 0.0
-        for then_ns, uses in self._past:
-            if key in uses and time_ns > then_ns:
-                growth = (use.used - uses[key]) / (time_ns - then_ns) * 1e9
-                return (use.limit - use.used) / growth if growth > 0 else None
-        return None
+        past = [(then_ns, uses[key]) for then_ns, uses in self._past if key in uses and then_ns < time_ns]
+        course = [*(used for _, used in past), use.used]
+        steady = all(before <= after for before, after in itertools.pairwise(course)) and course[-1] > course[len(past) // 2]
+        if not past or not steady or use.used < SMALL_SHARE * use.limit:
+            return None
+        then_ns, used = past[0]
+        return (use.limit - use.used) / (use.used - used) * (time_ns - then_ns) / 1e9

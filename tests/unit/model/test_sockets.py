@@ -240,6 +240,20 @@ def test_growth_that_is_over_is_forgotten_after_some_snapshots() -> None:
     assert forecasts(1, *[5] * (WINDOW + 1))[-1] is None
 
 
+def test_a_small_use_has_no_forecast_however_it_grows() -> None:
+    few, many = (EphemeralPorts(40_000, 40_000 + n - 1) for n in (100, 40))
+    for ports, expected in ((few, None), (many, 35.0)):
+        summarize = Summarizer()
+        dumps = [dump(sockets("established", "10.0.0.1:40000", n=n), ports={OWN: ports}, end_ns=n * SECOND) for n in (3, 5)]
+        assert [summarize(each).ports[0].forecast_seconds for each in dumps][-1] == expected
+
+
+def test_a_use_that_goes_up_and_down_or_has_stopped_has_no_forecast() -> None:
+    assert forecasts(2, 4, 3, 5)[-1] is None
+    assert forecasts(2, 5, 5, 5, 5)[-1] is None
+    assert forecasts(2, 3, 3, 4)[-1] == pytest.approx(10.5)
+
+
 def test_a_destination_that_is_new_has_no_forecast_yet() -> None:
     summarize = Summarizer()
     summarize(dump())
