@@ -15,6 +15,7 @@ import typer
 
 from tracer import __version__
 from tracer.commands.audit import audit
+from tracer.commands.connections import connections
 from tracer.commands.dashboard import dashboard
 from tracer.commands.doctor import doctor
 from tracer.commands.events import events
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, events, follow, audit, snapshot, record, replay, dashboard, rules, doctor):
+for command in (run, events, follow, connections, audit, snapshot, record, replay, dashboard, rules, doctor):
     app.command()(command)
 
 

@@ -8,6 +8,7 @@ one that has ended.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -120,3 +121,8 @@ def cgroup_workloads(root: Path) -> Iterator[tuple[int, Workload]]:
             below = f"{path}/{name}"
             yield identity, workload(below)
             waiting.append((f"{directory}/{name}", below))
+
+
+def cgroups_below(path: str) -> set[int]:
+    """Return the ids of a cgroup (version 2) and of all below it: the inodes of their directories."""
+    return {Path(place).stat().st_ino for place, _, _ in os.walk(path)}

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracer.errors import TcptraceError
 from tracer.ingest.names import name_text
 
 PROC = Path("/proc")
@@ -41,6 +42,15 @@ def find_owners(inodes: Collection[int]) -> tuple[dict[int, Owner], int]:
         for inode in held - found.keys():
             found[inode] = Owner(pid, process_name(pid))
     return found, closed
+
+
+def inodes_of(pid: int) -> set[int]:
+    """Return the inodes of the sockets that a process has open; raises TcptraceError when it may not be asked."""
+    try:
+        targets = list(_targets(pid))
+    except PermissionError as error:
+        raise TcptraceError(f"the sockets of process {pid} are not shown to you", "ask as root, or as its user") from error
+    return {int(target[len(_PREFIX) : -1]) for target in targets if target.startswith(_PREFIX)}
 
 
 def _targets(pid: int) -> Iterator[str]:

@@ -47,12 +47,14 @@ DETAIL = np.dtype(
         ("cgroup", "=u8"),
         ("receive_buffer", "=u4"),
         ("send_buffer", "=u4"),
+        ("send_memory", "=u4"),
         ("info", INFO),
     ]
 )
 """Of one socket: its place among the sockets that were read with it, struct tcp_info, and what else its attributes tell.
 
-drops: of a listener, connections that it had no room for, and other segments that it dropped (sk_drops).
+send_memory: bytes of the send buffer that are taken, with what it costs to keep them. drops: of a listener, connections that
+it had no room for, and other segments that it dropped (sk_drops).
 """
 
 Details = NDArray[np.void]
@@ -61,8 +63,8 @@ Details = NDArray[np.void]
 NO_DETAILS: Details = np.empty(0, DETAIL)
 
 _MEMORY = np.dtype([("receive_allocated", "=u4"), ("receive_buffer", "=u4"), ("send_allocated", "=u4"), ("send_buffer", "=u4")])
-_DROPS = 8
-"""Place of SK_MEMINFO_DROPS, in words; the first four are _MEMORY."""
+_QUEUED, _DROPS = 5, 8
+"""Places of SK_MEMINFO_WMEM_QUEUED and SK_MEMINFO_DROPS, in words; the first four are _MEMORY."""
 
 _HEADER_WORDS = 22
 """Of a message: nlmsghdr and inet_diag_msg, in units of 4 bytes, to which netlink aligns all."""
@@ -125,7 +127,7 @@ def _filled(words: NDArray[np.uint32], places: NDArray[np.intp], starts: NDArray
         memory = _copied(words, starts + at, _MEMORY)
         made["receive_buffer"], made["send_buffer"] = memory["receive_buffer"], memory["send_buffer"]
     if size >= 4 * (_DROPS + 1):
-        made["drops"] = words[starts + at + _DROPS]
+        made["send_memory"], made["drops"] = words[starts + at + _QUEUED], words[starts + at + _DROPS]
     at, size = found.get(INET_DIAG_CGROUP_ID, (0, 0))
     if size >= 8:
         made["cgroup"] = _copied(words, starts + at, np.dtype("=u8"))

@@ -1,0 +1,170 @@
+"""Each reason for which a connection is slow, made for real and named by `tcptrace connections`; and one that is not slow."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.kernel.ends import Pair, connected
+from tests.kernel.path import SERVER
+from tests.kernel.traffic import Peer
+from tests.kernel.until import PATIENCE, until
+from tests.needs import ROOT
+
+pytestmark = pytest.mark.needs("nft")
+
+DELAY = 0.02
+CHUNK = bytes(1 << 16)
+
+
+def listed(*options: str) -> dict[str, Any]:
+    """Return what `tcptrace connections` says as JSON."""
+    command = [sys.executable, "-m", "tracer", "connections", "--format", "json", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def one(pair: Pair, role: str) -> dict[str, Any]:
+    (row,) = listed("--port", str(pair.port), "--role", role)["connections"]
+    assert isinstance(row, dict)
+    return row
+
+
+@contextmanager
+def working(*actions: Callable[[], object]) -> Iterator[None]:
+    """Do these again and again meanwhile, each in a thread of its own."""
+    stop = threading.Event()
+
+    def work(action: Callable[[], object]) -> None:
+        while not stop.is_set():
+            try:
+                action()
+            except OSError:
+                stop.wait(0.01)
+
+    threads = [threading.Thread(target=work, args=(action,)) for action in actions]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def pair_of(port: int, delay: float = 0) -> Iterator[Pair]:
+    """Yield a connection in whose namespaces somebody lives, so that these are found; calls take a second at most."""
+    with connected(port, delay) as pair, Peer(pair.way.client), Peer(pair.way.server):
+        for end in (pair.client, pair.server):
+            end.settimeout(1)
+        yield pair
+
+
+def wait_for_cause(pair: Pair, role: str, cause: str, words: str) -> dict[str, Any]:
+    """Return what is said of one side, once it is this."""
+    seen: list[object] = []
+
+    def look() -> dict[str, Any] | None:
+        row = one(pair, role)
+        seen.append((row["cause"], row["why"]))
+        return row if row["cause"] == cause and words in row["why"] else None
+
+    try:
+        found = until(look, f"{role} is slow because of {cause}")
+    except AssertionError:
+        raise AssertionError(seen[-3:]) from None
+    assert found is not None
+    return found
+
+
+def test_a_reader_that_sleeps_is_our_application_there_and_the_peers_here(port: int) -> None:
+    with pair_of(port) as pair, working(lambda: pair.client.send(CHUNK)):
+        row = wait_for_cause(pair, "client", "peer's application", "window")
+        assert row["unsent_bytes"] + row["unacknowledged_bytes"] > 0
+        row = wait_for_cause(pair, "server", "our application", "does not read")
+        assert row["receive_queue_bytes"] > 0
+        services = {row["role"]: row["causes"] for row in listed("--port", str(port))["services"]}
+        assert services == {"client": {"peer's application": 1}, "server": {"our application": 1}}
+
+
+def test_a_small_send_buffer_is_ours(port: int) -> None:
+    with pair_of(port, DELAY) as pair:
+        pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with working(lambda: pair.client.send(CHUNK), lambda: pair.server.recv(1 << 20)):
+            wait_for_cause(pair, "client", "our buffer", "send buffer")
+
+
+def test_loss_is_the_networks(port: int) -> None:
+    with pair_of(port) as pair:
+        pair.way.rule(f"tcp dport {port} numgen random mod 20 0 drop")
+        with working(lambda: pair.client.send(CHUNK), lambda: pair.server.recv(1 << 20)):
+            row = wait_for_cause(pair, "client", "network", "loses segments")
+            assert row["retransmitted_segments"] > 0
+            wait_for_cause(pair, "server", "network", "out of order")
+
+
+def test_delay_is_the_networks(port: int) -> None:
+    with pair_of(port, DELAY) as pair, working(lambda: pair.client.send(CHUNK), lambda: pair.server.recv(1 << 20)):
+        row = wait_for_cause(pair, "client", "network", "round trip")
+        assert row["min_rtt_seconds"] >= 2 * DELAY
+
+
+def test_a_peer_that_says_nothing_is_the_peer(port: int) -> None:
+    with pair_of(port) as pair:
+        pair.cut()
+        pair.client.send(CHUNK)
+        wait_for_cause(pair, "client", "peer", "does not answer")
+
+
+def test_a_writer_that_pauses_is_our_application(port: int) -> None:
+    pause = threading.Event()
+    with pair_of(port) as pair, working(lambda: (pair.client.send(b"some"), pause.wait(0.6)), lambda: pair.server.recv(1000)):
+        wait_for_cause(pair, "client", "our application", "does not write")
+
+
+def test_a_healthy_fast_connection_is_called_none_of_them(port: int) -> None:
+    with pair_of(port) as pair, working(lambda: pair.client.send(CHUNK), lambda: pair.server.recv(1 << 20)):
+        until(lambda: one(pair, "client")["sent_bytes_rate"] > 0, "it is fast")
+        rows = [one(pair, role) for role in ("client", "server") for _ in range(3)]
+    assert [row["why"] for row in rows] == [None] * 6
+    assert SERVER[4] in {row["remote_address"] for row in rows}
+
+
+def test_ss_says_the_same_of_a_connection_that_rests(port: int) -> None:
+    with pair_of(port) as pair:
+        pair.client.send(bytes(23_000))
+        until(lambda: len(pair.server.recv(1 << 20, socket.MSG_PEEK)) == 23_000, "all is there")
+        row = one(pair, "client")
+        text = pair.way.client.run("ss", "-tinHO", f"dport = :{port}")
+    words = dict(word.split(":", 1) for word in text.split() if ":" in word)
+    rtt = float(words["rtt"].split("/")[0]) / 1000
+    assert (row["sent_bytes"], row["sent_segments"]) == (int(words["bytes_acked"]) - 1, int(words["segs_out"]))
+    assert (row["congestion_window"], row["received_segments"]) == (int(words["cwnd"]), int(words["segs_in"]))
+    assert (row["rtt_seconds"], row["min_rtt_seconds"]) == (pytest.approx(rtt), pytest.approx(float(words["minrtt"]) / 1000))
+
+
+def test_the_table_has_less_than_80_columns_and_csv_a_line_for_each(port: int) -> None:
+    with pair_of(port) as pair, working(lambda: pair.client.send(CHUNK)):
+        wait_for_cause(pair, "client", "peer's application", "window")
+        texts = {}
+        for name in ("table", "csv"):
+            command = [sys.executable, "-m", "tracer", "connections", "--format", name, "--port", str(port)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
+            texts[name] = done.stdout.splitlines()
+    assert max(map(len, texts["table"])) < 80
+    assert any("peer's app" in line and f":{port}" in line for line in texts["table"])
+    head, *rows = texts["csv"]
+    assert {len(line.split(",")) >= len(head.split(",")) for line in rows} == {True}
+    assert len(rows) == 2

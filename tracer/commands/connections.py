@@ -1,0 +1,112 @@
+"""`tcptrace connections`: the open connections one by one, from two looks at the kernel's own list; nothing is traced."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from tracer.commands import options
+from tracer.errors import TcptraceError, UsageError
+from tracer.ingest.cgroups import cgroups_below
+from tracer.ingest.namespaces import Namespaces
+from tracer.ingest.owners import find_owners, inodes_of
+from tracer.ingest.snapshot import Dump
+from tracer.kernel.filters import Filters
+from tracer.kernel.launch import require_descriptors
+from tracer.kernel.machine import proc_obstacle
+from tracer.kernel.namespaces import open_doors
+from tracer.model.opened import OPEN_STATES
+from tracer.model.openlist import SORTS, OpenList
+from tracer.model.tcp import STATE
+from tracer.outputs.openlist import CSV_HEAD, csv_lines, document, table_lines
+
+FORMATS = ("table", "json", "csv")
+SECONDS = 1.0
+"""Between two looks."""
+
+SHOWN = 20
+CLEAR = "\x1b[H\x1b[2J"
+STATES = sum(1 << state for state in (*OPEN_STATES, STATE["listen"]))
+"""Bits: open connections, and listeners, which tell whose side is the service's."""
+
+
+def connections(
+    sort: Annotated[
+        str, typer.Option(metavar="|".join(SORTS), help="Which come first; wrong: those that are held up.")
+    ] = "wrong",
+    count: Annotated[int | None, typer.Option(min=1, help="So many of them; default: 20 in the table, all else.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second until Ctrl-C.")] = False,
+    format_name: Annotated[
+        str, typer.Option("--format", metavar="|".join(FORMATS), help="table: for people; json: an object for each look; csv.")
+    ] = "table",
+    port: options.Ports = None,
+    address: options.Addresses = None,
+    role: options.Role = None,
+    pid: options.Pid = None,
+    cgroup: options.Cgroup = None,
+    netns: options.Netns = "all",
+) -> None:
+    """Show open connections: process, peer, rates, round-trip time, retransmitted share, queues, and why they are slow.
+
+    Rates are between two looks, a second apart. Root sees all network namespaces and processes, others what ss shows them.
+    The kernel does not tell how old a connection is, so that its age is null.
+    """
+    if format_name not in FORMATS:
+        raise UsageError(f"--format {format_name} is not known", f"give {', '.join(FORMATS)}")
+    if sort not in SORTS:
+        raise UsageError(f"--sort {sort} is not known", f"give one of {', '.join(SORTS)}")
+    filters = options.filters(port, address, role, pid, cgroup, netns)
+    namespaces = open_sockets(own_only=filters.own_netns)
+    try:
+        first = namespaces.read(STATES)
+        if format_name == "csv":
+            print(CSV_HEAD)
+        clears = watch and format_name == "table" and sys.stdout.isatty()
+        while True:
+            time.sleep(SECONDS)
+            second = namespaces.read(STATES)
+            print(CLEAR if clears else "", end="")
+            show(first, second, filters, sort=sort, count=count, format_name=format_name)
+            if not watch:
+                break
+            first = second
+    finally:
+        namespaces.close()
+
+
+def open_sockets(*, own_only: bool) -> Namespaces:
+    """Return the sockets of the namespaces that are seen; raises TcptraceError when the kernel does not list them."""
+    if obstacle := proc_obstacle():
+        raise obstacle
+    require_descriptors()
+    doors = open_doors(own_only=own_only)
+    if not doors:
+        raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")
+    if not own_only and os.geteuid() != 0:
+        print("tcptrace: only root sees other network namespaces, and the processes of others", file=sys.stderr)
+    return Namespaces(doors, with_details=True)
+
+
+def show(first: Dump, second: Dump, filters: Filters, *, sort: str, count: int | None, format_name: str) -> None:
+    """Write what two looks gave."""
+    found = OpenList(first, second, filters)
+    if filters.cgroup is not None:
+        found.keep(found.in_cgroups(cgroups_below(filters.cgroup)))
+    if filters.pid is not None:
+        found.keep(found.of_inodes(inodes_of(filters.pid)))
+    places = found.order(sort)
+    total, places = len(places), places[: count or (SHOWN if format_name == "table" else len(places))]
+    owners, _ = find_owners(found.inodes(places))
+    rows, services = found.connections(places.tolist(), owners), found.services()
+    if format_name == "csv":
+        lines = csv_lines(rows)
+    elif format_name == "json":
+        lines = [json.dumps(document(rows, services, total))]
+    else:
+        lines = table_lines(rows, services, total)
+    print("\n".join(lines), flush=True)

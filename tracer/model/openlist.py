@@ -1,0 +1,254 @@
+"""Open connections one by one, from two looks at the sockets: what `tcptrace connections` shows.
+
+All of it stays in arrays until it is known which connections are shown; only these become objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.owners import Owner
+from tracer.ingest.snapshot import Dump
+from tracer.kernel.filters import Filters
+from tracer.model.columns import columns
+from tracer.model.naming import address_text
+from tracer.model.opened import chosen_connections
+from tracer.model.sides import ephemeral_ports, server_sides
+from tracer.model.tcp import STATES
+from tracer.model.why import NO_RULE, RULES, Evidence, sentence, verdicts
+
+SORTS = ("wrong", "sent", "received", "rtt", "lost", "queued", "unread")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One open connection. Rates are per second, between the two looks; None for one that only the second has.
+
+    age_seconds: None, since the kernel does not tell. retransmitted_share: of the segments sent, since its beginning.
+    cause, why: one of model/why.py's, and its sentence; None where nothing holds it up.
+    """
+
+    state: str
+    role: str
+    family: int
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    netns: int
+    pid: int | None
+    process: str | None
+    age_seconds: float | None
+    sent_bytes: int
+    received_bytes: int
+    sent_bytes_rate: float | None
+    received_bytes_rate: float | None
+    rtt_seconds: float | None
+    min_rtt_seconds: float | None
+    sent_segments: int
+    received_segments: int
+    retransmitted_segments: int
+    retransmitted_share: float | None
+    unsent_bytes: int
+    unacknowledged_bytes: int
+    receive_queue_bytes: int
+    congestion_window: int
+    cause: str | None
+    why: str | None
+
+
+@dataclass(frozen=True)
+class ServiceSum:
+    """The connections of one service: how many, how many are held up by each cause, and their rates together."""
+
+    role: str
+    port: int
+    connections: int
+    causes: Mapping[str, int]
+    sent_bytes_rate: float
+    received_bytes_rate: float
+
+
+class OpenList:
+    """The open connections of the second of two dumps, with what has changed since the first; both with details.
+
+    kept: which of them count, shape (n,).
+    """
+
+    def __init__(self, first: Dump, second: Dump, filters: Filters) -> None:
+        places = second.details["place"].astype(np.intp)
+        at = columns(second.sockets, {netns: place for place, netns in enumerate(second.ports)})
+        server = server_sides(second.sockets, at, ephemeral_ports(at, second.ports))
+        kept = chosen_connections(second, server, filters)[places]
+        self._sockets, self._details = second.sockets[places[kept]], second.details[kept]
+        self.server = server[places[kept]]
+        self._seconds = max((second.end_ns - first.end_ns) / 1e9, 1e-9)
+        self._known, self._before, self._unread_before = _matched(first, self._sockets["cookie"])
+        self._fin = np.isin(self._details["info"]["tcp_state"], (8, 9, 11))
+        self.evidence = self._evidence()
+        self.verdicts = verdicts(self.evidence)
+        self.kept = np.ones(len(self._sockets), bool)
+
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        """Have only these count, shape (n,), of those that do."""
+        self.kept &= which
+
+    def of_inodes(self, inodes: Collection[int]) -> NDArray[np.bool_]:
+        """Return which sockets are among these, shape (n,)."""
+        return np.isin(self._sockets["inode"], list(inodes))
+
+    def in_cgroups(self, ids: Collection[int]) -> NDArray[np.bool_]:
+        """Return which sockets belong to one of these cgroups, shape (n,)."""
+        return np.isin(self._details["cgroup"], list(ids))
+
+    def inodes(self, places: NDArray[np.intp]) -> set[int]:
+        """Return the inodes of the sockets at these places."""
+        return set(self._sockets["inode"][places].tolist()) - {0}
+
+    def order(self, sort: str) -> NDArray[np.intp]:
+        """Return the places of the connections that count in an order of SORTS, the largest first."""
+        e = self.evidence
+        held_up = (self.verdicts != NO_RULE).astype(np.float64)
+        by = {
+            "wrong": (held_up, e.lost, e.queued + e.unread, e.sent + e.received),
+            "sent": (e.sent,),
+            "received": (e.received,),
+            "rtt": (e.rtt,),
+            "lost": (e.lost,),
+            "queued": (e.queued,),
+            "unread": (e.unread,),
+        }[sort]
+        order: NDArray[np.intp] = np.lexsort((self._sockets["cookie"], *(-column for column in reversed(by))))
+        return order[self.kept[order]]
+
+    def connections(self, places: Sequence[int], owners: Mapping[int, Owner]) -> list[Connection]:
+        """Return some of them one by one."""
+        return [self._one(place, owners) for place in places]
+
+    def services(self) -> list[ServiceSum]:
+        """Return the sums by role and port of the connections that count, those with most of them first."""
+        kept = np.flatnonzero(self.kept)
+        port = np.where(self.server, self._sockets["local_port"], self._sockets["remote_port"]).astype(np.int64)
+        keys, rows, counts = np.unique(
+            (self.server.astype(np.int64) << 16 | port)[kept], return_inverse=True, return_counts=True
+        )
+        sent, received = (
+            np.bincount(rows, column[kept], len(keys)) / self._seconds
+            for column in (self.evidence.sent, self.evidence.received)
+        )
+        causes: list[dict[str, int]] = [{} for _ in keys]
+        width = len(RULES) + 1
+        by_rule = np.bincount(rows * width + self.verdicts[kept] + 1, minlength=len(keys) * width).reshape(len(keys), width)
+        for row, number in np.argwhere(by_rule[:, 1:]):
+            cause = RULES[number].cause
+            causes[row][cause] = causes[row].get(cause, 0) + int(by_rule[row, number + 1])
+        found = [
+            ServiceSum("server" if key >> 16 else "client", key & 0xFFFF, *rest)
+            for key, *rest in zip(keys.tolist(), counts.tolist(), causes, sent.tolist(), received.tolist(), strict=True)
+        ]
+        return sorted(found, key=lambda row: (-row.connections, row.role, row.port))
+
+    def _evidence(self) -> Evidence:
+        info, before = self._details["info"], self._before
+        grown = {
+            name: np.where(info[name] > before[name], info[name] - before[name], 0).astype(np.float64)
+            for name in (*_TIMES, *_SEGMENTS, "acknowledged_bytes", "received_bytes")
+        }
+        busy = grown["busy_us"]
+        queued = self._sockets["wqueue"].astype(np.float64)
+        return Evidence(
+            busy=busy / 1e6 / self._seconds,
+            window=_share(grown["window_limited_us"], busy),
+            buffer=_share(grown["buffer_limited_us"], busy),
+            lost=_share(grown["retransmitted_segments"], grown["sent_segments"]),
+            disordered=_share(grown["out_of_order_segments"], grown["received_segments"]),
+            sent=grown["acknowledged_bytes"],
+            received=grown["received_bytes"],
+            unsent=np.minimum(info["unsent_bytes"], queued),
+            queued=queued,
+            unread=np.minimum(self._sockets["rqueue"], self._unread_before).astype(np.float64),
+            send_window=info["send_window"].astype(np.float64),
+            receive_buffer=self._details["receive_buffer"].astype(np.float64),
+            memory=_share(self._details["send_memory"].astype(np.float64), self._details["send_buffer"].astype(np.float64)),
+            room=info["congestion_window"].astype(np.float64) - info["unacknowledged_segments"],
+            backoff=info["backoff"].astype(np.float64),
+            rtt=info["rtt_us"] / 1e6,
+            silent=info["last_ack_received_ms"] / 1e3,
+            pause=info["last_sent_ms"] / 1e3,
+            quiet=info["last_received_ms"] / 1e3,
+        )
+
+    def _one(self, place: int, owners: Mapping[int, Owner]) -> Connection:
+        socket, info, number = self._sockets[place], self._details["info"][place], int(self.verdicts[place])
+        owner = owners.get(int(socket["inode"]))
+        known, server = bool(self._known[place]), bool(self.server[place])
+        sent = int(info["acknowledged_bytes"]) - (not server) - (STATES[info["tcp_state"]] == "fin_wait2")
+        segments, again = int(info["sent_segments"]), int(info["retransmitted_segments"])
+        unsent = min(int(info["unsent_bytes"]), int(socket["wqueue"]))
+        ends: dict[str, Any] = {
+            f"{side}_address": address_text(socket[f"{side}_address"].tobytes(), int(socket["netns"]))
+            for side in ("local", "remote")
+        }
+        return Connection(
+            state=STATES[socket["state"]],
+            role="server" if server else "client",
+            family=int(socket["family"]),
+            **ends,
+            local_port=int(socket["local_port"]),
+            remote_port=int(socket["remote_port"]),
+            netns=int(socket["netns"]),
+            pid=owner.pid if owner else None,
+            process=owner.process if owner else None,
+            age_seconds=None,
+            sent_bytes=max(sent, 0),
+            received_bytes=max(int(info["received_bytes"]) - bool(self._fin[place]), 0),
+            sent_bytes_rate=float(self.evidence.sent[place]) / self._seconds if known else None,
+            received_bytes_rate=float(self.evidence.received[place]) / self._seconds if known else None,
+            rtt_seconds=int(info["rtt_us"]) / 1e6 or None,
+            min_rtt_seconds=_known_minimum(int(info["min_rtt_us"])),
+            sent_segments=segments,
+            received_segments=int(info["received_segments"]),
+            retransmitted_segments=again,
+            retransmitted_share=again / segments if segments else None,
+            unsent_bytes=unsent,
+            unacknowledged_bytes=int(socket["wqueue"]) - unsent,
+            receive_queue_bytes=int(socket["rqueue"]),
+            congestion_window=int(info["congestion_window"]),
+            cause=None if number == NO_RULE else RULES[number].cause,
+            why=sentence(number, self.evidence, place),
+        )
+
+
+_TIMES = ("busy_us", "window_limited_us", "buffer_limited_us")
+_SEGMENTS = ("sent_segments", "received_segments", "retransmitted_segments", "out_of_order_segments")
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return quotients, 0 where there is nothing to divide by."""
+    shares: NDArray[np.float64] = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return shares
+
+
+def _known_minimum(microseconds: int) -> float | None:
+    """Return the least round-trip time in seconds; the kernel's ~0 is none."""
+    return None if microseconds in {0, 0xFFFFFFFF} else microseconds / 1e6
+
+
+def _matched(dump: Dump, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.void], NDArray[np.uint32]]:
+    """Return which sockets a dump has too, and of these its struct tcp_info and bytes not read; zeros for the others."""
+    places = dump.details["place"].astype(np.intp)
+    known = dump.sockets["cookie"][places]
+    info, unread = np.zeros(len(cookies), dump.details["info"].dtype), np.zeros(len(cookies), np.uint32)
+    if not len(known):
+        return np.zeros(len(cookies), bool), info, unread
+    order = np.argsort(known)
+    at = order[np.searchsorted(known[order], cookies).clip(max=len(known) - 1)]
+    same: NDArray[np.bool_] = known[at] == cookies
+    info[same] = dump.details["info"][at[same]]
+    unread[same] = dump.sockets["rqueue"][places[at[same]]]
+    return same, info, unread
