@@ -48,10 +48,12 @@ def recording(data: bytes) -> None:
     file = data if not data or data[0] % 2 else framed(data[1:])
     with suppress(TcptraceError):
         source = RecordedSource(io.BytesIO(file), "a.tcptrace")
-        model = Model(source.context)
+        model = None
         while (reading := source.read()) is not None:
+            model = model or Model(source.context)
             model.add(reading)
-        summary(model.report())
+        if model:
+            summary(model.report())
 
 
 _FRAME = struct.Struct("<BHQ")

@@ -162,15 +162,18 @@ def _user() -> Iterator[Finding]:
 
 
 def _confinement() -> Iterator[Finding]:
-    found = confinement.version()
+    yield confined_by(confinement.version())
+
+
+def confined_by(found: int) -> Finding:
+    """Return what a version of Landlock keeps the serving process from; 0: there is none."""
     if not found:
         what = "this kernel has no Landlock, or it is not switched on (lsm=): what serves is confined by its user alone"
-        yield Finding("confinement", "warning", what)
-        return
+        return Finding("confinement", "warning", what)
     network = (
         " or open a connection" if found >= min(confinement.NETWORK) else "; connections it can open (Linux 6.7 denies them)"
     )
-    yield Finding("confinement", "ok", f"by Landlock {found}: what serves can start no program, write no file{network}")
+    return Finding("confinement", "ok", f"by Landlock {found}: what serves can start no program, write no file{network}")
 
 
 def _command() -> Iterator[Finding]:
