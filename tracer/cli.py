@@ -22,6 +22,7 @@ from tracer.commands.events import events
 from tracer.commands.follow import follow
 from tracer.commands.record import record
 from tracer.commands.replay import replay
+from tracer.commands.report import report
 from tracer.commands.rules import rules
 from tracer.commands.run import run
 from tracer.commands.snapshot import snapshot
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, events, follow, connections, audit, snapshot, record, replay, dashboard, rules, doctor):
+for command in (run, events, follow, connections, audit, snapshot, record, replay, report, dashboard, rules, doctor):
     app.command()(command)
 
 

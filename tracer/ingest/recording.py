@@ -131,6 +131,11 @@ class RecordedSource:
             raise self._damaged("it ends in the middle of a reading")
         return None
 
+    @property
+    def position(self) -> int:
+        """How many bytes of the file were read."""
+        return self._file.tell()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

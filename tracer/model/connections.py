@@ -174,11 +174,13 @@ class OpenConnections:
         """
         self.reserve(len(self._sets))
         values = self._open.values[:, 0]
-        for row in (rows[0], *sorted(rows[1:-1], key=lambda row: -values[row]), rows[-1]):
-            taken = min(max(values[row], 0), count)
-            values[row] -= taken
-            count -= taken
-        values[rows[0]] -= count
+        between = np.array(rows[1:-1], np.intp)
+        largest = between[np.argsort(-values[between], kind="stable")]
+        order = np.array([rows[0], *largest, *rows[1:][-1:]], np.intp)
+        there = np.maximum(values[order], 0)
+        taken = np.clip(count - (there.cumsum() - there), 0, there)
+        values[order] -= taken
+        values[rows[0]] -= count - taken.sum()
 
     def _remember(self, codes: Codes, times: NDArray[np.uint64], by: int) -> None:
         if not len(times):

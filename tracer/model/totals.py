@@ -61,7 +61,8 @@ class Model:
 
     context: of the source, passed on to the Report. labels, naming, max_sets, given: see LabelSets. label_ttl: seconds after
     which an idle label set leaves, None: never.
-    start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading.
+    start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading. unlisted: whether to count the
+    sockets of namespaces that are not listed, which takes as long as all else.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Model:
         label_ttl: float | None = 3600,
         given: Collection[int] = (),
         start_ns: int | None = None,
+        unlisted: bool = True,
     ) -> None:
         self._context = context
         self._start_ns = start_ns
@@ -93,7 +95,7 @@ class Model:
         self._open = OpenConnections(self._sets)
         self._listeners = Listeners(self._sets)
         self._waiting = Waiting(self._sets.find)
-        self._unlisted = Unlisted()
+        self._unlisted = Unlisted() if unlisted else None
         self._counts = Tallies(self._open, self._sets)
         self._counts.reserve(FIXED)
 
@@ -105,7 +107,8 @@ class Model:
         is_dump = reading.snapshot is not None and reading.snapshot is not self._snapshot
         if reading.snapshot:
             self._snapshot = reading.snapshot
-            self._unlisted.leave_out(reading.snapshot)
+            if self._unlisted:
+                self._unlisted.leave_out(reading.snapshot)
         if reading.books:
             self._audit.add(reading.books, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
@@ -157,7 +160,8 @@ class Model:
         if (kinds == KIND["state"]).any():  # counted in the kernel, exactly; they must not open label sets
             self._add_restored(Part(events, np.flatnonzero((kinds == KIND["state"]) & is_restored(events))))
             events, kinds = events[kinds != KIND["state"]], kinds[kinds != KIND["state"]]
-        self._unlisted.add(events)
+        if self._unlisted:
+            self._unlisted.add(events)
         rows = self._sets.rows(events, self._now_ns)
         self._counts.reserve(len(self._sets))
         for name, add in (
@@ -274,7 +278,7 @@ class Model:
             programs=last.programs if last else (),
             transitions=frozen(last.cells[:256].reshape(16, 16)) if last else None,
             snapshot=self._snapshot,
-            unlisted=self._unlisted.report(last.time_ns) if last and self._snapshot else NO_EVENTS,
+            unlisted=self._unlisted.report(last.time_ns) if self._unlisted and last and self._snapshot else NO_EVENTS,
             events_lost=self._cell("events_lost"),
             untracked=self._cell("untracked"),
             partial=self._cell("partial"),

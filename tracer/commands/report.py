@@ -1,0 +1,115 @@
+"""`tcptrace report`: what has happened, in a recording or of the next seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracer.commands import options
+from tracer.commands.replay import open_recording
+from tracer.commands.session import announce, open_kernel, stop_on_signals
+from tracer.errors import UsageError
+from tracer.ingest.chosen import Chosen
+from tracer.ingest.clock import kernel_ns
+from tracer.ingest.source import Source
+from tracer.kernel.filters import Filters
+from tracer.kernel.programs import Settings
+from tracer.model.findings import Search
+from tracer.outputs.findings.document import report_document
+from tracer.outputs.findings.table import report_lines
+from tracer.pipeline import IDLE_SECONDS, Stop, ticks
+
+FORMATS = ("table", "json")
+DEFAULT_SECONDS = 10.0
+PROGRESS_SECONDS = 1.0
+
+File = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", readable=False, show_default=False, help="A recording; else this machine."),
+]
+Seconds = Annotated[
+    float | None, typer.Option("--duration", metavar="S", min=0.001, help="How long to trace without a FILE; default: 10.")
+]
+FormatName = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="For people, or one JSON object.")]
+
+
+def report(
+    file: File = None,
+    duration: Seconds = None,
+    format_name: FormatName = "table",
+    user: options.UserName = None,
+    port: options.Ports = None,
+    address: options.Addresses = None,
+    role: options.Role = None,
+    pid: options.Pid = None,
+    cgroup: options.Cgroup = None,
+    netns: options.Netns = "all",
+) -> None:
+    """Report handshake times, failures, closes, retransmissions, peers and the connections that stand out.
+
+    Of a recording, which needs no root, or of the next seconds. Of a recording a filter chooses among its events; the audit is
+    of the whole machine, and is left out then.
+    """
+    if format_name not in FORMATS:
+        raise UsageError(f"--format {format_name} is not known", f"choose from {', '.join(FORMATS)}")
+    if file is not None:
+        search = read_file(file, duration, options.filters(port, address, role, None, None, netns), pid, cgroup)
+    else:
+        search = trace(options.filters(port, address, role, pid, cgroup, netns), duration or DEFAULT_SECONDS, user)
+    found = search.findings()
+    print(json.dumps(report_document(found)) if format_name == "json" else "\n".join(report_lines(found)))
+
+
+def read_file(path: Path, duration: float | None, filters: Filters, pid: int | None, cgroup: str | None) -> Search:
+    """Return what a recording has; raises UsageError for options that mean nothing there."""
+    if duration is not None:
+        raise UsageError("--duration is for tracing, not for a FILE", "leave it out: all of the recording is reported")
+    if cgroup is not None:
+        raise UsageError("--cgroup is for tracing, not for a FILE", "record with --cgroup: ids of cgroups are of one machine")
+    recorded = open_recording(path)
+    chosen = filters != Filters() or pid is not None
+    source: Source = Chosen(recorded, filters, pid) if chosen else recorded
+    search = Search(recorded.context)
+    size, shown = max(path.stat().st_size, 1), time.monotonic()
+    is_watched = os.isatty(sys.stderr.fileno())
+    try:
+        while (reading := source.read()) is not None:
+            search.add(reading)
+            if is_watched and time.monotonic() - shown >= PROGRESS_SECONDS:
+                shown = time.monotonic()
+                print(f"\rtcptrace: {recorded.position / size:.0%} read", end="\r", file=sys.stderr, flush=True)
+    finally:
+        source.close()
+    return search
+
+
+def trace(filters: Filters, seconds: float, user: str | None) -> Search:
+    """Return what the next seconds have, or those until a signal."""
+    start = time.monotonic()
+    source = open_kernel(Settings(filters), user)
+    search = Search(source.context, kernel_ns())
+    try:
+        with stop_on_signals() as stop:
+            stop.wake_on(source.filling)
+            announce(start, f"tracing for {seconds:g} s; Ctrl-C ends it sooner", source.context.missing)
+            _collect(source, search, stop, seconds)
+    finally:
+        source.close()
+    return search
+
+
+def _collect(source: Source, search: Search, stop: Stop, seconds: float) -> None:
+    for _ in ticks(stop, seconds, lambda: IDLE_SECONDS):
+        _take(source, search)
+    _take(source, search)
+
+
+def _take(source: Source, search: Search) -> None:
+    if (reading := source.read()) is not None:
+        search.add(reading)

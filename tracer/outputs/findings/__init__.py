@@ -1,0 +1,1 @@
+"""What `tcptrace report` shows, of Findings."""
