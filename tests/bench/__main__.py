@@ -16,6 +16,7 @@ from tests.bench.decode import decode
 from tests.bench.drift import drift
 from tests.bench.fleet import fleet
 from tests.bench.follow import follow
+from tests.bench.open import open_connections
 from tests.bench.parts import parts
 from tests.bench.rates import rates
 from tests.bench.scrape import scrape
@@ -34,6 +35,7 @@ TABLES: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "fleet": lambda _: fleet(),
     "truth": lambda _: truth(),
     "drift": lambda options: drift(options.seconds, options.busy),
+    "open": lambda options: open_connections(options.rounds),
     "timewait": lambda options: timewait(options.rounds),
 }
 """Every table by its name, in the order in which they are printed."""
