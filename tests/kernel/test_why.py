@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.kernel.cgroups import cgroups, mount
 from tests.kernel.ends import Pair, connected
+from tests.kernel.net import Namespace
 from tests.kernel.path import SERVER
-from tests.kernel.traffic import Peer
+from tests.kernel.traffic import Peer, connect, listening
 from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT
+from tests.ordinary import ordinary_user
 
 pytestmark = pytest.mark.needs("nft")
 
@@ -153,6 +158,44 @@ def test_ss_says_the_same_of_a_connection_that_rests(port: int) -> None:
     assert (row["sent_bytes"], row["sent_segments"]) == (int(words["bytes_acked"]) - 1, int(words["segs_out"]))
     assert (row["congestion_window"], row["received_segments"]) == (int(words["cwnd"]), int(words["segs_in"]))
     assert (row["rtt_seconds"], row["min_rtt_seconds"]) == (pytest.approx(rtt), pytest.approx(float(words["minrtt"]) / 1000))
+
+
+def test_filters_choose_by_process_and_by_cgroup(port: int) -> None:
+    with pair_of(port), Peer(own_namespace()) as other:
+        mine = os.getpid()
+        assert {row["pid"] for row in listed("--port", str(port), "--pid", str(mine))["connections"]} == {mine}
+        assert listed("--port", str(port), "--pid", str(other.pid))["connections"] == []
+        with cgroups() as empty:
+            found = [listed("--port", str(port), "--cgroup", str(path))["total"] for path in (mount() / own_cgroup(), empty)]
+        assert found == [2, 0]
+
+
+def own_namespace() -> Namespace:
+    return Namespace(os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+
+def own_cgroup() -> str:
+    """Return this process's cgroup of version 2, relative to their root."""
+    lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+    return next(line[3:].lstrip("/") for line in lines if line.startswith("0::"))
+
+
+def test_an_ordinary_user_sees_the_connections_of_the_own_namespace(side: Namespace, port: int) -> None:
+    command = [*side.command(), *ordinary_user("tcptrace", "connections", "--format", "json")]
+    with listening(side, "127.0.0.1", port) as listener, connect(side, "127.0.0.1", port), listener.accept()[0]:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["connections"]
+    assert sorted((row["role"], row["process"]) for row in rows) == [("client", None), ("server", None)]
+    assert "only root sees other network namespaces" in done.stderr
+
+
+def test_what_is_not_known_is_a_usage_error() -> None:
+    for option in ("--format", "--sort"):
+        command = [sys.executable, "-m", "tracer", "connections", option, "xml"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "xml is not known" in done.stderr
 
 
 def test_the_table_has_less_than_80_columns_and_csv_a_line_for_each(port: int) -> None:
