@@ -15,8 +15,8 @@ FIRST, AGAIN, LOCKED = "junit.xml", "again.xml", "locked.xml"
 """What a guest leaves: of all its tests, of those that failed and were repeated, and of those that lock the kernel down."""
 
 OUTPUT = "output"
-TEST_LINE = re.compile(r"^tests/\S*?(\w+)\.py::(.+) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
-SAID = {"PASSED": "passed", "FAILED": "failed", "ERROR": "failed", "SKIPPED": "skipped"}
+TEST_LINE = re.compile(r"^tests/\S*?(\w+)\.py::(.+) (PASSED|FAILED|ERROR|SKIPPED|LACKS)\b", re.MULTILINE)
+SAID = {"PASSED": "passed", "FAILED": "failed", "ERROR": "failed", "SKIPPED": "skipped", "LACKS": "lacks"}
 
 COMMANDS = {
     "the programs load": "tests/kernel/test_verifier.py",

@@ -18,6 +18,7 @@ from tests.guests.archives import Unavailable
 from tests.guests.guest import Outcome
 from tests.guests.image import decompressed
 from tests.guests.matrix import COLUMNS, by_command, outcomes_in
+from tests.needs import ROOT
 
 JUNIT = """<testsuites><testsuite><properties><property name="tcp_probe" value="73023"/></properties>
 <testcase classname="tests.kernel.test_verifier" name="test_head_room"/>
@@ -109,3 +110,26 @@ def test_what_failed_is_tried_once_more_and_that_counts(passes: bool, status: in
         "test_that_passes": "passed",
         "test_that_fails": what,
     }
+
+
+ENDED_EARLY = """
+import pytest
+
+def test_that_lacks():
+    pytest.skip("this kernel lacks a feature")
+
+def test_that_fails():
+    assert "one" == "another"
+"""
+
+
+def test_a_guest_that_is_ended_early_has_told_what_failed_and_what_its_kernel_lacks(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_tried.py").write_text(ENDED_EARLY)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.guests.reports", "-v", "--rootdir", str(tmp_path), "tests"]
+    environment = {**os.environ, "OUT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "output").open("w") as output:
+        subprocess.run(command, cwd=tmp_path, env=environment, stdout=output, check=False)
+    whats = {name: what for name, (what, _) in outcomes_in(tmp_path).items()}
+    assert whats == {"test_tried::test_that_lacks": "lacks", "test_tried::test_that_fails": "failed"}
+    assert "'one' == 'another'" in (tmp_path / "failures").read_text()
