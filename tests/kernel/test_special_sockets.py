@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import resource
 import socket
 import struct
 import subprocess
@@ -86,9 +87,22 @@ def be_urgent(client: socket.socket, server: socket.socket) -> int:
     return 6
 
 
+@contextmanager
+def without_limit() -> Iterator[None]:
+    """Lift the limit of locked memory: before Linux 5.11 tables count against it, a running tracer's among them."""
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    with contextlib.suppress(ValueError):  # not even root may, where it lacks CAP_SYS_RESOURCE
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
+
+
 def bpf(command: int, attributes: bytes) -> int:
     buffer = ctypes.create_string_buffer(attributes)
-    result = int(LIBC.syscall(BPF_SYSCALL[platform.machine()], command, buffer, len(attributes)))
+    with without_limit():
+        result = int(LIBC.syscall(BPF_SYSCALL[platform.machine()], command, buffer, len(attributes)))
     assert result >= 0, os.strerror(ctypes.get_errno())
     return result
 
