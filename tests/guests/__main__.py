@@ -21,7 +21,8 @@ from tests.guests.archives import SUITES, Kernel, Suite, Unavailable, fetch, loo
 from tests.guests.guest import SLOWNESS, Outcome, run
 from tests.guests.image import vmlinux
 
-PYTEST = ".venv/bin/python -m pytest -p tests.guests.reports -v -o cache_dir=/tmp/pytest -o testpaths=tests/kernel --tb=short"
+PLUGINS = "-p tests.needs -p tests.guests.reports"
+PYTEST = f".venv/bin/python -m pytest {PLUGINS} -v -o cache_dir=/tmp/pytest -o testpaths=tests/kernel --tb=short"
 TEST_SECONDS = 300 * SLOWNESS
 GUEST_SECONDS = 5400
 

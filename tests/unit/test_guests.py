@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.__main__ import failed, repeating
+from tests.guests.__main__ import PLUGINS, failed, repeating
 from tests.guests.archives import Unavailable
 from tests.guests.guest import Outcome
 from tests.guests.image import decompressed
@@ -126,7 +126,7 @@ def test_that_fails():
 def test_a_guest_that_is_ended_early_has_told_what_failed_and_what_its_kernel_lacks(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/test_tried.py").write_text(ENDED_EARLY)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.guests.reports", "-v", "--rootdir", str(tmp_path), "tests"]
+    command = [sys.executable, "-m", "pytest", *PLUGINS.split(), "-v", "--rootdir", str(tmp_path), "tests"]
     environment = {**os.environ, "OUT": str(tmp_path), "PYTHONPATH": str(ROOT)}
     with (tmp_path / "output").open("w") as output:
         subprocess.run(command, cwd=tmp_path, env=environment, stdout=output, check=False)
