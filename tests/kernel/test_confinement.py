@@ -14,21 +14,22 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.until import PATIENCE
-from tests.needs import ROOT
+from tests.needs import LACKS, ROOT
 from tracer.kernel import confinement
 
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("setpriv")]
 
 CONFINED = (sys.executable, "-m", "tests.kernel.confined")
 DEMO = "tracer/data/demo.tcptrace"
-NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs")
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs")
 
 
 @pytest.fixture(scope="module")
 def plan() -> Iterator[dict[str, object]]:
     """Return what an ordinary user can do, all of it."""
     if confinement.version() < min(confinement.SCOPES):
-        pytest.skip("this kernel lacks Landlock, or some of it (Linux 6.12)")
+        pytest.skip(f"{LACKS} Landlock, or some of it (Linux 6.12)")
+    Path("/home").mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as place,
         tempfile.TemporaryDirectory(dir="/home") as home,
