@@ -22,7 +22,7 @@ from tracer.ingest.source import Context
 from tracer.ingest.watch import Watch, pause_seconds
 from tracer.kernel.filters import Filters
 from tracer.kernel.namespaces import open_doors
-from tracer.model.figures import open_figures
+from tracer.model.figures import Looks, open_figures
 from tracer.model.opened import open_services
 from tracer.model.sockets import Summarizer
 from tracer.model.totals import Model
@@ -159,7 +159,9 @@ def _namespaces(side: net.Namespace) -> Namespaces:
 
 def _summarizer() -> Summarizer:
     filters = Filters()
-    return Summarizer(find_open=partial(open_services, filters=filters), find_figures=partial(open_figures, filters=filters))
+    return Summarizer(
+        find_open=partial(open_services, filters=filters), find_figures=partial(open_figures, filters=filters, looks=Looks())
+    )
 
 
 def _timed(found: list[tuple[float, float]], action: Callable[[], object]) -> object:

@@ -32,7 +32,7 @@ from tracer.kernel.launch import load_programs
 from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
 from tracer.kernel.sources import PACKAGE
-from tracer.model.figures import open_figures
+from tracer.model.figures import Looks, open_figures
 from tracer.model.opened import listen_queues, listening_services, open_services
 from tracer.model.sockets import Summarizer
 
@@ -65,7 +65,7 @@ def open_kernel(
         )
         find_open = partial(open_services, filters=settings.filters)
         find_listening = partial(listening_services, filters=settings.filters)
-        find_figures = partial(open_figures, filters=settings.filters)
+        find_figures = partial(open_figures, filters=settings.filters, looks=Looks())
         find_queues = partial(listen_queues, filters=settings.filters)
         summarizer = Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
         watch = Watch(namespaces, summarizer, complain)

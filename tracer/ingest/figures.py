@@ -33,10 +33,12 @@ OPEN = np.dtype(
         ("family", "u1"),
         ("role", "u1"),
         ("state", "u1"),
+        ("why", "i1"),
     ]
 )
 """One open connection. cookie: the socket's, never used again; key: both of its ends and its namespace as one number.
 
+why: what it is slow by, a rule's number in model/why.py, NO_RULE (-1) for none.
 sent_bytes: acknowledged ones, a client's SYN among them, as the role is a guess (model/sides.py). rtt_us: 0 is not known.
 """
 

@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from tracer.ingest.figures import OPEN, Figures
 from tracer.ingest.snapshot import Dump
+from tracer.ingest.sockdiag import Sockets
+from tracer.ingest.tcpinfo import Details
 from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
+from tracer.model.evidence import Look, evidence
 from tracer.model.labels import Columns, mix
 from tracer.model.opened import chosen_connections
 from tracer.model.tcp import ROLE, STATE
+from tracer.model.why import NO_RULE, verdicts
 
 Keys = NDArray[np.uint64]
 
@@ -28,10 +32,26 @@ def ends_key(of: Columns) -> Keys:
     return keys
 
 
-def open_figures(dump: Dump, server: Mask, filters: Filters) -> Figures | None:
+class Looks:
+    """The last look at the open connections, for what takes two."""
+
+    def __init__(self) -> None:
+        self._last: Look | None = None
+
+    def verdicts(self, sockets: Sockets, details: Details, end_ns: int) -> NDArray[np.int8]:
+        """Return why each is slow, as in why.py, shape (n,), and keep this look; NO_RULE at the first one."""
+        last, self._last = self._last, Look(sockets, details, end_ns)
+        if last is None:
+            return np.full(len(sockets), NO_RULE, np.int8)
+        found = verdicts(evidence(sockets, details, last, end_ns))
+        return np.where(last.has(sockets["cookie"]), found, np.int8(NO_RULE))
+
+
+def open_figures(dump: Dump, server: Mask, filters: Filters, looks: Looks) -> Figures | None:
     """Return the open connections that the filters let through, with figures; None where the kernel gave none.
 
-    server: which sockets are the service's side, shape (n,). Filters for a process or cgroup are not applied: see Figures.all.
+    server: which sockets are the service's side, shape (n,). looks: the same one for each dump. Filters for a
+    process or cgroup are not applied: see Figures.all.
     """
     if not len(dump.details) and len(dump.sockets):
         return None
@@ -39,6 +59,7 @@ def open_figures(dump: Dump, server: Mask, filters: Filters) -> Figures | None:
     kept = chosen_connections(dump, server, filters)[places]
     details, places = dump.details[kept], places[kept]
     table = _table(dump.sockets[places], details, server[places])
+    table["why"] = looks.verdicts(dump.sockets[places], details, dump.end_ns)
     whole = frozenset(moment.netns for moment in dump.moments)
     return Figures(table[np.argsort(table["cookie"])], whole, filters.pid is None and filters.cgroup is None)
 

@@ -16,11 +16,12 @@ from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import Dump
 from tracer.kernel.filters import Filters
 from tracer.model.columns import columns
+from tracer.model.evidence import Look, evidence
 from tracer.model.naming import address_text
 from tracer.model.opened import chosen_connections
 from tracer.model.sides import ephemeral_ports, server_sides
 from tracer.model.tcp import STATES
-from tracer.model.why import NO_RULE, RULES, Evidence, sentence, verdicts
+from tracer.model.why import NO_RULE, RULES, sentence, verdicts
 
 SORTS = ("wrong", "sent", "received", "rtt", "lost", "queued", "unread")
 
@@ -88,9 +89,10 @@ class OpenList:
         self._sockets, self._details = second.sockets[places[kept]], second.details[kept]
         self.server = server[places[kept]]
         self._seconds = max((second.end_ns - first.end_ns) / 1e9, 1e-9)
-        self._known, self._before, self._unread_before = _matched(first, self._sockets["cookie"])
+        before = Look(first.sockets[first.details["place"]], first.details, first.end_ns)
+        self._known = before.has(self._sockets["cookie"])
         self._fin = np.isin(self._details["info"]["tcp_state"], (8, 9, 11))
-        self.evidence = self._evidence()
+        self.evidence = evidence(self._sockets, self._details, before, second.end_ns)
         self.verdicts = verdicts(self.evidence)
         self.kept = np.ones(len(self._sockets), bool)
 
@@ -153,36 +155,6 @@ class OpenList:
         ]
         return sorted(found, key=lambda row: (-row.connections, row.role, row.port))
 
-    def _evidence(self) -> Evidence:
-        info, before = self._details["info"], self._before
-        grown = {
-            name: np.where(info[name] > before[name], info[name] - before[name], 0).astype(np.float64)
-            for name in (*_TIMES, *_SEGMENTS, "acknowledged_bytes", "received_bytes")
-        }
-        busy = grown["busy_us"]
-        queued = self._sockets["wqueue"].astype(np.float64)
-        return Evidence(
-            busy=busy / 1e6 / self._seconds,
-            window=_share(grown["window_limited_us"], busy),
-            buffer=_share(grown["buffer_limited_us"], busy),
-            lost=_share(grown["retransmitted_segments"], grown["sent_segments"]),
-            disordered=_share(grown["out_of_order_segments"], grown["received_segments"]),
-            sent=grown["acknowledged_bytes"],
-            received=grown["received_bytes"],
-            unsent=np.minimum(info["unsent_bytes"], queued),
-            queued=queued,
-            unread=np.minimum(self._sockets["rqueue"], self._unread_before).astype(np.float64),
-            send_window=info["send_window"].astype(np.float64),
-            receive_buffer=self._details["receive_buffer"].astype(np.float64),
-            memory=_share(self._details["send_memory"].astype(np.float64), self._details["send_buffer"].astype(np.float64)),
-            room=info["congestion_window"].astype(np.float64) - info["unacknowledged_segments"],
-            backoff=info["backoff"].astype(np.float64),
-            rtt=info["rtt_us"] / 1e6,
-            silent=info["last_ack_received_ms"] / 1e3,
-            pause=info["last_sent_ms"] / 1e3,
-            quiet=info["last_received_ms"] / 1e3,
-        )
-
     def _one(self, place: int, owners: Mapping[int, Owner]) -> Connection:
         socket, info, number = self._sockets[place], self._details["info"][place], int(self.verdicts[place])
         owner = owners.get(int(socket["inode"]))
@@ -224,31 +196,6 @@ class OpenList:
         )
 
 
-_TIMES = ("busy_us", "window_limited_us", "buffer_limited_us")
-_SEGMENTS = ("sent_segments", "received_segments", "retransmitted_segments", "out_of_order_segments")
-
-
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return quotients, 0 where there is nothing to divide by."""
-    shares: NDArray[np.float64] = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-    return shares
-
-
 def _known_minimum(microseconds: int) -> float | None:
     """Return the least round-trip time in seconds; the kernel's ~0 is none."""
     return None if microseconds in {0, 0xFFFFFFFF} else microseconds / 1e6
-
-
-def _matched(dump: Dump, cookies: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.void], NDArray[np.uint32]]:
-    """Return which sockets a dump has too, and of these its struct tcp_info and bytes not read; zeros for the others."""
-    places = dump.details["place"].astype(np.intp)
-    known = dump.sockets["cookie"][places]
-    info, unread = np.zeros(len(cookies), dump.details["info"].dtype), np.zeros(len(cookies), np.uint32)
-    if not len(known):
-        return np.zeros(len(cookies), bool), info, unread
-    order = np.argsort(known)
-    at = order[np.searchsorted(known[order], cookies).clip(max=len(known) - 1)]
-    same: NDArray[np.bool_] = known[at] == cookies
-    info[same] = dump.details["info"][at[same]]
-    unread[same] = dump.sockets["rqueue"][places[at[same]]]
-    return same, info, unread

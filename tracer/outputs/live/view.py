@@ -13,6 +13,7 @@ from tracer.outputs.live.blocks import Block, beside
 from tracer.outputs.live.detail import detail
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text, share_text
+from tracer.outputs.live.opened import slow_services
 from tracer.outputs.live.styled import Line, Piece, cut, length, line
 from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, arranged, services_table
 from tracer.outputs.snapshot import forecast_text, limit_text
@@ -69,7 +70,7 @@ def _services(state: ViewState, history: History, width: int, height: int) -> li
     """Return the table and what is below it; the table has what the notes leave, and at least the smaller half."""
     rows = arranged(history, state.sort, state.port)
     services = [row.service for row in rows]
-    found = notes(history, services, state.port)
+    found = [*slow_services(history.report, state.port), *notes(history, services, state.port)]
     wanted = len(rows) + LINES_AROUND
     below = note_lines(found, width, min(len(found), max(height - wanted, (height - SMALLEST_TABLE) // 2 + 1, 0)))
     gap = [()] if below and height - len(below) > min(wanted, SMALLEST_TABLE) else []
