@@ -21,6 +21,7 @@ Addresses = Annotated[
 ]
 Role = Annotated[str | None, typer.Option("--role", metavar="client|server", help="Only one side of connections.")]
 Pid = Annotated[int | None, typer.Option("--pid", min=1, help="Only what this process opens, or what comes to its listeners.")]
+RecordedPid = Annotated[int | None, typer.Option("--pid", min=1, help="Only events of this process.")]
 Cgroup = Annotated[str | None, typer.Option("--cgroup", metavar="PATH", help="Only sockets of this cgroup (v2), and below.")]
 Netns = Annotated[str, typer.Option("--netns", metavar="all|own", help="All network namespaces, or tcptrace's own.")]
 Duration = Annotated[float | None, typer.Option("--duration", metavar="S", min=0.001, help="Stop after this many seconds.")]

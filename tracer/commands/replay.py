@@ -15,8 +15,11 @@ from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
 from tracer.commands.session import complain, give_up_rights, stop_on_signals
 from tracer.commands.view import View, is_drawn
 from tracer.errors import TcptraceError, UsageError
+from tracer.ingest.chosen import Chosen
 from tracer.ingest.recording import RecordedSource
+from tracer.ingest.source import Source
 from tracer.kernel.callersfile import open_to_read
+from tracer.kernel.filters import Filters
 from tracer.kernel.privileges import unprivileged_user
 from tracer.model.naming import Naming
 from tracer.model.totals import Model
@@ -44,10 +47,19 @@ def replay(
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
     label_ttl: options.LabelTtl = options.DEFAULT_LABEL_TTL,
     web_config: options.WebConfig = None,
+    port: options.Ports = None,
+    address: options.Addresses = None,
+    role: options.Role = None,
+    pid: options.RecordedPid = None,
+    netns: options.Netns = "all",
 ) -> None:
-    """Show a recording: live view, summary and metrics as if it were happening; needs no rights."""
+    """Show a recording: live view, summary and metrics as if it were happening; needs no rights.
+
+    A filter chooses among its events; sockets and audit are of the whole machine, and are left out then.
+    """
+    filters = options.filters(port, address, role, None, None, netns)
     if events is not None:
-        print_recorded(file, events)
+        print_recorded(file, events, filters, pid)
         return
     if web_config and not listen:
         raise UsageError("--web-config is for what --listen serves", "give both")
@@ -55,9 +67,10 @@ def replay(
     ttl = options.seconds("--label-ttl", label_ttl) or None
     access = options.access(web_config)
     listener = http.bind(listen) if listen else None
-    source = open_recording(file)
+    source = choose(open_recording(file), filters, pid)
     parse_without_rights(executes=speed is not None and is_drawn(view))
-    model = Model(source.context, labels=names, naming=Naming(peers=peers), label_ttl=ttl)
+    exact = not isinstance(source, Chosen)
+    model = Model(source.context, labels=names, naming=Naming(peers=peers), label_ttl=ttl, exact=exact)
     pipeline = Pipeline(source, model)
     server = http.serve(listener, pipeline.report, lambda: True, access=access, max_series=max_series) if listener else None
     if server:
@@ -77,10 +90,10 @@ def replay(
     stop.leave()
 
 
-def print_recorded(path: Path, format_name: str) -> None:
+def print_recorded(path: Path, format_name: str, filters: Filters, pid: int | None) -> None:
     """Print the events of a recording, all at once; containers are not known, as their ids are those of another machine."""
     form = check_format("--events", format_name)
-    source = open_recording(path)
+    source = choose(open_recording(path), filters, pid)
     parse_without_rights()
     try:
         with stop_on_signals() as stop:
@@ -101,6 +114,11 @@ def parse_without_rights(*, executes: bool = False) -> None:
         give_up_rights(unprivileged_user(None), executes=executes)
     except TcptraceError as error:
         complain(error)
+
+
+def choose(source: Source, filters: Filters, pid: int | None) -> Source:
+    """Return a recording's source with what the filters choose; as it is without filters. pid: of a process of then."""
+    return source if filters == Filters() and pid is None else Chosen(source, filters, pid)
 
 
 def open_recording(path: Path) -> RecordedSource:

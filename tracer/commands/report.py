@@ -12,10 +12,9 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.commands.replay import open_recording
+from tracer.commands.replay import choose, open_recording, parse_without_rights
 from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.errors import UsageError
-from tracer.ingest.chosen import Chosen
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.source import Source
 from tracer.kernel.filters import Filters
@@ -73,10 +72,11 @@ def read_file(path: Path, duration: float | None, filters: Filters, pid: int | N
     if cgroup is not None:
         raise UsageError("--cgroup is for tracing, not for a FILE", "record with --cgroup: ids of cgroups are of one machine")
     recorded = open_recording(path)
-    chosen = filters != Filters() or pid is not None
-    source: Source = Chosen(recorded, filters, pid) if chosen else recorded
+    source = choose(recorded, filters, pid)
+    size = max(path.stat().st_size, 1)  # asked with the rights with which the file was opened
+    parse_without_rights()
     search = Search(recorded.context)
-    size, shown = max(path.stat().st_size, 1), time.monotonic()
+    shown = time.monotonic()
     is_watched = os.isatty(sys.stderr.fileno())
     try:
         while (reading := source.read()) is not None:

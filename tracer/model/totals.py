@@ -62,7 +62,7 @@ class Model:
     context: of the source, passed on to the Report. labels, naming, max_sets, given: see LabelSets. label_ttl: seconds after
     which an idle label set leaves, None: never.
     start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading. unlisted: whether to count the
-    sockets of namespaces that are not listed, which takes as long as all else.
+    sockets of namespaces that are not listed, which takes as long as all else. exact: whether cells are of these events alone.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Model:
         given: Collection[int] = (),
         start_ns: int | None = None,
         unlisted: bool = True,
+        exact: bool = True,
     ) -> None:
         self._context = context
         self._start_ns = start_ns
@@ -95,6 +96,7 @@ class Model:
         self._open = OpenConnections(self._sets)
         self._listeners = Listeners(self._sets)
         self._waiting = Waiting(self._sets.find)
+        self._exact = exact
         self._unlisted = Unlisted() if unlisted else None
         self._counts = Tallies(self._open, self._sets)
         self._counts.reserve(FIXED)
@@ -276,7 +278,7 @@ class Model:
             events=frozen(self._events[: len(KINDS)]),
             label_overflow=self._sets.overflowed,
             programs=last.programs if last else (),
-            transitions=frozen(last.cells[:256].reshape(16, 16)) if last else None,
+            transitions=frozen(last.cells[:256].reshape(16, 16)) if last and self._exact else None,
             snapshot=self._snapshot,
             unlisted=self._unlisted.report(last.time_ns) if self._unlisted and last and self._snapshot else NO_EVENTS,
             events_lost=self._cell("events_lost"),

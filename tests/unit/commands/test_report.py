@@ -119,3 +119,13 @@ def test_a_damaged_recording_is_refused_with_a_sentence(tmp_path: Path) -> None:
     done = tcptrace("report", str(cut))
     assert (done.returncode, done.stdout) == (1, "")
     assert "is damaged" in done.stderr
+
+
+def test_a_replay_chooses_the_same_events_by_the_same_filters() -> None:
+    filters = ("--port", "443", "--role", "client")
+    document = json.loads(tcptrace("replay", str(DEMO), "--json", *filters).stdout)
+    assert document["closes"] == report(*filters)["closes"]
+    assert (document["transitions"], document["sockets"]) == (None, None)
+    lines = tcptrace("replay", str(DEMO), "--events", "json", *filters).stdout.splitlines()
+    chosen = [event for event in recorded() if event["role"] == "client" and event["remote_port"] == 443]
+    assert [json.loads(line) for line in lines] == chosen
