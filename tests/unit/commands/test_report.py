@@ -21,6 +21,7 @@ def tcptrace(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
+@cache
 def report(*options: str) -> dict[str, Any]:
     done = tcptrace("report", str(DEMO), "--format", "json", *options)
     assert (done.returncode, done.stderr) == (0, "")
