@@ -141,9 +141,9 @@ def test_a_writer_that_pauses_is_our_application(port: int) -> None:
 
 def test_a_healthy_fast_connection_is_called_none_of_them(port: int) -> None:
     with pair_of(port) as pair, working(lambda: pair.client.send(CHUNK), lambda: pair.server.recv(1 << 20)):
-        until(lambda: one(pair, "client")["sent_bytes_rate"] > 0, "it is fast")
-        rows = [one(pair, role) for role in ("client", "server") for _ in range(3)]
-    assert [row["why"] for row in rows] == [None] * 6
+        rows = [row for _ in range(2) for row in listed("--port", str(port))["connections"]]
+    assert [row["why"] for row in rows] == [None] * 4
+    assert max(row["sent_bytes_rate"] for row in rows) > 0
     assert SERVER[4] in {row["remote_address"] for row in rows}
 
 
