@@ -221,7 +221,8 @@ def faults(found: Soak, last: Scrape, seconds: float) -> list[str]:
     for name in AUDITED:
         kernel, traced = (int(last.value(f"audit_{one}_total", counter=name) or 0) for one in ("kernel", "traced"))
         checks[f"{name} drifts by {traced - kernel}, and {found.hits[name]} hits reached no program"] = (
-            kernel - traced != found.hits[name]
+            # traffic of others on this machine may have had the same ports
+            not 0 <= kernel - traced <= found.hits[name]
         )
     return [what for what, is_so in checks.items() if is_so]
 
