@@ -77,15 +77,15 @@ def test_a_sign_of_life_is_given_to_who_watches_this_process(manager: socket.soc
 
 
 class Stuck:
-    """A source that is read a few times, and then never comes back until it is let go."""
+    """A source that is read twice, and then never comes back until it is let go."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.stuck, self.go_on = threading.Event(), threading.Event()
-        self._stop_at = 100
+        self._stop_at = 3
 
     def read(self) -> Reading | None:
-        """Return nothing new, often; then hang."""
+        """Return nothing new, twice; then hang."""
         self._stop_at -= 1
         if self._stop_at == 0:
             self.stuck.set()
