@@ -158,14 +158,14 @@ def test_plain_text(shown: Shown) -> None:
     text = shown.tracer.get("/metrics")[0].decode()
     assert unseen(text) == set()
     found = [sample.labels for family in parse_text(text) for sample in family.samples]
-    assert_both_labels([labels for labels in found if "process" in labels])
+    assert_both_labels([labels for labels in found if {"process", "role"} <= labels.keys()])
 
 
 def test_openmetrics(shown: Shown) -> None:
     text = shown.tracer.get("/metrics", Accept=OPENMETRICS)[0].decode()
     assert unseen(text) == set()
     found = [s.labels for family in parse_openmetrics(text) for s in family.samples]  # type: ignore[no-untyped-call]
-    assert_both_labels([labels for labels in found if "process" in labels])
+    assert_both_labels([labels for labels in found if {"process", "role"} <= labels.keys()])
 
 
 def test_protobuf(shown: Shown) -> None:

@@ -18,7 +18,7 @@ from tests.kernel.until import PATIENCE
 from tests.needs import ROOT
 from tracer.kernel.programs import TRACEPOINTS
 
-ALWAYS = sum(point.only_for is None for point in TRACEPOINTS)
+ALWAYS = sum(point.only_for is None and point.attached_for is None for point in TRACEPOINTS)
 
 HEADERS = [Path("/lib/modules"), Path("/usr/src"), Path("/usr/include")]
 
