@@ -191,6 +191,7 @@ PROGRAM(tcp_receive_reset)
 {
 	const void *sk = (const void *)ctx->args[0];
 	u8 state = READ(u8, sk, sock_common, skc_state);
+	bool seeming = may_be_own_reset(sk, state);
 	u64 now_ns = bpf_ktime_get_ns();
 	struct tuple tuple = {};
 	struct conn *conn;
@@ -201,8 +202,7 @@ PROGRAM(tcp_receive_reset)
 		return 0;
 	read_tuple(sk, &tuple);
 	conn = find(sk, &tuple, now_ns,
-		    may_be_own_reset(sk, state) ? COUNTER_RESETS_SEEMING :
-						  COUNTER_RESETS_RECEIVED,
+		    seeming ? COUNTER_RESETS_SEEMING : COUNTER_RESETS_RECEIVED,
 		    UNRECORDED_RESET_RECEIVED, 1);
 	if (!conn)
 		return 0;
@@ -214,6 +214,8 @@ PROGRAM(tcp_receive_reset)
 	}
 	fill_identity(e, conn);
 	e->flags &= ~FLAG_RESET_SENT;
+	if (seeming) /* its end and the reset of ours that explains it follow */
+		e->flags |= FLAG_UNEXPLAINED;
 	e->from_state = state;
 	e->to_state = state;
 	fill_position(e, sk, conn);

@@ -1,9 +1,10 @@
 """The ring's records, but no end before the reset that explains it.
 
 The kernel sends a reset of its own right after the change of state that it explains, so that the end's record comes first
-(bpf/end.h). Where a look at the ring falls between the two, the reader waits a millisecond and looks once more; what came
-meanwhile and is not explained yet stays for the next reading. So every reading has all that came before it was asked for, in
-the order of the ring, and an end and its reset are in one batch: for the metrics, the events, and a recording alike.
+(bpf/end.h), and before it sometimes one of a reset that only seems to have been received (bpf/reset.c). Where a look at the
+ring falls between them, the reader waits a millisecond and looks once more; what came meanwhile and is not explained yet
+stays for the next reading. So every reading has all that came before it was asked for, in the order of the ring, and an end
+and its reset are in one batch: for the metrics, the events, and a recording alike.
 
 The alternatives: to wait in the kernel, where an end that no reset follows would wait for ever; and to correct the counts in a
 later batch, where counters would fall. A millisecond is a hundred times what lies between the two records. Where a process
@@ -60,7 +61,7 @@ class Explained:
 
 
 def unexplained(events: Events) -> NDArray[np.intp]:
-    """Return the places of the ends that a reset may explain which is not among the events, in their order."""
+    """Return the places of the ends, and seeming resets, that a reset may explain which is not among the events, in order."""
     ends = np.flatnonzero(events["flags"] & _UNEXPLAINED)
     if not len(ends):
         return ends

@@ -87,6 +87,13 @@ def test_no_end_no_wait() -> None:
     assert ring.count == 1
 
 
+def test_a_reset_that_only_seems_to_have_been_received_is_read_together_with_its_end() -> None:
+    seeming = events("reset", flags=("reset_received", "unexplained"), from_state="fin_wait2", connection=2, time_ns=NOW)
+    seeming["to_state"] = STATE["fin_wait2"]
+    ring = Looks(seeming, np.concatenate([end(2, NOW + 1), reset(2, NOW + 2)]))
+    assert Explained(ring).read()["kind"].tolist() == [KIND["reset"], KIND["close"], KIND["reset"]]
+
+
 def test_an_end_is_unexplained_until_the_reset_of_its_own_connection_is_there() -> None:
     batch = np.concatenate([end(1), end(2), reset(2), end(3), reset(4)])
     assert numbers(batch[unexplained(batch)]) == [1, 3]
