@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from tracer.model.openlist import Connection, ServiceSum
-from tracer.outputs.units import UNKNOWN, bytes_text, time_text
+from tracer.outputs.units import UNKNOWN, bytes_text, endpoint_text, shortened, time_text
 
 SERVICES_SHOWN = 10
 _STATES = {"established": "ESTAB", "close_wait": "CLOSW", "fin_wait1": "FINW1", "fin_wait2": "FINW2", "last_ack": "LASTA"}
@@ -27,13 +27,13 @@ def table_lines(connections: Sequence[Connection], services: Sequence[ServiceSum
 
 
 def _row(row: Connection) -> str:
-    peer = _end(row.remote_address, row.remote_port)
+    peer = endpoint_text(row.remote_address, row.remote_port)
     place = f":{row.local_port}←{peer}" if row.role == "server" else f"→{peer}"
     lost = UNKNOWN if row.retransmitted_share is None else f"{100 * row.retransmitted_share:.1f}"
     rates = f"{_rate(row.sent_bytes_rate):>8}{_rate(row.received_bytes_rate):>8}"
-    who = f"{_STATES.get(row.state, row.state)[:5]:<6}{_cut(row.process or UNKNOWN, 9):<10}"
+    who = f"{_STATES.get(row.state, row.state)[:5]:<6}{shortened(row.process or UNKNOWN, 9):<10}"
     cause = _CAUSES.get(row.cause or "", row.cause or "")
-    return f"{who}{_cut(place, 22):<23}{rates}{time_text(row.rtt_seconds):>8}{lost:>5} {cause}"
+    return f"{who}{shortened(place, 22):<23}{rates}{time_text(row.rtt_seconds):>8}{lost:>5} {cause}"
 
 
 def _services(rows: Sequence[ServiceSum]) -> list[str]:
@@ -75,15 +75,3 @@ def _cell(value: object) -> object:
 
 def _rate(value: float | None) -> str:
     return UNKNOWN if value is None else bytes_text(round(value))
-
-
-def _end(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _cut(text: str, width: int) -> str:
-    """Return text with its middle left out where it is too long."""
-    if len(text) <= width:
-        return text
-    left = (width - 1) // 2
-    return f"{text[:left]}…{text[left + 1 - width :]}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.survey import HALF_CLOSED, Backlog, HalfClosed, Survey
-from tracer.outputs.units import UNKNOWN, time_text
+from tracer.outputs.units import UNKNOWN, shortened, time_text
 
 STATE_COLUMNS = 3
 LISTENERS_SHOWN = 20
@@ -39,7 +39,7 @@ def _states(snapshot: Snapshot) -> list[str]:
 
 
 def _counts(title: str, counts: Sequence[tuple[str, int]]) -> list[str]:
-    return [title, *(f"  {_cut(name, 62):<62}{count:>13,}" for name, count in counts)] if counts else []
+    return [title, *(f"  {shortened(name, 62):<62}{count:>13,}" for name, count in counts)] if counts else []
 
 
 def _port_uses(snapshot: Snapshot) -> list[str]:
@@ -51,7 +51,7 @@ def _port_uses(snapshot: Snapshot) -> list[str]:
 
 def _port_use(use: PortUse) -> str:
     percent = _percent(use)
-    ends = f"  {_cut(use.destination, 33):<34}{_cut(use.local_address, 19):<20}{use.used:>7,}{limit_text(use):>7}"
+    ends = f"  {shortened(use.destination, 33):<34}{shortened(use.local_address, 19):<20}{use.used:>7,}{limit_text(use):>7}"
     return f"{ends}{UNKNOWN if percent is None else f'{percent:.0f}':>5}"
 
 
@@ -69,7 +69,7 @@ def _half_closed(state: str, rows: Sequence[HalfClosed]) -> list[str]:
 
 
 def _process(row: HalfClosed) -> str:
-    name = _cut(row.process, 31)
+    name = shortened(row.process, 31)
     return f"  {name:<32}{row.pid or UNKNOWN:>10}{row.count:>12,}{time_text(row.oldest_seconds):>12}"
 
 
@@ -83,8 +83,8 @@ def _listeners(rows: Sequence[Backlog]) -> list[str]:
 
 def _listener(row: Backlog) -> str:
     dropped = UNKNOWN if row.drops is None else f"{row.drops:,}"
-    name = _cut(row.process or UNKNOWN, 16)
-    return f"  {_cut(row.endpoint, 31):<32}{name:<17}{row.used:>9,}{row.limit:>9,}{dropped:>10}"
+    name = shortened(row.process or UNKNOWN, 16)
+    return f"  {shortened(row.endpoint, 31):<32}{name:<17}{row.used:>9,}{row.limit:>9,}{dropped:>10}"
 
 
 def _remarks(survey: Survey) -> list[str]:
@@ -106,14 +106,6 @@ def _namespaces(survey: Survey) -> str:
         return f"{own}, no other"
     shown = ", ".join(map(str, others[:3]))
     return f"{own}, {shown}" if len(others) <= 3 else f"{own}, {len(others)} more"
-
-
-def _cut(text: str, width: int) -> str:
-    """Return text with its middle left out where it is too long; beginning and end of an address tell most."""
-    if len(text) <= width:
-        return text
-    left = (width - 1) // 2
-    return f"{text[:left]}…{text[left + 1 - width :]}"
 
 
 def soonest(snapshot: Snapshot | None) -> PortUse | None:

@@ -1,4 +1,4 @@
-"""Numbers as people read them: times in three significant digits, counts short enough for a column."""
+"""Numbers and names as people read them in a column: three significant digits, short counts, names without their middle."""
 
 from __future__ import annotations
 
@@ -40,6 +40,19 @@ def bytes_text(count: int) -> str:
         if count / factor < 999.5:
             return f"{count if factor == 1 else _three_digits(count / factor)} {unit}"
     return f"{_three_digits(count / 1e12)} TB"
+
+
+def endpoint_text(address: str, port: int) -> str:
+    """Return `address:port`, `[address]:port` for IPv6."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def shortened(text: str, width: int) -> str:
+    """Return text with its middle left out where it is too long; beginning and end of an address tell most."""
+    if len(text) <= width:
+        return text
+    left = (width - 1) // 2
+    return f"{text[:left]}…{text[left + 1 - width :]}"
 
 
 def _three_digits(value: float) -> str:

@@ -11,7 +11,7 @@ from tracer.model.report import Report, Service, services
 from tracer.outputs.findings.document import QUANTILES, outstanding, start_of, state_rows
 from tracer.outputs.jsonl import describe
 from tracer.outputs.lines import audit
-from tracer.outputs.units import UNKNOWN, bytes_text, time_text
+from tracer.outputs.units import UNKNOWN, bytes_text, endpoint_text, shortened, time_text
 
 WIDTH = 79
 ROWS = 20
@@ -68,7 +68,9 @@ def _table(title: str, columns: Row, rows: Iterable[Row]) -> list[str]:
     if not found:
         return []
     width = WIDTH - 9 * len(columns)
-    lines = [f"  {_cut(row[0], width - 3):<{width - 2}}" + "".join(f"{cell:>9}" for cell in row[1:]) for row in found[:ROWS]]
+    lines = [
+        f"  {shortened(row[0], width - 3):<{width - 2}}" + "".join(f"{cell:>9}" for cell in row[1:]) for row in found[:ROWS]
+    ]
     more = [f"  and {len(found) - ROWS:,} more"] if len(found) > ROWS else []
     return [f"{title:<{width}}" + "".join(f"{name:>9}" for name in columns), *lines, *more]
 
@@ -102,7 +104,7 @@ def _resets(findings: Findings) -> Iterable[Row]:
 def _connections(title: str, events: Any, report: Report) -> list[str]:
     rows = (
         (
-            f"{_end(row, 'local')} {'<-' if row['role'] == 'server' else '->'} {_end(row, 'remote')}",
+            " ".join((_end(row, "local"), "<-" if row["role"] == "server" else "->", _end(row, "remote"))),
             UNKNOWN if row["partial"] else time_text(row["duration_seconds"]),
             bytes_text(row["sent_bytes"]),
             bytes_text(row["received_bytes"]),
@@ -114,9 +116,4 @@ def _connections(title: str, events: Any, report: Report) -> list[str]:
 
 
 def _end(row: dict[str, Any], side: str) -> str:
-    address = row[f"{side}_address"]
-    return f"[{address}]:{row[f'{side}_port']}" if ":" in address else f"{address}:{row[f'{side}_port']}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    return endpoint_text(row[f"{side}_address"], row[f"{side}_port"])
