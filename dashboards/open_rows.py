@@ -35,8 +35,8 @@ def listeners() -> list[Panel]:
         ),
         lines(
             "Do listeners drop connections?",
-            "Connections that listeners had no room for, a second. The client's kernel tries again a second later, so each is "
-            "a slow connection at least.",
+            "SYNs that listeners had no room for, a second. The client's kernel tries again a second later, so each is a slow "
+            "connection at least. Where the network loses segments, duplicates of a SYN that is being answered count as well.",
             Query(total(rate("listener_drops_total"), *by), legend),
             unit=CONNECTIONS,
             width=8,

@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,8 +120,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def free_failure() -> None:
     """Free what a failed test has left open, which else would be a ResourceWarning, and a failure, of some later test."""
-    sys.last_type = sys.last_value = sys.last_traceback = None
-    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of these as well: pytest keeps it for the phase that comes next
+        sys.last_type = sys.last_value = sys.last_traceback = None
+        gc.collect()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -79,6 +79,22 @@ def test_drops_from_before_the_start_are_not_counted(link: Link, port: int) -> N
             assert tracer.scrape().value("listener_drops_total", port=str(port)) == 0
 
 
+def test_duplicates_of_a_syn_that_is_being_answered_are_drops_and_no_overflow(link: Link, port: int) -> None:
+    with (
+        Peer(link.client),
+        Peer(link.server),
+        listening(link.server, SERVER[4], port) as listener,
+        tracing("--port", str(port), "--label", "process") as tracer,
+    ):
+        talk(link.client, listener, SERVER[4], times=1)
+        until(lambda: tracer.scrape().value("listener_backlog_limit", port=str(port)), "the listener was found")
+        link.client.drop(f"tcp sport {port} tcp flags & (syn|ack) == syn|ack", count=2)
+        talk(link.client, listener, SERVER[4], times=1)
+        until(lambda: tracer.scrape().value("listener_drops_total", port=str(port)), "the kernel dropped a SYN")
+        counters = link.server.counters()
+        assert (counters["ListenDrops"], counters["ListenOverflows"]) == (0, 0)
+
+
 def test_sockets_in_close_wait_are_counted_by_process(link: Link, port: int) -> None:
     with (
         Peer(link.client) as client,

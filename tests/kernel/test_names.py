@@ -33,7 +33,7 @@ ADDRESS = "127.0.0.1"
 
 PROCESSES = {
     b'a"b\\c': r'a"b\c',
-    b"x\ny{} 1": r"x\ny{} 1",
+    b"x\ny 1": r"x\ny 1",
     b"\x1b]0;pwn\x07": r"\x1b]0;pwn\x07",
     b"\x1b[2J\x1b[31m": r"\x1b[2J\x1b[31m",
     "\x9b2J".encode(): r"\x9b2J",
@@ -44,6 +44,12 @@ PROCESSES = {
     b"=1+1": "=1+1",
     b"<b>&amp;'": "<b>&amp;'",
 }
+SHORT = 7
+"""How long a name may be that has room on a line of 80 columns, beside a time of 7 characters and a process id of 7 digits."""
+
+PORT = 443
+"""A short port, in a namespace of its own, which leaves that room."""
+
 CGROUPS = {
     b'a"b\\x2dc.service': r'a"b\x2dc.service',
     b"\x1b]0;pwn\x07.service": r"\x1b]0;pwn\x07.service",
@@ -113,8 +119,8 @@ def fixture_shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         places = [os.fsencode(top) + b"/" + name for name in CGROUPS]
         for place in places:
             Path(os.fsdecode(place)).mkdir()
-        listener = stack.enter_context(listening(side, ADDRESS))
-        port = str(listener.getsockname()[1])
+        listener = stack.enter_context(listening(side, ADDRESS, PORT))
+        port = str(PORT)
         view = stack.enter_context(on_terminal(tracer_of(side, port, "record", "-o", str(file)), 200, 40))
         tracer = stack.enter_context(tracing(*labels, "--port", port, side=side))
         printed = [stack.enter_context(printing(tracer_of(side, port, *names))) for names in (CSV, ("follow",))]
@@ -203,7 +209,8 @@ def test_the_table_on_a_terminal_that_obeys_no_name(shown: Shown) -> None:
     with on_terminal(command, 200, 80) as terminal:
         terminal.until_seen("status 0")
         assert_unharmed(terminal)
-        short = [name for name in PROCESSES.values() if len(name) <= 8]  # a longer one has no room on a line of 80 columns
+        short = [name for name in PROCESSES.values() if len(name) <= SHORT]
+        assert len(short) == 4
         assert [name for name in short if f"{name}/" not in terminal.text] == []
 
 

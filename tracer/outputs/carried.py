@@ -71,7 +71,7 @@ CARRIED: tuple[Metric, ...] = (
     Metric(
         "listener_drops_total",
         "counter",
-        "Connections and segments that listeners dropped, for want of room in most cases.",
+        "Segments to listeners that the kernel dropped: SYNs for which there was no room, and duplicates of one that is being answered.",
         ("port", "process"),
         of_listeners(lambda row: row.drops),
         ("process",),
