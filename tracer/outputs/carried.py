@@ -71,7 +71,7 @@ CARRIED: tuple[Metric, ...] = (
     Metric(
         "listener_drops_total",
         "counter",
-        "Segments to listeners that the kernel dropped: SYNs for which there was no room, and duplicates of one that is being answered.",
+        "Segments to listeners that were dropped: SYNs for want of room, and duplicates of one that is being answered.",
         ("port", "process"),
         of_listeners(lambda row: row.drops),
         ("process",),
