@@ -35,11 +35,11 @@ RING_BYTES = 4096
 _POSITIONS = struct.Struct("<HH")
 _CELLS = np.zeros(LAYOUT.enums["counter"]["COUNTER_CELLS"], np.uint64)
 Records = NDArray[np.void]
-Output = Callable[[Records, Report], object]
+Output = Callable[[Records], object]
 
 
 def ring(data: bytes) -> None:
-    """Read a ring that holds these bytes; then show what a model makes of its records, in the form that the last byte says.
+    """Read a ring that holds these bytes; then show its records, or what a model makes of them, in the form the last byte says.
 
     Which of the records' members can be what is the programs' to see to: those are brought into their bounds.
     """
@@ -51,7 +51,7 @@ def ring(data: bytes) -> None:
     taken = take(area, consumer, consumer + min(length, RING_BYTES), EVENT)
     assert consumer <= taken.position <= consumer + RING_BYTES
     if len(taken.records):
-        show(bounded(taken.records), data[-1])
+        OUTPUTS[data[-1] % len(OUTPUTS)](bounded(taken.records))
 
 
 def bounded(records: Records) -> Records:
@@ -61,15 +61,15 @@ def bounded(records: Records) -> Records:
     return records
 
 
-def show(records: Records, which: int) -> None:
-    """Have a model take them in, and one of the outputs show them."""
+def report_of(records: Records) -> Report:
+    """Have a model take them in."""
     model = Model(CONTEXT, start_ns=0)
     model.add(Reading(records, _CELLS, SECOND))
-    OUTPUTS[which % len(OUTPUTS)](records, model.report())
+    return model.report()
 
 
 def _described(lines: Callable[[Sequence[Event]], list[str]]) -> Output:
-    def check(records: Records, _: Report) -> None:
+    def check(records: Records) -> None:
         events_ = describe(settle(records), CONTEXT)
         assert len(lines(events_)) == len(events_)
 
@@ -77,14 +77,14 @@ def _described(lines: Callable[[Sequence[Event]], list[str]]) -> Output:
 
 
 def _rendered(form: str) -> Output:
-    return lambda _, report: render(report, form)
+    return lambda records: render(report_of(records), form)
 
 
 OUTPUTS: list[Output] = [
     *map(_described, (json_lines, table_lines, csv_lines)),
-    lambda records, _: ladder_lines(Lives({}, segments=True).add(records), Style(explain=True)),
-    lambda _, report: summary(report),
-    lambda _, report: interval(point(report)),
+    lambda records: ladder_lines(Lives({}, segments=True).add(records), Style(explain=True)),
+    lambda records: summary(report_of(records)),
+    lambda records: interval(point(report_of(records))),
     *map(_rendered, (TEXT, OPENMETRICS, PROTOBUF)),
 ]
 
