@@ -105,6 +105,7 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 		e->received_bytes = traffic.received;
 		e->unacknowledged_bytes = traffic.unacknowledged;
 		fill_round_trips(e, sk, conn);
+		fill_pace(e, sk);
 	}
 	fill_position(e, sk, conn);
 	submit(e);

@@ -97,6 +97,10 @@ struct event {
 	u32 retransmitted_segments; /* of the connection, so far */
 	u32 sent_segments;
 	u32 received_segments;
+	u32 out_of_order_segments; /* these four only at the end, see pace.h */
+	u32 busy_ms;
+	u32 window_limited_ms;
+	u32 buffer_limited_ms;
 	u32 reset_reason;         /* the running kernel's enum sk_rst_reason */
 	u32 unacknowledged_bytes; /* of sent_bytes, at the end */
 	u32 send_unacknowledged;  /* from here on only when asked for: */

@@ -38,15 +38,16 @@
  * What is known by its address only is read by the helper, some 10 ns a call:
  * it takes any address, and yields 0 where nothing is.
  */
-#define FETCH_AT(ctype, base, type, member)                                    \
+#define FETCH_BY_CALL(ctype, base, at)                                         \
 	({                                                                     \
 		ctype value_ = 0;                                              \
-		if (HAVE(type, member))                                        \
+		if ((at) >= 0)                                                 \
 			bpf_probe_read_kernel(&value_, sizeof(value_),         \
-					      (void *)(base) +                 \
-						      OFFSET(type, member));   \
+					      (void *)(base) + (at));          \
 		value_;                                                        \
 	})
+#define FETCH_AT(ctype, base, type, member)                                    \
+	FETCH_BY_CALL(ctype, base, OFFSET(type, member))
 #define READ_AT(ctype, base, type, member)                                     \
 	({                                                                     \
 		CHECK_SIZE(ctype, type, member);                               \
@@ -64,19 +65,19 @@
 	asm volatile("%0 = *(" size " *)(%1 + %2)"                             \
 		     : "=r"(value)                                             \
 		     : "r"(base), "i"(at))
-#define FETCH(ctype, base, type, member)                                       \
+#define FETCH_FROM(ctype, base, at)                                            \
 	({                                                                     \
 		u64 value_ = 0;                                                \
-		if (!HAVE(type, member))                                       \
+		if ((at) < 0)                                                  \
 			value_ = 0;                                            \
 		else if (sizeof(ctype) == 1)                                   \
-			LOAD("u8", value_, base, OFFSET(type, member));        \
+			LOAD("u8", value_, base, at);                          \
 		else if (sizeof(ctype) == 2)                                   \
-			LOAD("u16", value_, base, OFFSET(type, member));       \
+			LOAD("u16", value_, base, at);                         \
 		else if (sizeof(ctype) == 4)                                   \
-			LOAD("u32", value_, base, OFFSET(type, member));       \
+			LOAD("u32", value_, base, at);                         \
 		else                                                           \
-			LOAD("u64", value_, base, OFFSET(type, member));       \
+			LOAD("u64", value_, base, at);                         \
 		(ctype) value_;                                                \
 	})
 #define COPY_16(to, base, type, member)                                        \
@@ -94,17 +95,34 @@ static void *(*skc_to_tcp_sock)(const void *sk) = (void *)137;
 static void *(*get_current_task_btf)(void) = (void *)158;
 #define current_task() ((const void *)get_current_task_btf())
 #else
-#define FETCH FETCH_AT
+#define FETCH_FROM FETCH_BY_CALL
 #define COPY_16(to, base, type, member)                                        \
 	bpf_probe_read_kernel(to, 16, (void *)(base) + OFFSET(type, member))
 #define typed_socket(sk) ((const void *)(sk))
 #define current_task() ((const void *)bpf_get_current_task())
 #endif
 
+#define FETCH(ctype, base, type, member)                                       \
+	FETCH_FROM(ctype, base, OFFSET(type, member))
+
 #define READ(ctype, base, type, member)                                        \
 	({                                                                     \
 		CHECK_SIZE(ctype, type, member);                               \
 		FETCH(ctype, base, type, member);                              \
+	})
+
+/* An element of an array of three. */
+#define READ_OF_3(ctype, base, type, member, n)                                \
+	({                                                                     \
+		_Static_assert(!HAVE(type, member) ||                          \
+				       3 * sizeof(ctype) ==                    \
+					       SIZE_##type##__##member,        \
+			       "size of " #type "." #member);                  \
+		FETCH_FROM(ctype, base,                                        \
+			   HAVE(type, member) ?                                \
+				   OFFSET(type, member) +                      \
+					   n *(int)sizeof(ctype) :             \
+				   -1);                                        \
 	})
 
 /*

@@ -14,7 +14,8 @@ FIGURES = (
     *("sent_bytes", "received_bytes", "sent_segments", "received_segments"),
     *("out_of_order_segments", "busy_us", "window_limited_us", "buffer_limited_us"),
 )
-"""What only grows while a connection lives, in the order of OPEN's member figures. Records of ends have the first four."""
+"""What only grows while a connection lives, in the order of OPEN's member figures. Records of ends have them, too,
+times in milliseconds."""
 
 QUEUES = ("unsent_bytes", "unacknowledged_bytes", "receive_queue_bytes")
 

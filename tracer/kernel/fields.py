@@ -35,6 +35,7 @@ DEFERRED = "when a Fast Open connect() has sent its SYN"
 REPAIR = "connections restored by TCP_REPAIR"
 ICMP_ERRORS = "ICMP errors that only the application was told of"
 BOUND_BEFORE = "ports that clients took with bind() before the start"
+PACE = "out-of-order segments, busy and limited time of a connection behind its last dump"
 BEFORE_SYN = "why connect() failed before a SYN"
 
 FIELDS = (
@@ -110,6 +111,10 @@ FIELDS = (
     KernelField("tcp_sock", "bytes_acked"),
     KernelField("tcp_sock", "bytes_received"),
     KernelField("tcp_sock", "rtt_min.s.v", "the minimum round-trip time"),
+    KernelField("tcp_sock", "rcv_ooopack", PACE),
+    KernelField("tcp_sock", "chrono_stat", PACE),
+    KernelField("tcp_sock", "chrono_start", PACE),
+    KernelField("tcp_sock", "chrono_type", PACE),
     KernelField("tcp_sock", "undo_marker", "retransmissions for the path MTU (they show as timeouts)"),
     KernelField("tcp_sock", "syn_data", ""),
     KernelField("tcp_sock", "syn_data_acked", "Fast Open servers' handshake times"),

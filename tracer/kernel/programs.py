@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from dataclasses import dataclass
 
 from tracer.errors import TcptraceError
@@ -31,6 +32,7 @@ HEADERS = (
     "listen.h",
     "failure.h",
     "end.h",
+    "pace.h",
     "emit.h",
     "handshake.h",
     "twice.h",
@@ -51,6 +53,9 @@ WAKE_SHARE = 4
 
 RECORD_BYTES = 512
 """More than a record takes in the ring."""
+
+CLOCK_MONOTONIC_COARSE = 6
+"""include/uapi/linux/time.h"""
 
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
@@ -251,6 +256,11 @@ def connection_entries(most: int, *, on_demand: bool) -> int:
     return min(most, memory // 64 // ENTRY_BYTES)
 
 
+def tick_us() -> int:
+    """Return how many microseconds the kernel takes one of its ticks for: a coarse clock moves by ticks (TICK_NSEC)."""
+    return int(time.clock_getres(CLOCK_MONOTONIC_COARSE) * 1e9) // 1000
+
+
 def _entries(btf: Btf, settings: Settings, cpus: int) -> dict[str, int]:
     return {
         "events": ring_bytes(settings, cpus),
@@ -266,6 +276,7 @@ def _setting_macros(btf: Btf, settings: Settings) -> list[str]:
     values = {
         "CONNS_FLAGS": int(allocates_on_demand(btf)),
         "THREAD_BYTES": max(THREAD_BYTES, mmap.PAGESIZE),
+        "TICK_US": tick_us(),
         "EMIT_STATES": int(settings.states or settings.follow),
         "EMIT_FOLLOW": int(settings.follow),
     }

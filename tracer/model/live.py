@@ -46,9 +46,6 @@ AT_ONCE = 4096
 
 RTT_QUANTILES = (0.5, 0.9, 0.99)
 
-AT_END = 4
-"""So many of FIGURES are in the record of an end."""
-
 _SEGMENTS = slice(2, 5)
 """Of FIGURES, those that the kernel counts in 32 bits."""
 
@@ -98,16 +95,16 @@ class Ledger:
         """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: their label sets."""
         keys = ends_key(part)
         self._closed.add(keys, part["time_ns"])
-        exact = np.stack([part[name].astype(np.uint64) for name in FIGURES[:AT_END]], axis=1)
+        exact = _at_end(part)
         hits, places = self._find(keys, part)
         if len(hits):
             entries = self._table[places]
             partial = part["flags"][hits] & FLAG["partial"] != 0
-            before = np.where(partial[:, None], entries["last"], entries["counted"])[:, :AT_END]
+            before = np.where(partial[:, None], entries["last"], entries["counted"])
             exact[hits] = _growth(before, exact[hits])
             self._table["gone"][places] = True
         self._figures.reserve(len(self._sets))
-        np.add.at(self._figures.values[:, :AT_END], rows, exact)
+        np.add.at(self._figures.values, rows, exact)
 
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Add what the open connections of a dump have carried since the one before; it may come more than once."""
@@ -227,6 +224,12 @@ def largest_processes(names: NDArray[np.bytes_]) -> tuple[tuple[str, int], ...]:
     found = [(name_text(name) or UNKNOWN, count) for name, count in counts[:LARGEST]]
     rest = sum(count for _, count in counts[LARGEST:])
     return (*found, (OTHER, rest)) if rest else tuple(found)
+
+
+def _at_end(part: Columns) -> Counts:
+    """Return FIGURES of records of ends, shape (n, columns); what a kernel does not tell there is 0, and adds nothing."""
+    columns = [part[f"{name[:-3]}_ms"].astype(np.uint64) * 1000 if name.endswith("_us") else part[name] for name in FIGURES]
+    return np.stack(columns, axis=1).astype(np.uint64)
 
 
 def _growth(before: Counts, now: Counts) -> Counts:

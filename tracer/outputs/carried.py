@@ -8,7 +8,6 @@ from tracer.outputs.metric import L, Metric
 from tracer.outputs.samples import by_series, by_series_and, close_wait, of_listeners, open_rtt, queue
 
 LIVE = ": of connections that ended, and of open ones as of the last dump; existing ones from the first dump on."
-DUMPED = ": of open connections as of the last dump, and of ended ones as of their last one."
 QUEUED = (
     "Bytes that the application wrote and that were not sent yet.",
     "Bytes that were sent and not acknowledged yet.",
@@ -23,21 +22,21 @@ CARRIED: tuple[Metric, ...] = (
     Metric(
         "out_of_order_segments_total",
         "counter",
-        "Segments received ahead of others" + DUMPED,
+        "Segments received ahead of others" + LIVE,
         (L,),
         by_series(lambda s: s.out_of_order_segments),
     ),
     Metric(
         "busy_seconds_total",
         "counter",
-        "Time with data that were sent and not acknowledged, or waited to be sent" + DUMPED,
+        "Time with data that were sent and not acknowledged, or waited to be sent" + LIVE,
         (L,),
         by_series(lambda s: s.busy_us / 1e6),
     ),
     Metric(
         "limited_seconds_total",
         "counter",
-        "Of the busy time, that in which the peer's window, or the own send buffer, was too small" + DUMPED,
+        "Of the busy time, that in which the peer's window, or the own send buffer, was too small" + LIVE,
         (L, "by"),
         by_series_and(LIMITS, lambda s: s.limited_us / 1e6),
     ),

@@ -12,13 +12,14 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS, field_macros
 from tracer.kernel.sources import shipped
 
-# the macros of read.h that name a struct and a member: READ with a C type and a base, READ_BITS with a base
+# the macros of read.h that name a struct and a member: READ with a C type and a base, READ_OF_3 with a place in an array, too, READ_BITS with a base
 READS = re.compile(
     r"\bREAD(?:_AT)?\(\s*\w+,\s*\w+,\s*(\w+),\s*(\w+)\s*\)"
+    r"|\bREAD_OF_3\(\s*\w+,\s*\w+,\s*(\w+),\s*(\w+),\s*\d\s*\)"
     r"|\b(?:READ_BITS|COPY_16)\(\s*(?:\w+|\w+->\w+),(?:\s*\w+,)?\s*(\w+),\s*(\w+)\s*\)"
     r"|\b(?:OFFSET|HAVE)\(\s*(\w+),\s*(\w+)\s*\)"
 )
-USES = re.compile(r"\b(?:READ|READ_AT|READ_BITS|COPY_16|OFFSET|HAVE)\(")
+USES = re.compile(r"\b(?:READ|READ_AT|READ_OF_3|READ_BITS|COPY_16|OFFSET|HAVE)\(")
 DIRECT = re.compile(r"\b(?:OFFSET|SIZE|SHIFT|BITS)_(\w+__\w+)\b")
 DEFINED_IN_TERMS_OF = {("type", "member")}
 
