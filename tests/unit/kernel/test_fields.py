@@ -12,7 +12,7 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS, field_macros
 from tracer.kernel.sources import shipped
 
-# the macros of read.h that name a struct and a member: READ with a C type and a base, READ_OF_3 with a place in an array, too, READ_BITS with a base
+# the macros of read.h that name a struct and a member: READ, READ_OF_3 with a C type and a base, READ_BITS with a base
 READS = re.compile(
     r"\bREAD(?:_AT)?\(\s*\w+,\s*\w+,\s*(\w+),\s*(\w+)\s*\)"
     r"|\bREAD_OF_3\(\s*\w+,\s*\w+,\s*(\w+),\s*(\w+),\s*\d\s*\)"
