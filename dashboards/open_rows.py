@@ -21,6 +21,7 @@ def listeners() -> list[Panel]:
     """Return the panels about listeners, and about who does not close."""
     by = ("instance", "port", "process")
     legend = "{{port}} {{process}} on {{instance}}"
+    by_role, of_role = ("instance", "role", "port", "process"), "{{role}} {{port}} {{process}} on {{instance}}"
     full = ratio(largest(series("listener_backlog"), *by), largest(series("listener_backlog_limit"), *by))
     return [
         lines(
@@ -45,9 +46,10 @@ def listeners() -> list[Panel]:
         ),
         lines(
             "Who does not close?",
-            "Sockets in CLOSE_WAIT by process: the peer has closed, the process has not. What only grows is a leak of "
-            "descriptors.",
-            Query(total(series("close_wait_sockets"), "instance", "process"), "{{process}} on {{instance}}"),
+            "Connections in CLOSE_WAIT by service and process: the peer has closed, the process has not. What only grows is a "
+            "leak of descriptors. In FIN_WAIT2 it is the peer that has not closed.",
+            Query(total(series("close_wait_sockets"), *by_role), f"CLOSE_WAIT {of_role}"),
+            Query(total(series("fin_wait2_sockets"), *by_role), f"FIN_WAIT2 {of_role}"),
             unit="short",
             width=8,
             nothing="none",

@@ -1,4 +1,4 @@
-"""A process that does what it is told with TCP, a line each: listen ADDRESS PORT, connect ADDRESS PORT, accept, close.
+"""A process that does what it is told with TCP, a line each: listen ADDRESS PORT, connect ADDRESS PORT, accept, shut, close.
 
 Run by tests.kernel.traffic.Peer, for connections that belong to another process than the tests'. The answer to a line is
 `done` or what went wrong. Closing reads to the end first, if the other side has closed, so that no reset is sent.
@@ -26,6 +26,11 @@ def accept() -> None:
     connections.append(listeners[-1].accept()[0])
 
 
+def shut() -> None:
+    """Send a FIN on the newest connection, and keep it."""
+    connections[-1].shutdown(socket.SHUT_WR)
+
+
 def close() -> None:
     connections.pop(0).close()
 
@@ -34,7 +39,7 @@ def hello() -> None:
     """Only show that the process has started."""
 
 
-VERBS = {"listen": listen, "connect": connect, "accept": accept, "close": close, "hello": hello}
+VERBS = {"listen": listen, "connect": connect, "accept": accept, "shut": shut, "close": close, "hello": hello}
 
 for line in sys.stdin:
     verb, *arguments = line.split()

@@ -1,4 +1,4 @@
-"""Listeners' queues and drops as the kernel counts them, and who keeps sockets in CLOSE_WAIT."""
+"""Listeners' queues and drops as the kernel counts them, and whose connections only one side has closed."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_duplicates_of_a_syn_that_is_being_answered_are_drops_and_no_overflow(li
         assert (counters["ListenDrops"], counters["ListenOverflows"]) == (0, 0)
 
 
-def test_sockets_in_close_wait_are_counted_by_process(link: Link, port: int) -> None:
+def test_connections_that_one_side_has_closed_are_counted_by_service_and_process(link: Link, port: int) -> None:
     with (
         Peer(link.client) as client,
         Peer(link.server) as server,
@@ -105,10 +105,13 @@ def test_sockets_in_close_wait_are_counted_by_process(link: Link, port: int) -> 
         for _ in range(MORE):
             client.connect(SERVER[4], port)
             server.accept()
-            client.close()
+            client.shut()
         name = Path(f"/proc/{server.pid}/comm").read_text(encoding="utf-8").strip()
-        until(lambda: tracer.scrape().value("close_wait_sockets", process=name) == MORE, "all are in CLOSE_WAIT")
-        assert "CLOSE_WAIT by process" in tracer.get("/")[0].decode()
+        of = {"port": str(port), "process": name}
+        until(lambda: tracer.scrape().value("close_wait_sockets", role="server", **of) == MORE, "all are in CLOSE_WAIT")
+        until(lambda: tracer.scrape().value("fin_wait2_sockets", role="client", **of) == MORE, "all are in FIN_WAIT2")
+        page = tracer.get("/")[0].decode()
+        assert f"<td>server {port} {name}</td><td>CLOSE_WAIT</td><td>{MORE}</td>" in page
         for _ in range(MORE):
             server.close()
         until(lambda: not tracer.scrape().value("close_wait_sockets"), "none is left")

@@ -105,6 +105,10 @@ class Peer:
         """Take the connection that waits at the newest listener."""
         self._tell("accept")
 
+    def shut(self) -> None:
+        """Close this side of the newest connection only."""
+        self._tell("shut")
+
     def close(self) -> None:
         """Close the oldest connection."""
         self._tell("close")

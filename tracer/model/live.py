@@ -14,33 +14,24 @@ A connection counts for the label set of its handshake, or else for that which i
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
-from tracer.ingest.names import name_text
 from tracer.ingest.snapshot import Snapshot
 from tracer.model.connections import MARGIN_NS
 from tracer.model.figures import ends_key
 from tracer.model.grid import Grid
 from tracer.model.labels import Columns, LabelSets
-from tracer.model.naming import OTHER
+from tracer.model.leaks import Leak, leaks
 from tracer.model.recent import Recent, renumber
-from tracer.model.tcp import FLAG, KIND, ROLE, STATE
+from tracer.model.tcp import FLAG, KIND, ROLE
 
 Rows = NDArray[np.intp]
 Counts = NDArray[np.uint64]
 
 KEPT_NS = 600_000_000_000
-LARGEST = 10
-"""Processes with most sockets in CLOSE_WAIT that have a figure of their own."""
-
-UNKNOWN = "unknown"
-"""The process of connections whose handshake was not seen."""
-
 AT_ONCE = 4096
 """New connections whose label sets are looked up together."""
 
@@ -70,13 +61,13 @@ class Ledger:
     """What was counted of each open connection. figures: where it is added, a column each of FIGURES.
 
     queues, rtt: of the last dump, by label set: bytes, a column each of QUEUES; seconds, a column each of RTT_QUANTILES, 0
-    where none is known. close_wait: sockets in CLOSE_WAIT by process, the largest few; None before the first dump.
+    where none is known. leaks: as of the last dump, None before the first one.
     """
 
     def __init__(self, sets: LabelSets, figures: Grid[np.uint64]) -> None:
         self.queues: Grid[np.uint64] = Grid(len(QUEUES), np.uint64)
         self.rtt: Grid[np.float64] = Grid(len(RTT_QUANTILES), np.float64)
-        self.close_wait: tuple[tuple[str, int], ...] | None = None
+        self.leaks: tuple[Leak, ...] | None = None
         self._sets = sets
         self._figures = figures
         self._table = np.empty(0, _LEDGER)
@@ -123,7 +114,7 @@ class Ledger:
         entries["counted"] += growth
         entries["last"], entries["seen_ns"] = now, snapshot.time_ns + MARGIN_NS
         self._show(found, entries["row"])
-        self.close_wait = largest_processes(entries["process"][found["state"] == STATE["close_wait"]])
+        self.leaks = leaks(found, entries["process"])
         self._keep(entries)
         self._dumped |= figures.netns
         self._opened.forget(since)
@@ -216,14 +207,6 @@ class Ledger:
         for column, quantile in enumerate(RTT_QUANTILES):
             ranks = np.ceil(quantile * counts).astype(np.intp) - 1
             self.rtt.values[rows[order[starts]], column] = times[order[starts + ranks]] / 1e6
-
-
-def largest_processes(names: NDArray[np.bytes_]) -> tuple[tuple[str, int], ...]:
-    """Return how often each name is there, the largest few, then OTHER; what is not known is UNKNOWN."""
-    counts = Counter(names.tolist()).most_common()
-    found = [(name_text(name) or UNKNOWN, count) for name, count in counts[:LARGEST]]
-    rest = sum(count for _, count in counts[LARGEST:])
-    return (*found, (OTHER, rest)) if rest else tuple(found)
 
 
 def _at_end(part: Columns) -> Counts:

@@ -19,6 +19,7 @@ from tracer.model.audit import AuditLine
 from tracer.model.backlogs import Listener
 from tracer.model.elsewhere import Tried
 from tracer.model.histogram import Histogram, quantile
+from tracer.model.leaks import Leak
 from tracer.model.naming import OTHER
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, STATES
 from tracer.model.unlisted import NO_EVENTS, EventSockets
@@ -98,8 +99,8 @@ class Report:
     audit: empty before the kernel's books were seen. workloads: whose the label sets are, with the label `container` alone.
     unseen_beginnings, unseen_ends: connections that a dump of all sockets found open, or no longer, although no record said so.
     elsewhere: of the failures and resets that have no label set of their own, the ports with most.
-    listeners: the fullest first. close_wait: open connections that their process has not closed although the peer has, by
-    process, the largest few; None before a dump with figures.
+    listeners: the fullest first. leaks: open connections that only one side has closed, CLOSE_WAIT first, the largest
+    first; None before a dump with figures.
     """
 
     context: Context
@@ -124,7 +125,7 @@ class Report:
     unseen_ends: int = 0
     elsewhere: tuple[Tried, ...] = ()
     listeners: tuple[Listener, ...] = ()
-    close_wait: tuple[tuple[str, int], ...] | None = None
+    leaks: tuple[Leak, ...] | None = None
 
     @property
     def sockets(self) -> Mapping[str, int] | None:

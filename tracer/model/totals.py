@@ -292,7 +292,7 @@ class Model:
             unseen_ends=self._open.unseen_ends,
             elsewhere=self._elsewhere.largest(),
             listeners=self._counts.backlogs.rows(),
-            close_wait=self._counts.ledger.close_wait,
+            leaks=self._counts.ledger.leaks,
         )
 
     def _cell(self, name: str) -> int | None:

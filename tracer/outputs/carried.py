@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracer.ingest.figures import QUEUES
 from tracer.model.report import LIMITS
 from tracer.outputs.metric import L, Metric
-from tracer.outputs.samples import by_series, by_series_and, close_wait, of_listeners, open_rtt, queue
+from tracer.outputs.samples import by_series, by_series_and, leaking, of_listeners, open_rtt, queue
 
 LIVE = ": of connections that ended, and of open ones as of the last dump; existing ones from the first dump on."
 QUEUED = (
@@ -79,7 +79,14 @@ CARRIED: tuple[Metric, ...] = (
         "close_wait_sockets",
         "gauge",
         "Traced connections whose peer has closed and whose process has not, the largest few (with --label process).",
-        ("process",),
-        close_wait,
+        ("role", "port", "process"),
+        leaking("close_wait"),
+    ),
+    Metric(
+        "fin_wait2_sockets",
+        "gauge",
+        "Traced connections whose process has closed its side and whose peer has not, the largest few (with --label process).",
+        ("role", "port", "process"),
+        leaking("fin_wait2"),
     ),
 )

@@ -100,9 +100,11 @@ def of_listeners(number: Callable[[Listener], int | None]) -> Callable[[Report],
     return take
 
 
-def close_wait(report: Report) -> Values:
-    """Take the sockets in CLOSE_WAIT by process."""
-    return [((process,), float(count)) for process, count in report.close_wait or ()]
+def leaking(state: str) -> Callable[[Report], Values]:
+    """Return how the connections in a state that only one side has closed are taken, by service and process."""
+    return lambda report: [
+        ((leak.role, leak.port, leak.process), float(leak.sockets)) for leak in report.leaks or () if leak.state == state
+    ]
 
 
 def histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Report], Rows]:

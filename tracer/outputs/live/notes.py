@@ -25,7 +25,9 @@ HALF_FULL = 0.5
 """Share of a listener's queue from which on it is shown."""
 
 LEAK = 100
-"""So many sockets in CLOSE_WAIT are worth a colour."""
+"""So many connections that only one side has closed are worth a colour."""
+
+LEAKS = {"close_wait": "the peer has closed, we have not", "fin_wait2": "we have closed, the peer has not"}
 
 CROWDED = 0.9
 """Share of the ephemeral ports in use that is worth a colour, whatever the forecast says."""
@@ -47,7 +49,7 @@ def notes(history: History, services: Sequence[Service], port: str) -> list[Note
     found = [_failures(services), _retransmissions(services), _time_wait(snapshot), _ports(snapshot)]
     missing = ", ".join(report.context.missing)
     unseen = [Note("not shown", (f"by this kernel: {missing}",), "warn")] if missing else []
-    waits = [*_listeners(report, port), *_close_wait(report)]
+    waits = [*_listeners(report, port), *_leaks(report, port)]
     return [*found, *waits, *_elsewhere(report, port), _lost(report), _audit(history), *unseen]
 
 
@@ -184,12 +186,16 @@ def _queue(row: Listener) -> str:
     return waiting + (f"{',' * bool(waiting)} {row.drops:,} dropped" if row.drops else "")
 
 
-def _close_wait(report: Report) -> list[Note]:
-    """Return whose sockets are in CLOSE_WAIT, if there are any."""
-    shown = [f"{process} {count:,}" for process, count in report.close_wait or ()]
-    texts = tuple(f"not closed though the peer has: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
-    many = sum(count for _, count in report.close_wait or ()) >= LEAK
-    return [Note("CLOSE_WAIT", texts, "warn" if many else "")] if texts else []
+def _leaks(report: Report, port: str) -> list[Note]:
+    """Return whose connections only one side has closed, if there are any."""
+    found = []
+    for state, what in LEAKS.items():
+        rows = [leak for leak in report.leaks or () if leak.state == state and port in ("", leak.port)]
+        shown = [f"{leak.name} {leak.sockets:,}" for leak in rows]
+        texts = tuple(f"{what}: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
+        many = sum(leak.sockets for leak in rows) >= LEAK
+        found += [Note(state.upper(), texts, "warn" if many else "")] if texts else []
+    return found
 
 
 def _lost(report: Report) -> Note:

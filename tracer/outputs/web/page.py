@@ -59,7 +59,7 @@ def page(report: Report, *, healthy: bool = True) -> str:
         _section("Failures and resets of ports without a service", ("port", "failures", "resets"), _elsewhere(report)),
         _ports(report),
         _section("Listeners", ("port", "process", "waiting", "limit", "dropped"), _listeners(report)),
-        _section("CLOSE_WAIT by process", ("process", "sockets"), ((name, f"{n:,}") for name, n in report.close_wait or ())),
+        _section("Closed by one side only", ("service", "state", "sockets"), _leaks(report)),
         _section("State changes", ("from", "to", "count"), _transitions(report)),
         f'<footer><a href="/metrics">/metrics</a> · <a href="/healthz">/healthz</a> · tcptrace {escape(__version__)}</footer>',
     )
@@ -148,6 +148,11 @@ def _listeners(report: Report) -> Iterable[Row]:
     for row in report.listeners:
         numbers = (UNKNOWN if number is None else f"{number:,}" for number in (row.waiting, row.limit, row.drops))
         yield row.port, row.process or UNKNOWN, *numbers
+
+
+def _leaks(report: Report) -> Iterable[Row]:
+    for leak in report.leaks or ():
+        yield leak.name, leak.state.upper(), f"{leak.sockets:,}"
 
 
 def _ports(report: Report) -> str:
