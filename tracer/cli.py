@@ -6,26 +6,16 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import signal
 import sys
 import traceback
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 
 from tracer import __version__
-from tracer.commands.audit import audit
-from tracer.commands.connections import connections
-from tracer.commands.dashboard import dashboard
-from tracer.commands.doctor import doctor
-from tracer.commands.events import events
-from tracer.commands.follow import follow
-from tracer.commands.record import record
-from tracer.commands.replay import replay
-from tracer.commands.report import report
-from tracer.commands.rules import rules
-from tracer.commands.run import run
-from tracer.commands.snapshot import snapshot
 from tracer.commands.streams import ReaderGoneError, discard_output
 from tracer.errors import TcptraceError
 
@@ -34,15 +24,34 @@ SHORTAGES = {
     *(errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO),
 }
 
-app = typer.Typer(
-    name="tcptrace",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+VERBS = (
+    *("run", "events", "follow", "connections", "audit", "snapshot"),
+    *("record", "replay", "report", "dashboard", "rules", "doctor"),
 )
-for command in (run, events, follow, connections, audit, snapshot, record, replay, report, dashboard, rules, doctor):
-    app.command()(command)
+"""In the order of the help; each is a function in the module of tracer/commands that has its name."""
+
+
+def command_line(verbs: Iterable[str] = VERBS) -> typer.Typer:
+    """Return a command line that has these verbs; no others are imported."""
+    app = typer.Typer(
+        name="tcptrace",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(tcptrace)
+    for verb in verbs:
+        app.command()(getattr(importlib.import_module(f"tracer.commands.{verb}"), verb))
+    return app
+
+
+def needed(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the verbs that these arguments need: the one that is asked for, or all to choose from; others cost a start."""
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+    if verb in VERBS:
+        return (verb,)
+    return () if "--version" in arguments else VERBS
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,7 +60,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def tcptrace(
     context: typer.Context,
     _version: Annotated[
@@ -74,7 +82,7 @@ def _status() -> int:
     """Return how it ended, after everything was written that can be."""
     try:
         try:
-            app()
+            command_line(needed(sys.argv[1:]))()
         finally:
             sys.stdout.flush()
     except TcptraceError as error:

@@ -23,7 +23,7 @@ import typer.main
 from tests.ordinary import ordinary_user
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer import __version__
-from tracer.cli import app
+from tracer.cli import VERBS, command_line, needed
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.recording import MAGIC, Recorder
 from tracer.ingest.source import Program
@@ -31,7 +31,7 @@ from tracer.ingest.source import Program
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-W", "error::ResourceWarning", "-m", "tracer"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}
-COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = dict(typer.main.get_command(command_line()).commands)  # type: ignore[attr-defined]
 
 
 def tcptrace(*arguments: str | Path, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
@@ -60,6 +60,21 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_version_is_the_packages() -> None:
     result = tcptrace("--version")
     assert (result.returncode, result.stdout, result.stderr) == (0, f"tcptrace {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["run", "--help"], ("run",)),
+        (["--no-color", "report", "run"], ("report",)),
+        (["--version"], ()),
+        (["runn", "run"], VERBS),
+        (["--help"], VERBS),
+        ([], VERBS),
+    ],
+)
+def test_only_the_verb_that_is_asked_for_is_imported(arguments: list[str], wanted: tuple[str, ...]) -> None:
+    assert needed(arguments) == wanted
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
