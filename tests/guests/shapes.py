@@ -72,10 +72,14 @@ SETS = {"chosen": CHOSEN, "commands": COMMANDS, "every": EVERY}
 
 
 def compile_shape(types: str, settings: Settings) -> None:
-    """Compile one shape, unless it is there; fails if there is a program for a tracepoint that the kernel lacks."""
+    """Compile one shape, unless it is there; fails if there is a program for a tracepoint that the kernel lacks.
+
+    Where direct loads are tried, the text with helper calls is compiled, too: a kernel may refuse them (6.1 does).
+    """
     btf = Btf(types)
     program = program_text(btf, settings, 0, 1)
-    names = {name for text in program.texts(direct=may_be_direct(btf)) for name in cache.compiled(text).programs}
+    texts = {text for direct in {False, may_be_direct(btf)} for text in program.texts(direct=direct)}
+    names = {name for text in texts for name in cache.compiled(text).programs}
     if unguarded := names - {f"on_{point.name}" for point in program.tracepoints} - {"on_holders"}:
         raise ValueError(f"{', '.join(unguarded)}: this kernel lacks the tracepoint, and #if HAVE_... does not leave it out")
 

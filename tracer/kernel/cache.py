@@ -20,8 +20,8 @@ from tracer.kernel.bytecode import Bytecode
 from tracer.kernel.compiler import CFLAGS, compile_text
 
 FORMAT = 1
-MOST = 64
-"""Kept files; each has some 200 kB. The ones that were read or written longest ago give way."""
+MOST = 256
+"""Kept files; each has some 80 kB, and a choice of filters has three. The ones that were read or written longest ago give way."""
 
 
 def directory() -> Path:
