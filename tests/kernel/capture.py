@@ -25,7 +25,7 @@ from tests.needs import tool
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 MARKER_PORT = 9
 
-LAG = 0.001 if SLOWNESS == 1 else 0.05
+LAG = 0.001 if SLOWNESS == 1 else 0.2
 """Seconds that may pass between a change of state and the capture of its segment; more where the machine is emulated."""
 
 FIELDS = {
