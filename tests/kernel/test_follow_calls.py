@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -62,9 +63,21 @@ def opening(follow: Following, handshake: Record) -> Record:
     return first
 
 
+@contextmanager
+def descriptors(count: int) -> Iterator[None]:
+    """Have room for so many, where the limit is 1,024 as on most machines."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.mark.parametrize("others", [0, 150, 1000], ids=["few", "150 open before", "1,000 open before"])
 def test_the_descriptor_is_the_one_that_the_client_has(follow: Following, side: Namespace, service: int, others: int) -> None:
     with ExitStack() as stack:
+        stack.enter_context(descriptors(others + 1000))
         for _ in range(others):
             stack.callback(os.close, os.dup(0))
         client, _, port = stack.enter_context(pair(side, service))

@@ -21,7 +21,7 @@ from tracer.kernel.compiler import CFLAGS, compile_text
 
 FORMAT = 1
 MOST = 256
-"""Kept files; each has some 80 kB, and a choice of filters has three. The ones that were read or written longest ago give way."""
+"""Kept files; each has some 80 kB, a choice of filters three. The ones that were read or written longest ago give way."""
 
 
 def directory() -> Path:

@@ -178,6 +178,7 @@ def program_text(
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
         f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
+        f"#define TICK_US {constants.text(tick_us())}\n",
         f"#define WAKE_MASK {constants.text(wake_mask(settings, cpus))}\n",
         f"#define PID_NAMESPACE {constants.text(pid_namespace)}\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
         filter_macros(settings.filters, constants),
@@ -276,7 +277,6 @@ def _setting_macros(btf: Btf, settings: Settings) -> list[str]:
     values = {
         "CONNS_FLAGS": int(allocates_on_demand(btf)),
         "THREAD_BYTES": max(THREAD_BYTES, mmap.PAGESIZE),
-        "TICK_US": tick_us(),
         "EMIT_STATES": int(settings.states or settings.follow),
         "EMIT_FOLLOW": int(settings.follow),
     }

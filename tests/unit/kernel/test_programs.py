@@ -199,6 +199,17 @@ def test_what_differs_from_run_to_run_is_not_compiled() -> None:
     assert whole(program_text(SomeKernel(), some, NETNS, 4)) == whole(program_text(SomeKernel(), other, NETNS + 1, 6))
 
 
+def test_the_length_of_a_tick_which_types_do_not_tell_is_not_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    programs = []
+    for seconds in (0.001, 0.004):
+        monkeypatch.setattr("time.clock_getres", lambda _, seconds=seconds: seconds)
+        programs.append(program_text(SomeKernel(), Settings(Filters()), NETNS, 4))
+    assert whole(programs[0]) == whole(programs[1])
+    assert [constant(program, "TICK_US") for program in programs] == [1000, 4000]
+
+
 def test_whose_process_a_connection_is_costs_nothing_where_nobody_asks_and_is_not_compiled_anew() -> None:
     asked, unasked = (program_text(SomeKernel(), Settings(Filters(), owners=owners), NETNS, 4) for owners in (True, False))
     assert whole(asked) == whole(unasked)
