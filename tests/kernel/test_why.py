@@ -8,16 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kernel.cgroups import cgroups, mount
-from tests.kernel.ends import Pair, connected
+from tests.kernel.ends import Pair
 from tests.kernel.net import Namespace
+from tests.kernel.openlist import CHUNK, DELAY, listed, one, pair_of, working
 from tests.kernel.path import SERVER
 from tests.kernel.traffic import Peer, connect, listening
 from tests.kernel.until import PATIENCE, until
@@ -25,56 +24,6 @@ from tests.needs import ROOT
 from tests.ordinary import ordinary_user
 
 pytestmark = pytest.mark.needs("nft")
-
-DELAY = 0.02
-CHUNK = bytes(1 << 16)
-
-
-def listed(*options: str) -> dict[str, Any]:
-    """Return what `tcptrace connections` says as JSON."""
-    command = [sys.executable, "-m", "tracer", "connections", "--format", "json", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def one(pair: Pair, role: str) -> dict[str, Any]:
-    (row,) = listed("--port", str(pair.port), "--role", role)["connections"]
-    assert isinstance(row, dict)
-    return row
-
-
-@contextmanager
-def working(*actions: Callable[[], object]) -> Iterator[None]:
-    """Do these again and again meanwhile, each in a thread of its own."""
-    stop = threading.Event()
-
-    def work(action: Callable[[], object]) -> None:
-        while not stop.is_set():
-            try:
-                action()
-            except OSError:
-                stop.wait(0.01)
-
-    threads = [threading.Thread(target=work, args=(action,)) for action in actions]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
-@contextmanager
-def pair_of(port: int, delay: float = 0) -> Iterator[Pair]:
-    """Yield a connection in whose namespaces somebody lives, so that these are found; calls take a second at most."""
-    with connected(port, delay) as pair, Peer(pair.way.client), Peer(pair.way.server):
-        for end in (pair.client, pair.server):
-            end.settimeout(1)
-        yield pair
 
 
 def wait_for_cause(pair: Pair, role: str, cause: str, words: str) -> dict[str, Any]:
@@ -145,19 +94,6 @@ def test_a_healthy_fast_connection_is_called_none_of_them(port: int) -> None:
     assert [row["why"] for row in rows] == [None] * 4
     assert max(row["sent_bytes_rate"] for row in rows) > 0
     assert SERVER[4] in {row["remote_address"] for row in rows}
-
-
-def test_ss_says_the_same_of_a_connection_that_rests(port: int) -> None:
-    with pair_of(port) as pair:
-        pair.client.send(bytes(23_000))
-        until(lambda: len(pair.server.recv(1 << 20, socket.MSG_PEEK)) == 23_000, "all is there")
-        row = one(pair, "client")
-        text = pair.way.client.run("ss", "-tinHO", f"dport = :{port}")
-    words = dict(word.split(":", 1) for word in text.split() if ":" in word)
-    rtt = float(words["rtt"].split("/")[0]) / 1000
-    assert (row["sent_bytes"], row["sent_segments"]) == (int(words["bytes_acked"]) - 1, int(words["segs_out"]))
-    assert (row["congestion_window"], row["received_segments"]) == (int(words["cwnd"]), int(words["segs_in"]))
-    assert (row["rtt_seconds"], row["min_rtt_seconds"]) == (pytest.approx(rtt), pytest.approx(float(words["minrtt"]) / 1000))
 
 
 def test_filters_choose_by_process_and_by_cgroup(port: int) -> None:

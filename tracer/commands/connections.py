@@ -54,7 +54,7 @@ def connections(
     """Show open connections: process, peer, rates, round-trip time, retransmitted share, queues, and why they are slow.
 
     Rates are between two looks, a second apart. Root sees all network namespaces and processes, others what ss shows them.
-    The kernel does not tell how old a connection is, so that its age is null.
+    JSON and CSV have the age of those that have carried nothing one way, and a least age of all: the kernel tells no more.
     """
     if format_name not in FORMATS:
         raise UsageError(f"--format {format_name} is not known", f"give {', '.join(FORMATS)}")

@@ -30,7 +30,9 @@ SORTS = ("wrong", "sent", "received", "rtt", "lost", "queued", "unread")
 class Connection:
     """One open connection. Rates are per second, between the two looks; None for one that only the second has.
 
-    age_seconds: None, since the kernel does not tell. retransmitted_share: of the segments sent, since its beginning.
+    age_seconds: since it was established; None for one that has carried payload both ways, of which the kernel does not tell.
+    age_least_seconds: a bound that the kernel tells of each. idle_seconds: since payload left or came; else the age.
+    retransmitted_share: of the segments sent, since its beginning.
     cause, why: one of model/why.py's, and its sentence; None where nothing holds it up.
     """
 
@@ -45,6 +47,8 @@ class Connection:
     pid: int | None
     process: str | None
     age_seconds: float | None
+    age_least_seconds: float
+    idle_seconds: float
     sent_bytes: int
     received_bytes: int
     sent_bytes_rate: float | None
@@ -176,7 +180,7 @@ class OpenList:
             netns=int(socket["netns"]),
             pid=owner.pid if owner else None,
             process=owner.process if owner else None,
-            age_seconds=None,
+            **_times(info),
             sent_bytes=max(sent, 0),
             received_bytes=max(int(info["received_bytes"]) - bool(self._fin[place]), 0),
             sent_bytes_rate=float(self.evidence.sent[place]) / self._seconds if known else None,
@@ -194,6 +198,22 @@ class OpenList:
             cause=None if number == NO_RULE else RULES[number].cause,
             why=sentence(number, self.evidence, place),
         )
+
+
+def _times(info: np.void) -> dict[str, Any]:
+    """Return what the times of the last payload say of a connection's age.
+
+    Both begin with the moment at which it was established (tcp_finish_connect(), tcp_create_openreq_child(), and
+    tcp_rcv_state_process()), and stay there until payload is sent, or received.
+    """
+    sent, received = (int(info[f"last_{way}_ms"]) / 1e3 for way in ("sent", "received"))
+    one_way = not info["sent_data_segments"] or not info["received_data_segments"]
+    oldest = max(sent, received)
+    return {
+        "age_seconds": oldest if one_way else None,
+        "age_least_seconds": oldest,
+        "idle_seconds": min(sent, received),
+    }
 
 
 def _known_minimum(microseconds: int) -> float | None:
