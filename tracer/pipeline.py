@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tracer.ingest.memory import RETURN_SECONDS, give_back
-from tracer.ingest.recording import Recorder
+from tracer.ingest.recorder import Writes
 from tracer.ingest.source import Program, Reading, Source
 from tracer.ingest.watch import SHARE
 from tracer.model.report import Report
@@ -41,7 +41,7 @@ class Pipeline:
     interpreter, which outputs/web/scrapes.py sees to.
     """
 
-    def __init__(self, source: Source, model: Model, recorder: Recorder | None = None) -> None:
+    def __init__(self, source: Source, model: Model, recorder: Writes | None = None) -> None:
         self._source = source
         self._model = model
         self._recorder = recorder

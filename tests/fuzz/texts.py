@@ -7,18 +7,26 @@ import json
 import socket
 import struct
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from tests.unit.ingest.test_recording import sample
 from tests.unit.outputs.conftest import model_of_traffic
+from tracer.commands.drawing import Follower, show_json
 from tracer.errors import TcptraceError
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.recording import MAGIC, VERSION, RecordedSource
+from tracer.ingest.source import Reading, Remains
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.sources import read_source
+from tracer.model.findings import Search
+from tracer.model.steps import Step
 from tracer.model.totals import Model
+from tracer.outputs.findings.document import report_document
+from tracer.outputs.findings.table import report_lines
+from tracer.outputs.ladder import Style, ladder_lines
 from tracer.outputs.lines import summary
 from tracer.outputs.web.access import Access
 from tracer.outputs.web.basicauth import Users
@@ -48,16 +56,48 @@ def recording(data: bytes) -> None:
     file = data if not data or data[0] % 2 else framed(data[1:])
     with suppress(TcptraceError):
         source = RecordedSource(io.BytesIO(file), "a.tcptrace")
-        model = None
+        taken = None
         while (reading := source.read()) is not None:
-            model = model or Model(source.context)
-            model.add(reading)
-        if model:
-            summary(model.report())
+            taken = taken or Taken(source)
+            taken.take(reading)
+        if taken:
+            taken.show()
+
+
+class Taken:
+    """What every command makes of a recording, in this process."""
+
+    def __init__(self, source: RecordedSource) -> None:
+        context = source.context
+        self._model, self._search = Model(context), Search(context)
+        lives = (show_json(context, _Nowhere(), lambda cgroup: source.whose(cgroup).name), _draw)
+        self._followers = [Follower(context, show, segments=True) for show in lives]
+
+    def take(self, reading: Reading) -> None:
+        """Take a reading."""
+        for taker in (self._model.add, self._search.add, *(follower.take for follower in self._followers)):
+            taker(reading)
+
+    def show(self) -> None:
+        """Show what was found at the end."""
+        summary(self._model.report())
+        found = self._search.findings()
+        json.dumps(report_document(found))
+        report_lines(found)
+
+
+class _Nowhere:
+    def write(self, lines: Sequence[str]) -> None:
+        """Make bytes of lines, and forget them."""
+        "".join(lines).encode()
+
+
+def _draw(_reading: Reading, steps: Sequence[Step], _remains: Sequence[Remains]) -> None:
+    ladder_lines(steps, Style(explain=True))
 
 
 _FRAME = struct.Struct("<BHQ")
-_TAGS = (b"EVNT", b"NOTE", b"CELL")
+_TAGS = (b"EVNT", b"NOTE", b"CELL", b"DIFF")
 
 
 @cache

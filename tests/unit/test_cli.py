@@ -25,7 +25,8 @@ from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer import __version__
 from tracer.cli import VERBS, command_line, needed
 from tracer.ingest.decode import LAYOUT
-from tracer.ingest.recording import MAGIC, Recorder
+from tracer.ingest.recorder import Recorder
+from tracer.ingest.recording import MAGIC
 from tracer.ingest.source import Program
 
 ROOT = Path(__file__).resolve().parents[2]

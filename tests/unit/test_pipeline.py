@@ -12,7 +12,8 @@ import pytest
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer import pipeline as module
 from tracer.errors import TcptraceError
-from tracer.ingest.recording import RecordedSource, Recorder
+from tracer.ingest.recorder import Recorder
+from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Program, Reading
 from tracer.model.report import Report
 from tracer.model.totals import Model

@@ -12,7 +12,6 @@ import typer
 from tracer.commands import options
 from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.errors import TcptraceError
-from tracer.ingest.clock import kernel_ns
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
 from tracer.model.report import Report
@@ -36,7 +35,7 @@ def audit(
     Of this network namespace only, since the kernel counts by namespace. What no tracepoint shows has the kernel's count alone.
     """
     source = open_kernel(Settings(Filters()), user, LOOK_EVERY_NS)
-    pipeline = Pipeline(source, Model(source.context, start_ns=kernel_ns()))
+    pipeline = Pipeline(source, Model(source.context))
     pipeline.pump()
     with stop_on_signals() as stop:
         print(f"tcptrace: counting for {duration:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
@@ -46,6 +45,11 @@ def audit(
     pipeline.close()
     print(json.dumps(audit_document(report)) if as_json else "\n".join(audit_lines(report)))
     stop.leave()
+    raise_drift(report)
+
+
+def raise_drift(report: Report) -> None:
+    """Raise TcptraceError when there is a drift."""
     if any(line.drift for line in report.audit):
         raise TcptraceError(
             "our counts differ from the kernel's", "events were missed; see tcptrace_program_misses_total and events_lost_total"

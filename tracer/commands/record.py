@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tracer.commands import options
-from tracer.commands.session import open_kernel, stop_on_signals
+from tracer.commands.rotation import KEPT, STDOUT, never_due, open_files, parse_rotation
+from tracer.commands.session import complain, open_kernel, stop_on_signals
 from tracer.commands.view import View, is_drawn
-from tracer.errors import TcptraceError
-from tracer.ingest.clock import kernel_ns
-from tracer.ingest.recording import Recorder
-from tracer.kernel.callersfile import open_as_caller
+from tracer.errors import TcptraceError, UsageError
+from tracer.ingest.cgroups import CgroupNames
+from tracer.ingest.recorder import Rotating, Sparing
+from tracer.ingest.remains import ASK_SECONDS, RemainsSource
+from tracer.ingest.spool import Spool
 from tracer.kernel.programs import Settings
 from tracer.model.totals import Model
 from tracer.pipeline import Pipeline, drain
 
+OutputFile = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The file to write; - for standard output.")
+]
+Rotate = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE|TIME", show_default=False, help="Into FILE.1, FILE.2 and so on, each so large: 100M, 1h."),
+]
+
 
 def record(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The file to write.")],
+    output: OutputFile,
+    follow: Annotated[bool, typer.Option("--follow", help="What 'replay FILE follow' needs, too.")] = False,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Every received segment, too; with all that --follow adds.")
+    ] = False,
+    rotate: Rotate = None,
+    keep: Annotated[int, typer.Option(metavar="N", min=2, max=1000, help="With --rotate: the last N files.")] = KEPT,
     duration: options.Duration = None,
     view: options.View = None,
     user: options.UserName = None,
@@ -35,28 +51,44 @@ def record(
     cgroup: options.Cgroup = None,
     netns: options.Netns = "all",
 ) -> None:
-    """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights."""
-    settings = Settings(options.filters(port, address, role, pid, cgroup, netns), snapshots=True)
-    with open_as_caller(output) as file, said_as_failure(output):
-        source = open_kernel(settings, user, with_cgroups=True, executes=is_drawn(view))
-        file.truncate(0)
-        pipeline = Pipeline(source, Model(source.context, start_ns=kernel_ns()), Recorder(file, source.context))
+    """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights.
+
+    What does not change is written once in ten seconds, so that an idle machine's recording hardly grows. With --rotate all N
+    files are made at the start, since nothing can be made without rights later; when all are full, the oldest is overwritten.
+    """
+    filters = options.filters(port, address, role, pid, cgroup, netns)
+    due = parse_rotation(rotate) if rotate else never_due
+    if rotate and output == STDOUT:
+        raise UsageError("--rotate is for files, not for standard output", "leave one of them out")
+    settings = Settings(filters, snapshots=True, follow=follow or segments, segments=segments)
+    with closing(open_files(output, keep if rotate else 0)) as files, said_as_failure(output):
+        source = RemainsSource(open_kernel(settings, user, with_cgroups=True, executes=is_drawn(view)), complain)
+        writer = Rotating(files.next_file, source.context, CgroupNames().workload, due)
+        sparing = Sparing(writer)
+        spool = Spool(sparing, writer.flush, sparing.end)
+        pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), spool)
         print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
-        try:
-            with stop_on_signals() as stop, View(stop, table=view, color=context.obj) as shown:
-                stop.wake_on(source.filling)
-                drain(pipeline, stop, duration, shown.show, shown.poll, shown.pause)
-            file.flush()
-        finally:
-            pipeline.close()
-    print(f"{output}: {int(pipeline.report().events.sum())} events")
+        with closing(pipeline), stop_on_signals() as stop:
+            stop.wake_on(source.filling)
+            with View(stop, table=view, color=context.obj) as shown:
+                drain(pipeline, stop, duration, shown.show, shown.poll, lambda: pause(source, shown))
+            spool.close()
+    told = sys.stderr if output == STDOUT else sys.stdout
+    print(f"{output}: {int(pipeline.report().events.sum())} events", file=told)
     stop.leave()
+
+
+def pause(source: RemainsSource, shown: View) -> float:
+    """Return the seconds until the next look: soon while an ended connection is asked for."""
+    return min(shown.pause(), ASK_SECONDS) if source.waiting else shown.pause()
 
 
 @contextmanager
 def said_as_failure(output: Path) -> Iterator[None]:
-    """Turn what goes wrong while a file is written into a TcptraceError."""
+    """Turn what goes wrong while a file is written into a TcptraceError; a reader that has gone is none."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise TcptraceError(f"cannot write {output}: {error.strerror}", "what came before can be replayed") from error

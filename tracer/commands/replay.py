@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from tracer.commands import options
-from tracer.commands.printing import FORMATS, Output, Printer, check_format, print_events, say_what_was_lost
+from tracer.commands.follow import Ascii, Explain, Segments
+from tracer.commands.printing import FORMATS, KINDS
+from tracer.commands.recorded import choose, open_recording, parse_without_rights
+from tracer.commands.replayed import replay_audit, replay_events, replay_follow
+from tracer.commands.report import show_file
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
-from tracer.commands.session import complain, give_up_rights, stop_on_signals
+from tracer.commands.session import stop_on_signals
 from tracer.commands.view import View, is_drawn
-from tracer.errors import TcptraceError, UsageError
+from tracer.errors import UsageError
 from tracer.ingest.chosen import Chosen
-from tracer.ingest.recording import RecordedSource
-from tracer.ingest.source import Source
-from tracer.kernel.callersfile import open_to_read
-from tracer.kernel.filters import Filters
-from tracer.kernel.privileges import unprivileged_user
-from tracer.model.naming import Naming
+from tracer.model.naming import Naming, numbered
 from tracer.model.totals import Model
 from tracer.outputs.web import http
 from tracer.pipeline import Pipeline, Stop, ticks
+
+FILTERS = {"port", "address", "role", "pid", "netns"}
+VERBS = {
+    "run": {"speed", "listen", "as_json", "view", "label", "peer_group", "peer_rest", "max_series", "label_ttl", "web_config"}
+    | {"events", *FILTERS},
+    "events": {"speed", "format_name", "kind", "count", *FILTERS},
+    "follow": {"speed", "format_name", "explain", "segments", "ascii_only", "count", *FILTERS},
+    "audit": {"as_json"},
+    "report": {"format_name", *FILTERS},
+}
+"""What can be asked for, and the options that mean something there."""
+
+Verb = Annotated[
+    str, typer.Argument(metavar="[VERB]", show_default=False, help=f"What to show: {', '.join(VERBS)}; default: run.")
+]
 
 
 def replay(
     context: typer.Context,
     file: options.Recording,
+    verb: Verb = "run",
     speed: Annotated[
         float | None, typer.Option(min=0.001, metavar="X", help="1: as fast as it happened, 2: twice; default: at once.")
     ] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="Of events, follow, report: as they have it themselves.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help=f"events: one of {', '.join(KINDS)} (repeatable).")
+    ] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="events: so many; follow: until so many end.")] = None,
+    explain: Explain = False,
+    segments: Segments = False,
+    ascii_only: Ascii = False,
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
     ] = None,
     events: Annotated[
-        str | None, typer.Option(metavar="|".join(FORMATS), help="Print its events instead, as 'tcptrace events' does.")
+        str | None, typer.Option(metavar="|".join(FORMATS), help="The same as 'events --format', with every kind.")
     ] = None,
     as_json: options.Json = False,
     view: options.View = None,
@@ -53,28 +78,68 @@ def replay(
     pid: options.RecordedPid = None,
     netns: options.Netns = "all",
 ) -> None:
-    """Show a recording: live view, summary and metrics as if it were happening; needs no rights.
+    """Show a recording as if it were happening: run's live view, summary and metrics, or the output of another VERB.
 
-    A filter chooses among its events; sockets and audit are of the whole machine, and are left out then.
+    No rights are needed. FILE may be - for standard input. A filter chooses among its events; sockets and audit are of the
+    whole machine, and are left out then. Times are those of the recorded machine.
     """
+    check_options(context, verb)
     filters = options.filters(port, address, role, None, None, netns)
-    if events is not None:
-        print_recorded(file, events, filters, pid)
-        return
-    if web_config and not listen:
-        raise UsageError("--web-config is for what --listen serves", "give both")
-    names, peers = options.labels(label, peer_group, peer_rest)
-    ttl = options.seconds("--label-ttl", label_ttl) or None
-    access = options.access(web_config)
-    listener = http.bind(listen) if listen else None
-    source = choose(open_recording(file), filters, pid)
-    parse_without_rights(executes=speed is not None and is_drawn(view))
-    exact = not isinstance(source, Chosen)
-    model = Model(source.context, labels=names, naming=Naming(peers=peers), label_ttl=ttl, exact=exact)
-    pipeline = Pipeline(source, model)
-    server = http.serve(listener, pipeline.report, lambda: True, access=access, max_series=max_series) if listener else None
-    if server:
-        print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
+    if verb == "events":
+        form = format_name or "table"
+        replay_events(file, filters, pid, format_name=form, kinds=kind, count=count, speed=speed)
+    elif events is not None:
+        every = list(KINDS)
+        replay_events(file, filters, pid, format_name=events, kinds=every, count=None, speed=speed, option="--events")
+    elif verb == "follow":
+        looks = {"explain": explain, "segments": segments, "ascii_only": ascii_only}
+        replay_follow(context, file, filters, pid, format_name=format_name or "text", count=count, speed=speed, **looks)
+    elif verb == "audit":
+        replay_audit(file, as_json=as_json)
+    elif verb == "report":
+        show_file(file, filters, pid, format_name=format_name or "table")
+    else:
+        if web_config and not listen:
+            raise UsageError("--web-config is for what --listen serves", "give both")
+        names, peers = options.labels(label, peer_group, peer_rest)
+        ttl = options.seconds("--label-ttl", label_ttl) or None
+        access = options.access(web_config)
+        serve = partial(http.serve, access=access, max_series=max_series)
+        listener = http.bind(listen) if listen else None
+        recorded = open_recording(file)
+        source = choose(recorded, filters, pid)
+        parse_without_rights(executes=speed is not None and is_drawn(view))
+        naming = Naming(recorded.whose if recorded.context.start_ns else numbered, peers=peers)
+        exact = not isinstance(source, Chosen)
+        pipeline = Pipeline(source, Model(source.context, labels=names, naming=naming, label_ttl=ttl, exact=exact))
+        server = serve(listener, pipeline.report, lambda: True) if listener else None
+        if server:
+            print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
+        play_all(context, pipeline, server, speed=speed, view=view, as_json=as_json)
+
+
+def check_options(context: typer.Context, verb: str) -> None:
+    """Raise UsageError for a verb that there is not, and for options that mean nothing to it."""
+    if verb not in VERBS:
+        raise UsageError(f"a recording is not replayed as {verb}", f"choose from {', '.join(VERBS)}")
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        given = source is not None and source.name not in {"DEFAULT", "DEFAULT_MAP"}
+        if given and option.param_type_name == "option" and option.name not in VERBS[verb]:
+            fits = [name for name, its in VERBS.items() if option.name in its]
+            raise UsageError(f"{option.opts[0]} means nothing to {verb}", f"it is for {', '.join(fits)}")
+
+
+def play_all(
+    context: typer.Context,
+    pipeline: Pipeline,
+    server: http.Server | None,
+    *,
+    speed: float | None,
+    view: bool | None,
+    as_json: bool,
+) -> None:
+    """Show all of a recording as `run` does, and its summary; serve until Ctrl-C where that was asked for."""
     try:
         with stop_on_signals() as stop, View(stop, table=view if speed else False, color=context.obj) as shown:
             play(pipeline, stop, speed, shown)
@@ -88,50 +153,6 @@ def replay(
         pipeline.close()
         print_summary(pipeline.last_report(), as_json=as_json)
     stop.leave()
-
-
-def print_recorded(path: Path, format_name: str, filters: Filters, pid: int | None) -> None:
-    """Print the events of a recording, all at once; containers are not known, as their ids are those of another machine."""
-    form = check_format("--events", format_name)
-    source = choose(open_recording(path), filters, pid)
-    parse_without_rights()
-    try:
-        with stop_on_signals() as stop:
-            output = Output(stop)
-            last = print_events(source, Printer(output, form, source.context), output, stop, every=0)
-    finally:
-        source.close()
-    say_what_was_lost(last)
-    stop.leave()
-
-
-def parse_without_rights(*, executes: bool = False) -> None:
-    """Give up all rights before the recording of a stranger is parsed; root becomes who called sudo, or nobody.
-
-    Root that cannot become another user (in a container without CAP_SETUID) goes on as it is, and says so.
-    """
-    try:
-        give_up_rights(unprivileged_user(None), executes=executes)
-    except TcptraceError as error:
-        complain(error)
-
-
-def choose(source: Source, filters: Filters, pid: int | None) -> Source:
-    """Return a recording's source with what the filters choose; as it is without filters. pid: of a process of then."""
-    return source if filters == Filters() and pid is None else Chosen(source, filters, pid)
-
-
-def open_recording(path: Path) -> RecordedSource:
-    """Return the source of a file; raises TcptraceError when it cannot be read."""
-    try:
-        file = open_to_read(path)
-    except OSError as error:
-        raise TcptraceError(f"cannot read {path}: {error.strerror}", "give a file made by 'tcptrace record -o FILE'") from error
-    try:
-        return RecordedSource(file, str(path))
-    except TcptraceError:
-        file.close()
-        raise
 
 
 def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View) -> None:

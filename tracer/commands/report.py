@@ -12,10 +12,9 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.commands.replay import choose, open_recording, parse_without_rights
+from tracer.commands.recorded import choose, open_recording, parse_without_rights
 from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.errors import UsageError
-from tracer.ingest.clock import kernel_ns
 from tracer.ingest.source import Source
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
@@ -55,25 +54,40 @@ def report(
     Of a recording, which needs no root, or of the next seconds. Of a recording a filter chooses among its events; the audit is
     of the whole machine, and is left out then.
     """
-    if format_name not in FORMATS:
-        raise UsageError(f"--format {format_name} is not known", f"choose from {', '.join(FORMATS)}")
-    if file is not None:
-        search = read_file(file, duration, options.filters(port, address, role, None, None, netns), pid, cgroup)
-    else:
-        search = trace(options.filters(port, address, role, pid, cgroup, netns), duration or DEFAULT_SECONDS, user)
-    found = search.findings()
-    print(json.dumps(report_document(found)) if format_name == "json" else "\n".join(report_lines(found)))
-
-
-def read_file(path: Path, duration: float | None, filters: Filters, pid: int | None, cgroup: str | None) -> Search:
-    """Return what a recording has; raises UsageError for options that mean nothing there."""
+    check_form(format_name)
+    if file is None:
+        show(trace(options.filters(port, address, role, pid, cgroup, netns), duration or DEFAULT_SECONDS, user), format_name)
+        return
     if duration is not None:
         raise UsageError("--duration is for tracing, not for a FILE", "leave it out: all of the recording is reported")
     if cgroup is not None:
         raise UsageError("--cgroup is for tracing, not for a FILE", "record with --cgroup: ids of cgroups are of one machine")
+    show_file(file, options.filters(port, address, role, None, None, netns), pid, format_name=format_name)
+
+
+def check_form(name: str) -> None:
+    """Raise UsageError for a format that there is not."""
+    if name not in FORMATS:
+        raise UsageError(f"--format {name} is not known", f"choose from {', '.join(FORMATS)}")
+
+
+def show_file(path: Path, filters: Filters, pid: int | None, *, format_name: str) -> None:
+    """Report a recording."""
+    check_form(format_name)
+    show(read_file(path, filters, pid), format_name)
+
+
+def show(search: Search, format_name: str) -> None:
+    """Print what was found."""
+    found = search.findings()
+    print(json.dumps(report_document(found)) if format_name == "json" else "\n".join(report_lines(found)))
+
+
+def read_file(path: Path, filters: Filters, pid: int | None) -> Search:
+    """Return what a recording has."""
     recorded = open_recording(path)
     source = choose(recorded, filters, pid)
-    size = max(path.stat().st_size, 1)  # asked with the rights with which the file was opened
+    size = max(recorded.size, 1)
     parse_without_rights()
     search = Search(recorded.context)
     shown = time.monotonic()
@@ -93,7 +107,7 @@ def trace(filters: Filters, seconds: float, user: str | None) -> Search:
     """Return what the next seconds have, or those until a signal."""
     start = time.monotonic()
     source = open_kernel(Settings(filters), user)
-    search = Search(source.context, kernel_ns())
+    search = Search(source.context)
     try:
         with stop_on_signals() as stop:
             stop.wake_on(source.filling)

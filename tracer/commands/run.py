@@ -14,7 +14,6 @@ from tracer.commands.notify import ServiceManager
 from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.commands.view import View, is_drawn
 from tracer.ingest.cgroups import CgroupNames
-from tracer.ingest.clock import kernel_ns
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.programs import Settings
 from tracer.model.naming import CGROUP_LABELS, OWNER_LABELS, Naming
@@ -64,7 +63,6 @@ def run(
         label_ttl=ttl,
         given=port or (),
         naming=Naming(CgroupNames().workload, NamespaceNames(), peers),
-        start_ns=kernel_ns(),
     )
     pipeline = Pipeline(source, model)
     pipeline.pump()  # where the audit begins: before it is said that everything is traced

@@ -26,6 +26,7 @@ from tracer.ingest.memory import bound_heaps
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
 from tracer.ingest.served import ServedPorts
+from tracer.ingest.source import ASKED
 from tracer.ingest.watch import Watch
 from tracer.kernel.confinement import confine
 from tracer.kernel.launch import load_programs
@@ -69,7 +70,8 @@ def open_kernel(
         find_queues = partial(listen_queues, filters=settings.filters)
         summarizer = Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
         watch = Watch(namespaces, summarizer, complain)
-    source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound)
+    asked = tuple(name for name in ASKED if getattr(settings, name))
+    source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound, asked)
     for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))
     give_up_rights(user, executes=executes)

@@ -22,6 +22,7 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
 from tracer.ingest.ring import Ring
 from tracer.ingest.served import ServedPorts
+from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.watch import Watch
 from tracer.kernel.handoff import Loaded
@@ -35,6 +36,7 @@ class LiveSource:
     served, numbers, bound: where the records' ports of servers, ends in unlisted namespaces, and ports of bind() are noted.
     filling: is ready when the ring fills up (bpf/emit.h).
     namespaces: where single sockets can be looked up; None when the watch has them, or nobody asked for them.
+    asked: see Context.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class LiveSource:
         served: ServedPorts | None = None,
         numbers: Numbers | None = None,
         bound: BoundPorts | None = None,
+        asked: tuple[str, ...] = (),
     ) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
         self._records = Explained(self._ring)
@@ -76,6 +79,8 @@ class LiveSource:
             netns=loaded.own_netns,
             missing=loaded.missing,
             reset_reasons=loaded.reset_reasons,
+            start_ns=kernel_ns(),
+            asked=asked,
         )
 
     def read(self) -> Reading | None:
@@ -102,6 +107,11 @@ class LiveSource:
         cells = self._cells()
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
+
+    def time_wait(self, event: np.void) -> TimeWait | None:
+        """Return what the connection of a record has left behind, as Namespaces says."""
+        namespaces = self.namespaces or (self._watch.namespaces if self._watch else None)
+        return namespaces.time_wait(event) if namespaces else None
 
     def _interface_name(self, events: Events, netns: int, index: int) -> str | None:
         if netns == self.context.netns:

@@ -18,6 +18,7 @@ socket but TIME_WAIT.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Sequence
 
@@ -99,7 +100,7 @@ class Namespaces:
     """The sockets and ephemeral ports of several network namespaces; owns their doors, of which the own one is first.
 
     later: whether to read those that have no door, too. numbers: what records tell of those. with_cgroups: whether dumps are to
-    have the cgroups of listeners; with_details: whether details of open connections. For one thread.
+    have the cgroups of listeners; with_details: whether details of open connections. For one thread where no other is named.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Namespaces:
         self._reads_later = later
         self._numbers = numbers or Numbers()
         self._look_at = self._search_at = 0.0
+        self._lock = threading.Lock()
 
     def look(self) -> None:
         """Let go of the namespaces that are gone, and find new ones; once a second there is something to do."""
@@ -134,8 +136,9 @@ class Namespaces:
         named = find_named() if lost else {}
         for opened in lost:
             if not opened.is_found(residents, named) and opened.is_left():
-                self._others.remove(opened)
-                opened.close()
+                with self._lock:
+                    self._others.remove(opened)
+                    opened.close()
         self._look_later(residents)
         self._search_at = time.monotonic() + max(SEARCH_SECONDS, (time.thread_time() - start) / SEARCH_SHARE)
 
@@ -161,7 +164,8 @@ class Namespaces:
         for opened in (self._own, *self._others):
             before_ns = kernel_ns()
             place = sum(map(len, parts))
-            parts.append(opened.read(states))
+            with self._lock:
+                parts.append(opened.read(states))
             found.append((place, opened.table.details))
             opened.table.details = NO_DETAILS
             cgroups |= opened.table.cgroups
@@ -192,18 +196,20 @@ class Namespaces:
     def read_last_heard(self, states: int) -> dict[int, float]:
         """Return the seconds since the other side was heard, by inode, of the sockets in these states."""
         tables = [opened.table for opened in (self._own, *self._others)]
-        return {inode: age for table in tables for inode, age in table.read_last_heard(states).items()}
+        with self._lock:
+            return {inode: age for table in tables for inode, age in table.read_last_heard(states).items()}
 
     def time_wait(self, event: np.void) -> TimeWait | None:
         """Return what the connection of a record (dtype EVENT) has left behind: None if nothing, or where no door leads.
 
-        Asks for that one socket only; raises TcptraceError when the kernel refuses. Not beside a running Watch.
+        Asks for that one socket only; raises TcptraceError when the kernel refuses. For any thread.
         """
         (local, _), (remote, interface) = (split_address(event[f"{side}_address"].tobytes()) for side in ("local", "remote"))
         ends = SocketEnds(local, int(event["local_port"]), remote, int(event["remote_port"]), interface)
-        for opened in (self._own, *self._others):
-            if opened.door.netns == event["netns"]:
-                return opened.table.time_wait(int(event["family"]), ends)
+        with self._lock:
+            for opened in (self._own, *self._others) if not self._closed else ():
+                if opened.door.netns == event["netns"]:
+                    return opened.table.time_wait(int(event["family"]), ends)
         return None
 
     def interface_name(self, netns: int, index: int) -> str | None:
@@ -215,8 +221,9 @@ class Namespaces:
 
     def close(self) -> None:
         """Close all that is open; safe to call twice."""
-        for opened in (self._own, *self._others) if not self._closed else ():
-            opened.close()
-        self._others, self._later, self._closed = [], {}, True
+        with self._lock:
+            for opened in (self._own, *self._others) if not self._closed else ():
+                opened.close()
+            self._others, self._later, self._closed = [], {}, True
 
     _closed = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ class Program:
     misses: int
 
 
+ASKED = ("follow", "segments")
+
+
 @dataclass(frozen=True)
 class Context:
     """Where and when the events come from; a recording carries it.
@@ -41,6 +44,8 @@ class Context:
     missing: what that kernel could not show, in words.
     reset_reasons: names of that kernel's enum sk_rst_reason by value.
     reads: how the programs read sockets: "direct" loads, or "helper" calls where the kernel refuses these; empty: not known.
+    start_ns: CLOCK_MONOTONIC when the tracing began, 0 where it is not known. asked: what the programs were asked for besides
+    milestones, of ASKED.
     """
 
     kernel: str
@@ -50,10 +55,21 @@ class Context:
     missing: tuple[str, ...] = ()
     reset_reasons: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     reads: str = ""
+    start_ns: int = 0
+    asked: tuple[str, ...] = ()
 
     def at(self, reading: Reading) -> Context:
         """Return the same with the anchor of a reading."""
         return self if reading.anchor_ns is None else replace(self, anchor_ns=reading.anchor_ns)
+
+
+class Remains(NamedTuple):
+    """What the list of sockets has of an ended connection: its state there, and for how long; time_ns: when it was asked."""
+
+    connection: int
+    state: int
+    seconds: float
+    time_ns: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ class Reading:
     anchor_ns: nanoseconds to add to the times of its events to get Unix time; None: as at the start.
     snapshot: the latest one of all sockets, which may be older than this reading; None before the first.
     books: the kernel's own counters around the moment when cells was read, None when they were not looked at.
+    remains: what ended connections have left, as far as it was asked for.
     """
 
     events: Events
@@ -75,6 +92,7 @@ class Reading:
     snapshot: Snapshot | None = None
     books: Books | None = None
     anchor_ns: int | None = None
+    remains: tuple[Remains, ...] = ()
 
 
 class Source(Protocol):

@@ -61,8 +61,9 @@ class Model:
 
     context: of the source, passed on to the Report. labels, naming, max_sets, given: see LabelSets. label_ttl: seconds after
     which an idle label set leaves, None: never.
-    start_ns: CLOCK_MONOTONIC when the tracing began; without it, that of the first reading. unlisted: whether to count the
-    sockets of namespaces that are not listed, which takes as long as all else. exact: whether cells are of these events alone.
+    start_ns: CLOCK_MONOTONIC when the tracing began; without it, as the context says, else that of the first reading.
+    unlisted: whether to count the sockets of namespaces that are not listed, which takes as long as all else. exact: whether
+    cells are of these events alone.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Model:
         exact: bool = True,
     ) -> None:
         self._context = context
-        self._start_ns = start_ns
+        self._start_ns = start_ns if start_ns is not None else context.start_ns or None
         self._sets = LabelSets(labels, naming, limit=max_sets, given=given, fold=self._fold, held=self._held)
         self._ttl_ns = None if label_ttl is None else int(label_ttl * 1e9)
         self._next_look_ns = 0

@@ -16,7 +16,8 @@ from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.commands.printing import DEFAULT_KINDS, FORMATS, KINDS, Output, Printer, check_format, check_kinds, print_events
 from tracer.errors import UsageError
 from tracer.ingest.decode import Events
-from tracer.ingest.recording import RecordedSource, Recorder
+from tracer.ingest.recorder import Recorder
+from tracer.ingest.recording import RecordedSource
 
 
 class Pipe:

@@ -17,7 +17,8 @@ from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.interfaces import NAMES
 from tracer.ingest.plausible import BOUNDS, MAX_NS
-from tracer.ingest.recording import MAGIC, MAX_FRAME, VERSION, RecordedSource, Recorder
+from tracer.ingest.recorder import Recorder
+from tracer.ingest.recording import MAGIC, MAX_FRAME, VERSION, RecordedSource
 from tracer.ingest.source import Context, Program, Reading
 
 CONTEXT = Context("6.18.0-rc1", "0.35.0", 1_763_850_000_000_000_000, 4026531833, ("IPv6",), {0: "NOT_SPECIFIED", 23: "ÄÖÜ"})
@@ -223,7 +224,11 @@ def counted(cell: int) -> bytes:
         (struct.pack("<4sIQ", b"CELL", 0, 1), "is not whole"),
         (frame(b"NOTE", b"{"), "a note cannot be read"),
         (frame(b"NOTE", b"[" * 100_000), "a note cannot be read"),
-        (frame(b"NOTE", b"{}"), "a note cannot be read"),
+        (frame(b"NOTE", b"[]"), "a note cannot be read"),
+        (frame(b"NOTE", b'{"what": 1}'), "a note cannot be read"),
+        (frame(b"NOTE", b'{"remains": [[1, 99, 0.5, 1]]}'), "a note cannot be read"),
+        (frame(b"DIFF", bytes([255]) * 10), "another number of counters"),
+        (frame(b"DIFF", bytes(9)), "no whole number of records"),
         (frame(b"NOTE", b'{"programs": [{"nick": 1}], "snapshot": null, "books": null}'), "a note cannot be read"),
         (frame(b"NOTE", b'{"programs": [], "snapshot": {"states": "many"}, "books": null}'), "a note cannot be read"),
         (

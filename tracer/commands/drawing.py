@@ -1,0 +1,96 @@
+"""What `follow` shows of readings, of the running kernel or of a recording: the ladder, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from tracer.errors import UsageError
+from tracer.ingest.source import Context, Reading, Remains
+from tracer.model.aborts import settle
+from tracer.model.lives import Lives
+from tracer.model.steps import Step
+from tracer.model.tcp import KIND, STATES
+from tracer.outputs.jsonl import FOLLOWED, describe, json_lines
+from tracer.outputs.ladder import Style, head_lines, ladder_lines
+
+FORMATS = ("text", "json")
+
+Show = Callable[[Reading, Sequence[Step], Sequence[Remains]], None]
+"""Shows a reading: its events as they came, the steps that they are, and what is told after an end."""
+
+
+def check_form(name: str) -> None:
+    """Raise UsageError for a format that there is not."""
+    if name not in FORMATS:
+        raise UsageError(f"--format {name} is not known", f"give {' or '.join(FORMATS)}")
+
+
+class Lines(Protocol):
+    """What lines are written to."""
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Write lines."""
+
+
+def show_ladder(output: Lines, style: Style) -> Show:
+    """Write the head of the ladder, and return what draws the rest."""
+    output.write(head_lines(style))
+    return lambda _, steps, __: output.write(ladder_lines(steps, style))
+
+
+def show_json(context: Context, output: Lines, container: Callable[[int], str]) -> Show:
+    """Return what prints events as they came, and what is no event: what ended connections have left."""
+
+    def show(reading: Reading, _: Sequence[Step], remains: Sequence[Remains]) -> None:
+        now = context.at(reading)
+        output.write(json_lines(describe(settle(reading.events), now, container, FOLLOWED)))
+        output.write([json.dumps(_left_behind(one, now)) for one in remains])
+
+    return show
+
+
+def _left_behind(remains: Remains, context: Context) -> dict[str, Any]:
+    time = np.datetime64(remains.time_ns + context.anchor_ns, "ns")
+    return {
+        "time": str(np.datetime_as_string(time, timezone="UTC")),
+        "kind": "time_wait",
+        "connection": str(remains.connection),
+        "state": "time_wait" if STATES[remains.state] == "time_wait" else "fin_wait2",
+        "remaining_seconds": remains.seconds,
+    }
+
+
+class Follower:
+    """Shows readings until so many connections have ended. segments: whether those that arrive are shown, too."""
+
+    def __init__(self, context: Context, show: Show, *, segments: bool, count: int | None = None) -> None:
+        self._lives = Lives(context.reset_reasons, segments=segments)
+        self._segments = segments
+        self._show = show
+        self._count = count
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether all connections that were asked for have ended."""
+        return self._count is not None and self._lives.ended >= self._count
+
+    @property
+    def passed_over(self) -> int:
+        """How many connections are not shown, as there were too many at once."""
+        return self._lives.passed_over
+
+    def take(self, reading: Reading) -> None:
+        """Show a reading."""
+        if not self._segments:
+            reading = replace(reading, events=reading.events[reading.events["kind"] != KIND["segment"]])
+        steps = self._lives.add(reading.events)
+        told = [(one, self._after(one)) for one in reading.remains]
+        self._show(reading, [*steps, *(step for _, after in told for step in after)], [one for one, after in told if after])
+
+    def _after(self, remains: Remains) -> list[Step]:
+        return self._lives.time_wait(remains.connection, STATES[remains.state], remains.seconds, remains.time_ns)

@@ -1,0 +1,73 @@
+"""A recording as a source: opened with the rights of who called, parsed without any, filtered, and at the pace of then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from tracer.commands.session import complain, give_up_rights
+from tracer.errors import TcptraceError
+from tracer.ingest.chosen import Chosen
+from tracer.ingest.recording import RecordedSource
+from tracer.ingest.source import Reading, Source
+from tracer.kernel.callersfile import open_to_read
+from tracer.kernel.filters import Filters
+from tracer.kernel.privileges import unprivileged_user
+from tracer.pipeline import Stop
+
+STDIN = Path("-")
+
+
+def parse_without_rights(*, executes: bool = False) -> None:
+    """Give up all rights before the recording of a stranger is parsed; root becomes who called sudo, or nobody.
+
+    Root that cannot become another user (in a container without CAP_SETUID) goes on as it is, and says so.
+    """
+    try:
+        give_up_rights(unprivileged_user(None), executes=executes)
+    except TcptraceError as error:
+        complain(error)
+
+
+def choose(source: Source, filters: Filters, pid: int | None) -> Source:
+    """Return a recording's source with what the filters choose; as it is without filters. pid: of a process of then."""
+    return source if filters == Filters() and pid is None else Chosen(source, filters, pid)
+
+
+def open_recording(path: Path) -> RecordedSource:
+    """Return the source of a file, or of standard input; raises TcptraceError when it cannot be read."""
+    try:
+        file = sys.stdin.buffer if path == STDIN else open_to_read(path)
+    except OSError as error:
+        raise TcptraceError(f"cannot read {path}: {error.strerror}", "give a file made by 'tcptrace record -o FILE'") from error
+    try:
+        return RecordedSource(file, "standard input" if path == STDIN else str(path))
+    except TcptraceError:
+        file.close()
+        raise
+
+
+class Paced:
+    """A source whose readings come as fast as they did then, times speed; at once when speed is None."""
+
+    def __init__(self, source: Source, speed: float | None, stop: Stop) -> None:
+        self.context = source.context
+        self._source = source
+        self._speed = speed
+        self._stop = stop
+        self._began = time.monotonic()
+        self._first_ns: int | None = None
+
+    def read(self) -> Reading | None:
+        """Return the next reading when its time has come, None at the end; raises what the source raises."""
+        reading = self._source.read()
+        if reading is not None and self._speed:
+            self._first_ns = reading.time_ns if self._first_ns is None else self._first_ns
+            due = self._began + (reading.time_ns - self._first_ns) / 1e9 / self._speed
+            self._stop.wait(max(due - time.monotonic(), 0))
+        return reading
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()

@@ -1,0 +1,100 @@
+"""A source that asks the list of sockets what ended connections have left: TIME_WAIT, or FIN_WAIT2 of an orphan.
+
+No tracepoint tells it. It is asked for at once, and again for as long as the peer's FIN is awaited.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tracer.errors import TcptraceError
+from tracer.ingest.clock import kernel_ns
+from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.live import LiveSource
+from tracer.ingest.sockettable import TimeWait
+from tracer.ingest.source import Reading, Remains
+
+ASK_SECONDS = 0.1
+"""Between two looks at what an ended connection has left, while the peer's FIN is still awaited."""
+
+PATIENCE_SECONDS = 60.0
+"""How long the peer's FIN is awaited after the end: as long as the kernel does (net.ipv4.tcp_fin_timeout)."""
+
+MAX_WAITING = 256
+
+_CLOSE = LAYOUT.enums["event_kind"]["EVENT_CLOSE"]
+_LEFT = LAYOUT.enums["event_flag"]["FLAG_TIME_WAIT"]
+_TIME_WAIT = LAYOUT.enums["tcp_state"]["STATE_TIME_WAIT"]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An ended connection that has left something: its last record, the state that was told, when to ask, until when."""
+
+    event: np.void
+    told: int
+    ask: float
+    until: float
+
+
+class RemainsSource:
+    """The kernel, whose readings also have what ended connections have left. plain: the kernel alone. Owns it."""
+
+    def __init__(self, source: LiveSource, complain: Callable[[TcptraceError], None]) -> None:
+        self.context = source.context
+        self.filling = source.filling
+        self.plain = source
+        self._source = source
+        self._complain = complain
+        self._waiting: dict[int, Waiting] = {}
+        self._refused = False
+
+    @property
+    def waiting(self) -> int:
+        """How many connections will be asked for again."""
+        return len(self._waiting)
+
+    def hurry(self, seconds: float) -> None:
+        """Wait no longer than so many seconds for those that are asked for."""
+        until = time.monotonic() + seconds
+        self._waiting = {number: replace(one, until=min(one.until, until)) for number, one in self._waiting.items()}
+
+    def read(self) -> Reading | None:
+        """Return what has come since the last call, and what ended connections have left by now."""
+        reading = self._source.read()
+        if reading is None:
+            return None
+        now = time.monotonic()
+        self._note(reading.events, now)
+        due = [number for number, waiting in self._waiting.items() if waiting.ask <= now]
+        return replace(reading, remains=tuple(found for number in due for found in self._ask(number, now)))
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def _note(self, events: Events, now: float) -> None:
+        for event in events[(events["kind"] == _CLOSE) & (events["flags"] & _LEFT != 0) & (events["connection"] != 0)]:
+            if len(self._waiting) < MAX_WAITING:
+                self._waiting[int(event["connection"])] = Waiting(event.copy(), 0, now, now + PATIENCE_SECONDS)
+
+    def _ask(self, number: int, now: float) -> list[Remains]:
+        waiting = self._waiting.pop(number)
+        found = None if self._refused else self._look_up(waiting.event)
+        if found is None:
+            return []
+        if found.state != _TIME_WAIT and now < waiting.until:
+            self._waiting[number] = replace(waiting, told=found.state, ask=now + ASK_SECONDS)
+        return [Remains(number, found.state, found.seconds, kernel_ns())] if found.state != waiting.told else []
+
+    def _look_up(self, event: np.void) -> TimeWait | None:
+        try:
+            return self._source.time_wait(event)
+        except TcptraceError as error:
+            self._complain(error)
+            self._refused = True
+            return None
