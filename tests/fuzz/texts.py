@@ -52,8 +52,8 @@ def event_h_seeds() -> list[bytes]:
 
 
 def recording(data: bytes) -> None:
-    """Read a file; or, behind an even byte, frames that are made of the rest, so that the compression is no wall."""
-    file = data if not data or data[0] % 2 else framed(data[1:])
+    """Read a file; or, behind a zero, frames that are made of the rest, so that the compression is no wall."""
+    file = framed(data[1:]) if data[:1] == b"\0" else data
     with suppress(TcptraceError):
         source = RecordedSource(io.BytesIO(file), "a.tcptrace")
         taken = None
@@ -131,7 +131,7 @@ def _unframed(file: bytes) -> bytes:
 
 def recording_seeds() -> list[bytes]:
     """Return a whole recording, and its frames."""
-    return [b"T" + sample()[1:], _unframed(sample())]
+    return [sample(), _unframed(sample())]
 
 
 PLACE = Path("/nonexistent/web.yml")

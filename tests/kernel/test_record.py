@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,9 @@ from tests.kernel.test_closes import CLOSES
 from tests.kernel.traffic import connect, listening, talk
 from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT, tool
+from tracer.commands.recorded import open_recording
+from tracer.model.findings import Search
+from tracer.outputs.findings.document import report_document
 
 pytestmark = pytest.mark.kernel
 
@@ -123,10 +127,14 @@ def stop(process: subprocess.Popen[bytes]) -> bytes:
     return out
 
 
-def closes(*files: Path) -> int:
-    return sum(
-        line.count(b'"kind":"close"') for file in files for line in [tcptrace("replay", file, "events", "--format", "json")]
-    )
+def reported(file: Path) -> dict[str, Any]:
+    """Return the report of a recording."""
+    source = open_recording(file)
+    search = Search(source.context)
+    while (reading := source.read()) is not None:
+        search.add(reading)
+    source.close()
+    return report_document(search.findings())
 
 
 def test_rotated_files_are_recordings_of_their_own_and_nothing_is_in_two(side: Namespace, service: int, tmp_path: Path) -> None:
@@ -141,8 +149,7 @@ def test_rotated_files_are_recordings_of_their_own_and_nothing_is_in_two(side: N
         stop(process)
     used = [one for one in written if one.stat().st_size]
     assert len(used) > 3
-    assert closes(*used) == 2 * 3 * 101
-    reports = [json.loads(tcptrace("report", one, "--format", "json")) for one in used]
+    reports = [reported(one) for one in used]
     assert sum(row["count"] for report in reports for row in report["closes"]) == 2 * 3 * 101
     for before, after in pairwise(reports):
         assert before["start"] + before["duration_seconds"] == pytest.approx(after["start"], abs=1e-5)

@@ -67,8 +67,8 @@ def record(
         sparing = Sparing(writer)
         spool = Spool(sparing, writer.flush, sparing.end)
         pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), spool)
-        print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
         with closing(pipeline), stop_on_signals() as stop:
+            print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
             stop.wake_on(source.filling)
             with View(stop, table=view, color=context.obj) as shown:
                 drain(pipeline, stop, duration, shown.show, shown.poll, lambda: pause(source, shown))
