@@ -207,6 +207,7 @@ def _snapshot() -> list[Panel]:
             "core; minutes mean that the panels above lag. Counts that fail are tried again; while they do, the age grows and "
             "/healthz says so after a minute.",
             Query(series("snapshot_age_seconds"), "{{instance}}"),
+            Query(series("open_figures_age_seconds"), "{{instance}}: figures of open connections"),
             Query(f"rate({series('snapshot_errors_total')}[$__rate_interval])", "{{instance}}: failed a second"),
             unit="s",
         ),

@@ -23,7 +23,9 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.ingest.watch import Watch
+from tracer.kernel.filters import Filters
 from tracer.kernel.namespaces import find_namespaces, open_doors
+from tracer.model.figures import Looks, open_figures
 from tracer.model.sockets import Summarizer, summed
 from tracer.model.tcp import STATE
 
@@ -58,6 +60,23 @@ def tables(side: Namespace) -> Iterator[Namespaces]:
 def dump_of(side: Namespace) -> Dump:
     with tables(side) as namespaces:
         return namespaces.read()
+
+
+def test_a_plain_dump_has_the_same_sockets_and_details_of_listeners_alone(side: Namespace) -> None:
+    with side.inside():
+        doors = open_doors(own_only=True)
+    with (
+        listening(side, "127.0.0.1") as listener,
+        connect(side, "127.0.0.1", listener.getsockname()[1]),
+        listener.accept()[0],
+    ):
+        namespaces = Namespaces(doors, with_details=True)
+        whole, plain = namespaces.read(), namespaces.read(plain=True)
+        namespaces.close()
+    assert sorted(whole.sockets["cookie"].tolist()) == sorted(plain.sockets["cookie"].tolist())
+    assert len(whole.details) == len(whole.sockets) == 3
+    assert plain.sockets["state"][plain.details["place"]].tolist() == [STATE["listen"]]
+    assert open_figures(plain, np.zeros(3, bool), Filters(), Looks()) is None
 
 
 def by_ss(side: Namespace) -> dict[str, int]:

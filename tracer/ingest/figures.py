@@ -48,10 +48,13 @@ sent_bytes: acknowledged ones, a client's SYN among them, as the role is a guess
 class Figures:
     """Open connections that are traced. table: shape (n,), dtype OPEN, sorted by cookie.
 
+    start_ns, end_ns: when they were read, by the clock of the events.
     netns: namespaces of which it has all. all: whether it is certain that the filters let all of them through; if not,
     only those count whose beginning was traced.
     """
 
     table: NDArray[np.void]
     netns: frozenset[int]
+    start_ns: int
+    end_ns: int
     all: bool = True

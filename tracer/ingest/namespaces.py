@@ -59,9 +59,9 @@ class Opened:
         self._path = door.path
         self._pid = int(door.path.split("/")[2]) if door.path.startswith("/proc/") and door.path[6].isdecimal() else 0
 
-    def read(self, states: int) -> Sockets:
+    def read(self, states: int, *, plain: bool) -> Sockets:
         """Return the sockets in these states (bits)."""
-        sockets = self.table.read(states)
+        sockets = self.table.read(states, plain=plain)
         learn(sockets["netns"], sockets["remote_address"], lambda _, index: name_there(self.door.diag, index))
         if states == ALL_STATES:
             self.idle = 0 if (sockets["timer"] != TIMER_TIME_WAIT).any() else self.idle + 1
@@ -154,8 +154,11 @@ class Namespaces:
                 same = known is not None and identity_of(known.pid) == identity
                 self._later[identity] = known if known and same else ProcTable(pid, identity, number_of(pid) or identity)
 
-    def read(self, states: int = ALL_STATES) -> Dump:
-        """Return all sockets in these states (bits); raises TcptraceError when a namespace with a door cannot be read."""
+    def read(self, states: int = ALL_STATES, *, plain: bool = False) -> Dump:
+        """Return all sockets in these states (bits); plain: without details of open connections, which take most of the time.
+
+        Raises TcptraceError when a namespace with a door cannot be read.
+        """
         start_ns = kernel_ns()
         moments: list[Moment] = []
         parts: list[Sockets] = []
@@ -165,7 +168,7 @@ class Namespaces:
             before_ns = kernel_ns()
             place = sum(map(len, parts))
             with self._lock:
-                parts.append(opened.read(states))
+                parts.append(opened.read(states, plain=plain))
             found.append((place, opened.table.details))
             opened.table.details = NO_DETAILS
             cgroups |= opened.table.cgroups
@@ -177,7 +180,7 @@ class Namespaces:
         self._numbers.listed = np.array(sorted(ports), np.uint32)
         unnamed = frozenset(table.netns for table in self._later.values() if table.netns == table.identity)
         more = joined_details(found)
-        return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed, cgroups, more)
+        return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed, cgroups, more, plain)
 
     def _read_later(self, table: ProcTable, states: int, moments: list[Moment]) -> Sockets:
         """Return the sockets of a namespace without a door; its moment is noted when its number is known."""

@@ -63,7 +63,7 @@ class Dump:
     moments: the same for each namespace, of which all sockets were read.
     unnamed: those of the namespaces whose numbers are not known, so that others stand for them.
     cgroups: those of listening sockets, by inode, as far as they were asked for.
-    details: of sockets, by their places, as far as they were asked for and the kernel tells them.
+    details: of sockets, by their places, as far as they were asked for and the kernel tells them; plain: of listeners alone.
     """
 
     sockets: Sockets
@@ -74,6 +74,7 @@ class Dump:
     unnamed: frozenset[int] = frozenset()
     cgroups: Mapping[int, int] = field(default_factory=dict)
     details: Details = field(default_factory=lambda: NO_DETAILS)
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Snapshot:
     moments: when, of each namespace of which all sockets were read.
     listening: services that somebody listens for, of those that are traced; each once. queues: their sockets.
     errors: snapshots that have failed since the start; this is the last one that did not.
-    figures: the open connections themselves, in no recording; None where the kernel did not tell, or was not asked.
+    figures: the open connections themselves, as of the last dump that asked for them; in no recording; None where the kernel
+    did not tell, or was never asked.
     """
 
     time_ns: int = 0

@@ -68,15 +68,18 @@ class SocketTable:
         self._reply = memoryview(bytearray(REPLY_BYTES))
         self._sequence = itertools.count(1)
 
-    def read(self, states: int = ALL_STATES) -> Sockets:
-        """Return all sockets in these states (bits), of both families.
+    def read(self, states: int = ALL_STATES, *, plain: bool = False) -> Sockets:
+        """Return all sockets in these states (bits), of both families; plain: with details of listeners alone, which are few.
 
         Raises TcptraceError when the kernel refuses, or answers what cannot be understood.
         """
         self.whole = True
         self.cgroups = {}
-        parts, self.details = self._dump(states)
-        sockets = joined(parts)
+        listening = states & 1 << LISTEN if plain else 0
+        first, found = self._dump(listening, self._extensions) if listening else ([], NO_DETAILS)
+        rest, more = self._dump(states & ~listening, 0 if plain else self._extensions)
+        self.details = joined_details([(0, found), (sum(map(len, first)), more)])
+        sockets = joined([*first, *rest])
         return normalize(sockets, self.netns) if len(sockets) else sockets
 
     def time_wait(self, family: int, ends: SocketEnds) -> TimeWait | None:
@@ -105,18 +108,18 @@ class SocketTable:
         """Close the socket."""
         self._socket.close()
 
-    def _dump(self, states: int) -> tuple[list[Sockets], Details]:
+    def _dump(self, states: int, extensions: int) -> tuple[list[Sockets], Details]:
         """Return the sockets; begins anew when the kernel lost its place, and gives the last try whole or not."""
         parts: list[Sockets] = []
         found: list[tuple[int, Details]] = []
         interrupted = False
         for _ in range(TRIES):
-            sequence = self._ask(states, self._extensions)
+            sequence = self._ask(states, extensions)
             interrupted, done, count = False, False, 0
             parts, found = [], []
             while not done:
                 data, reply = self._receive(sequence)
-                if self._extensions:
+                if extensions:
                     found.append((count, details(data, reply.offsets, reply.lengths)))
                 parts.append(reply.sockets)
                 count += len(reply.sockets)

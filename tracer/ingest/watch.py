@@ -16,12 +16,38 @@ from tracer.ingest.snapshot import Dump, Snapshot
 
 INTERVAL_SECONDS = 1.0
 SHARE = 0.01
-"""Of one core, what snapshots may take at most: a longer one is followed by a longer pause."""
+"""Of one core, what snapshots may take at most: a longer one is followed by a longer pause. Those with figures of open
+connections, for which the kernel takes each socket's lock, have such a share, and plain ones in between another."""
 
 
 def pause_seconds(spent: float, cpu: float) -> float:
     """Return how long to wait after a snapshot that took so long by the clock, and of a processor."""
     return max(INTERVAL_SECONDS, cpu / SHARE) - min(spent, INTERVAL_SECONDS / 2)
+
+
+class Turns:
+    """When the next snapshot is due, and whether it is a plain one: those with figures, and plain ones, have a share each.
+
+    A snapshot with figures counts the sockets, too, so that where these take little time there are no plain ones.
+    """
+
+    def __init__(self) -> None:
+        self.due = 0.0
+        self._figures_due = self._plain_due = 0.0
+
+    def is_plain(self, now: float) -> bool:
+        """Say whether a snapshot that begins now is to be plain."""
+        return now < self._figures_due
+
+    def taken(self, start: float, end: float, cpu: float) -> None:
+        """Note that a snapshot was taken, by the clock of is_plain(), and what it took of a processor."""
+        pause = pause_seconds(end - start, cpu)
+        if self.is_plain(start):
+            self._plain_due = end + pause
+        else:
+            self._figures_due = end + pause
+            self._plain_due = max(self._plain_due, end + min(pause, INTERVAL_SECONDS))
+        self.due = max(min(self._plain_due, self._figures_due), end)
 
 
 class Watch:
@@ -58,23 +84,24 @@ class Watch:
         self.namespaces.close()
 
     def _run(self) -> None:
-        due = 0.0
-        while not self._stop.wait(min(max(due - time.monotonic(), 0), LOOK_SECONDS)):
+        turns = Turns()
+        while not self._stop.wait(min(max(turns.due - time.monotonic(), 0), LOOK_SECONDS)):
             start, cpu = time.monotonic(), time.thread_time()
             try:
                 self.namespaces.look()
-                if start < due:
+                if start < turns.due:
                     continue
-                self._take()
+                self._take(plain=turns.is_plain(start))
             except Exception as error:  # noqa: BLE001 - whatever it was, the next one may succeed
                 self._fail(error)
-            end = time.monotonic()
-            due = end + pause_seconds(end - start, time.thread_time() - cpu)
+            turns.taken(start, time.monotonic(), time.thread_time() - cpu)
 
-    def _take(self) -> None:
-        """Take a snapshot, and publish it."""
+    def _take(self, *, plain: bool) -> None:
+        """Take a snapshot, and publish it; a plain one with the figures of the last one that had any."""
         start = time.monotonic()
-        snapshot = self._summarize(self.namespaces.read())
+        snapshot = self._summarize(self.namespaces.read(plain=plain))
+        if plain and self.latest:
+            snapshot = replace(snapshot, figures=self.latest.figures)
         self.latest = replace(snapshot, duration_seconds=time.monotonic() - start, errors=self.errors)
 
     def _fail(self, error: Exception) -> None:

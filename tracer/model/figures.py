@@ -53,7 +53,7 @@ def open_figures(dump: Dump, server: Mask, filters: Filters, looks: Looks) -> Fi
     server: which sockets are the service's side, shape (n,). looks: the same one for each dump. Filters for a
     process or cgroup are not applied: see Figures.all.
     """
-    if not len(dump.details) and len(dump.sockets):
+    if dump.plain or (not len(dump.details) and len(dump.sockets)):
         return None
     places = dump.details["place"].astype(np.intp)
     kept = chosen_connections(dump, server, filters)[places]
@@ -61,7 +61,9 @@ def open_figures(dump: Dump, server: Mask, filters: Filters, looks: Looks) -> Fi
     table = _table(dump.sockets[places], details, server[places])
     table["why"] = looks.verdicts(dump.sockets[places], details, dump.end_ns)
     whole = frozenset(moment.netns for moment in dump.moments)
-    return Figures(table[np.argsort(table["cookie"])], whole, filters.pid is None and filters.cgroup is None)
+    start_ns = min((moment.start_ns for moment in dump.moments), default=dump.end_ns)
+    certain = filters.pid is None and filters.cgroup is None
+    return Figures(table[np.argsort(table["cookie"])], whole, start_ns, dump.end_ns, certain)
 
 
 def _table(sockets: NDArray[np.void], details: NDArray[np.void], server: Mask) -> NDArray[np.void]:

@@ -100,10 +100,10 @@ class Ledger:
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Add what the open connections of a dump have carried since the one before; it may come more than once."""
         figures = snapshot.figures
-        if figures is None or snapshot.time_ns <= self._last_ns:
+        if figures is None or figures.end_ns <= self._last_ns:
             return
-        self._last_ns = snapshot.time_ns
-        since = min((moment.start_ns for moment in snapshot.moments), default=snapshot.time_ns) - MARGIN_NS
+        self._last_ns = figures.end_ns
+        since = figures.start_ns - MARGIN_NS
         found = figures.table[~self._closed.since(figures.table["key"], since)]
         entries = self._entries(found, figures, now_ns)
         found, entries = found[entries["row"] >= 0], entries[entries["row"] >= 0]
@@ -112,7 +112,7 @@ class Ledger:
         growth = _growth(entries["last"], now)
         np.add.at(self._figures.values, entries["row"], growth)
         entries["counted"] += growth
-        entries["last"], entries["seen_ns"] = now, snapshot.time_ns + MARGIN_NS
+        entries["last"], entries["seen_ns"] = now, figures.end_ns + MARGIN_NS
         self._show(found, entries["row"])
         self.leaks = leaks(found, entries["process"])
         self._keep(entries)

@@ -146,6 +146,12 @@ class Report:
         """How old the snapshot was at the last reading, None without one."""
         return max(self.time_ns - self.snapshot.time_ns, 0) / 1e9 if self.snapshot else None
 
+    @property
+    def figures_age_seconds(self) -> float | None:
+        """How old the figures of open connections were then, None without any."""
+        figures = self.snapshot.figures if self.snapshot else None
+        return max(self.time_ns - figures.end_ns, 0) / 1e9 if figures else None
+
 
 @dataclass(frozen=True)
 class Service:

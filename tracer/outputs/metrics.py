@@ -135,6 +135,13 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         "snapshot_age_seconds", "gauge", "Time since the sockets were counted.", (), known(lambda r: r.snapshot_age_seconds)
     ),
     Metric(
+        "open_figures_age_seconds",
+        "gauge",
+        "Time since the figures of open connections were read, which takes longer than to count them.",
+        (),
+        known(lambda r: r.figures_age_seconds),
+    ),
+    Metric(
         "snapshot_errors_total",
         "counter",
         "Counts of the sockets that failed; each is tried again.",

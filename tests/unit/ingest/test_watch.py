@@ -10,7 +10,7 @@ from tests.kernel.until import until
 from tests.unit.model.builder import reading
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
-from tracer.ingest.watch import INTERVAL_SECONDS, SHARE, Watch, pause_seconds
+from tracer.ingest.watch import INTERVAL_SECONDS, SHARE, Turns, Watch, pause_seconds
 from tracer.kernel.namespaces import open_doors
 from tracer.pipeline import STALE_SNAPSHOT_SECONDS, is_stale
 
@@ -24,6 +24,28 @@ def test_snapshots_never_take_more_than_their_share_of_a_core(cpu: float, waitin
 def test_quick_snapshots_come_once_a_second() -> None:
     assert 0.01 + pause_seconds(0.01, 0.01) == INTERVAL_SECONDS
     assert pause_seconds(30.0, 0.01) > 0
+
+
+@given(st.floats(0.0001, 30), st.floats(0.01, 1))
+def test_figures_and_plain_counts_have_a_share_each_and_plain_ones_stay_fresh(cpu: float, of_it: float) -> None:
+    turns, now, spent, last = Turns(), 0.0, {True: 0.0, False: 0.0}, 0.0
+    for _ in range(300):
+        now = max(now, turns.due)
+        plain = turns.is_plain(now)
+        took = cpu * of_it if plain else cpu
+        assert now - last <= 100 * cpu * of_it + cpu + INTERVAL_SECONDS
+        turns.taken(now, now + took, took)
+        now, last = now + took, now
+        spent[plain] += took
+    rounds = now + 100 * cpu + INTERVAL_SECONDS  # the last ones have their pauses still before them
+    assert max(spent.values()) / rounds <= SHARE * 1.0001
+
+
+def test_where_figures_take_little_time_there_is_nothing_plain() -> None:
+    turns = Turns()
+    turns.taken(0.0, 0.005, 0.005)
+    assert not turns.is_plain(turns.due)
+    assert 0.9 < turns.due < 1.1
 
 
 def test_an_error_in_the_thread_is_told_once_counted_and_tried_again() -> None:

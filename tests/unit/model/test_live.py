@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +47,8 @@ def dump(*connections: NDArray[np.void], at: int, everything: bool = True) -> Sn
     """Return a dump that was taken from that second on, for a tenth of one."""
     start, end = at * SECOND, at * SECOND + SECOND // 10
     table = np.concatenate([np.zeros(0, OPEN), *connections])
-    return Snapshot(time_ns=end, moments=(Moment(NETNS, start, end),), figures=Figures(table, frozenset({NETNS}), everything))
+    figures = Figures(table, frozenset({NETNS}), start, end, everything)
+    return Snapshot(time_ns=end, moments=(Moment(NETNS, start, end),), figures=figures)
 
 
 class Counting:
@@ -165,6 +168,17 @@ def test_what_has_counted_goes_with_its_label_set_when_that_leaves() -> None:
     assert counting.add(events("handshake", 5, port=80)) == 400
     assert counting.add(snapshot=dump(connection(sent_bytes=501), at=2)) == 500
     assert counting.add(close()) == SENT
+
+
+def test_figures_that_a_later_plain_dump_brings_again_count_once_and_revive_nothing() -> None:
+    counting = Counting()
+    counting.add(handshake())
+    first = dump(connection(sent_bytes=401), at=1)
+    assert counting.add(snapshot=first) == 400
+    counting.add(close(time_ns=2 * SECOND))
+    later = replace(first, time_ns=9 * SECOND, moments=(Moment(NETNS, 8 * SECOND, 9 * SECOND),))
+    assert counting.add(snapshot=later) == SENT
+    assert counting.add(snapshot=dump(at=10)) == SENT
 
 
 def test_quantiles_of_round_trips_are_those_of_the_connections() -> None:

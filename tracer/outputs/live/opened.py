@@ -17,6 +17,8 @@ from tracer.outputs.live.notes import Note
 from tracer.outputs.units import bytes_text, time_text
 
 SHOWN = 6
+OLD_SECONDS = 10
+"""From that age on it is said when the figures were read."""
 
 
 def slow_services(report: Report, port: str) -> list[Note]:
@@ -40,7 +42,9 @@ def open_block(report: Report, service: Service) -> Block:
     table = table[(table["role"] == ROLE.get(service.role, 0)) & (_service_ports(table).astype(str) == service.port)]
     order = np.lexsort((table["cookie"], -table["figures"][:, :2].sum(axis=1).astype(np.int64), table["why"] == NO_RULE))
     rows = [_row(table[place]) for place in order[:SHOWN]]
-    return Block(("open connections", "sent", "received", "rtt", "slow by"), rows)
+    age = report.figures_age_seconds or 0
+    when = f", {age:.0f} s ago" if age >= OLD_SECONDS else ""
+    return Block((f"open connections{when}", "sent", "received", "rtt", "slow by"), rows)
 
 
 def _row(one: np.void) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def connections() -> NDArray[np.void]:
 
 
 def report() -> Report:
-    figures = Figures(connections(), frozenset())
+    figures = Figures(connections(), frozenset(), 0, 1)
     return replace(report_of(events("handshake")), snapshot=Snapshot(figures=figures))
 
 
