@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
+from tracer.commands.oneconnection import show_connection
 from tracer.commands.recorded import choose, open_recording, parse_without_rights
 from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.errors import UsageError
@@ -34,6 +35,10 @@ File = Annotated[
 Seconds = Annotated[
     float | None, typer.Option("--duration", metavar="S", min=0.001, help="How long to trace without a FILE; default: 10.")
 ]
+Connection = Annotated[
+    str | None,
+    typer.Option(metavar="ID|ADDRESS:PORT", help="One connection of FILE in two columns: its number, or an end."),
+]
 FormatName = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="For people, or one JSON object.")]
 
 
@@ -41,6 +46,7 @@ def report(
     file: File = None,
     duration: Seconds = None,
     format_name: FormatName = "table",
+    connection: Connection = None,
     user: options.UserName = None,
     port: options.Ports = None,
     address: options.Addresses = None,
@@ -55,6 +61,11 @@ def report(
     of the whole machine, and is left out then.
     """
     check_form(format_name)
+    if connection is not None:
+        if file is None or duration is not None:
+            raise UsageError("--connection is for a FILE", "record first: tcptrace record --segments -o FILE")
+        show_connection(file, connection, as_json=format_name == "json")
+        return
     if file is None:
         show(trace(options.filters(port, address, role, pid, cgroup, netns), duration or DEFAULT_SECONDS, user), format_name)
         return

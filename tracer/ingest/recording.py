@@ -110,6 +110,11 @@ class RecordedSource:
         """How many bytes the file has; 0 where that is not known."""
         return os.fstat(self._file.fileno()).st_size
 
+    def again(self) -> RecordedSource:
+        """Return a source that reads the same file from its beginning; instead of this one."""
+        self._file.seek(0)
+        return RecordedSource(self._file, self._name)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
