@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -22,6 +25,8 @@ pytestmark = pytest.mark.needs("nft")
 CONNECTIONS = 230
 LARGEST = 20_000
 SEED = 1515
+EVERY, SCRAPES, ROUNDS = 0.2, 5, 5
+RISING = ("_total", "_count", "_bucket", "_sum")
 ROLES = ("client", "server")
 BYTES = ("sent_bytes", "received_bytes")
 Sums = dict[tuple[str, str], float]
@@ -148,24 +153,49 @@ def test_connections_older_than_the_tracer_count_from_the_first_dump_on(link: Li
             assert sums(tracer.scrape()) == traffic.expected
 
 
-def test_no_counter_falls_through_opens_closes_resets_and_a_restart_of_half(link: Link, port: int) -> None:
-    fallen: list[object] = []
-    with ExitStack() as stack:
-        stack.enter_context(Peer(link.client))
-        stack.enter_context(Peer(link.server))
-        listener = stack.enter_context(listening(link.server, "::", port))
-        tracer = stack.enter_context(tracing("--port", str(port), "--label", "process,netns"))
-        traffic = Traffic(link, listener)
+@contextmanager
+def scraped(tracer: Tracing, fallen: list[object]) -> Iterator[list[int]]:
+    """Scrape every 0.2 s meanwhile, and note every counter that fell or went away; yields a list with how often, so far."""
+    stop, times = threading.Event(), [0]
+
+    def work() -> None:
         before: Samples = {}
-        for _ in range(8):
-            traffic.open(23)
-            traffic.carry()
-            traffic.close(len(traffic.pairs) // 2)
-            now = {key: value for key, value in tracer.scrape().samples.items() if key[0].endswith("_total")}
-            fallen += [key for key, value in before.items() if now.get(key, -1) < value]
-            before = now
-            time.sleep(0.2)
-        traffic.close(len(traffic.pairs))
-        until(lambda: tracer.scrape().value("connections_closed_total") == 2 * 8 * 23, "all have ended")
+        while not stop.wait(EVERY):
+            now = {key: value for key, value in tracer.scrape().samples.items() if key[0].endswith(RISING)}
+            fallen.extend((key, value, now.get(key)) for key, value in before.items() if now.get(key, -1) < value)
+            before, times[0] = now, times[0] + 1
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            yield times
+        finally:
+            stop.set()
+        working.result()
+
+
+def test_no_counter_falls_in_a_scrape_every_fifth_of_a_second_through_opens_closes_resets_and_a_restart_of_half(
+    link: Link, port: int
+) -> None:
+    fallen: list[object] = []
+    opened = CONNECTIONS + ROUNDS * (CONNECTIONS // 2)
+    with (
+        Peer(link.client),
+        Peer(link.server),
+        listening(link.server, "::", port) as listener,
+        tracing("--port", str(port), "--label", "process,netns") as tracer,
+    ):
+        traffic = Traffic(link, listener)
+        traffic.open(CONNECTIONS)
+        with scraped(tracer, fallen) as times:
+            for _ in range(ROUNDS):
+                seen = times[0]
+                traffic.carry()
+                traffic.close(CONNECTIONS // 2)
+                traffic.open(CONNECTIONS // 2)
+                while times[0] < seen + SCRAPES:
+                    traffic.carry()
+            traffic.close(CONNECTIONS)
+            until(lambda: tracer.scrape().value("connections_closed_total") == 2 * opened, "all have ended")
         assert sums(tracer.scrape()) == traffic.expected
     assert fallen == []

@@ -38,9 +38,9 @@ _MOVES = {**_STEPS, "home": -(1 << 16), "end": 1 << 16}
 class ViewState:
     """What the live view shows of the History there is.
 
-    screen: services, detail or help. chosen: the service that is marked, or shown in detail. port: the filter, none if empty.
-    typing: the filter while it is being entered. paused: what is shown instead of what is new. mark: words that stay in the
-    title. done: the user has asked to quit.
+    screen: services, detail, worst (open connections of all services) or help. chosen: the service that is marked, or shown in
+    detail. port: the filter, none if empty. typing: the filter while it is being entered. paused: what is shown instead of what
+    is new. mark: words that stay in the title. done: the user has asked to quit.
     """
 
     screen: str = "services"
@@ -99,7 +99,7 @@ def _move(state: ViewState, by: int, now: History | None) -> ViewState:
 
 
 def _back(state: ViewState, _now: History | None) -> Change:
-    return {"screen": "services"} if state.screen == "detail" else {"port": "", "chosen": None}
+    return {"screen": "services"} if state.screen != "services" else {"port": "", "chosen": None}
 
 
 def _pause(state: ViewState, now: History | None) -> Change:
@@ -121,6 +121,7 @@ def _sort(step: int) -> Callable[[ViewState, History | None], Change]:
 
 _CHANGES: dict[str, Callable[[ViewState, History | None], Change]] = {
     **dict.fromkeys(("?", "h"), lambda _state, _now: {"screen": "help"}),
+    "w": lambda state, _now: {"screen": "services" if state.screen == "worst" else "worst"},
     **dict.fromkeys(("pause", "p"), _pause),
     **dict.fromkeys(("s", ">"), _sort(1)),
     **dict.fromkeys(("S", "<"), _sort(-1)),

@@ -12,8 +12,9 @@ from tracer.model.naming import address_text
 from tracer.model.report import Report, Service
 from tracer.model.tcp import ROLE, ROLES
 from tracer.model.why import NO_RULE, RULES
-from tracer.outputs.live.blocks import Block
+from tracer.outputs.live.blocks import Block, beside
 from tracer.outputs.live.notes import Note
+from tracer.outputs.live.styled import Line, cut, line
 from tracer.outputs.units import bytes_text, time_text
 
 SHOWN = 6
@@ -40,11 +41,35 @@ def open_block(report: Report, service: Service) -> Block:
     """Return the open connections of a service, those that are held up first; none without a dump that has figures."""
     table = _table(report)
     table = table[(table["role"] == ROLE.get(service.role, 0)) & (_service_ports(table).astype(str) == service.port)]
-    order = np.lexsort((table["cookie"], -table["figures"][:, :2].sum(axis=1).astype(np.int64), table["why"] == NO_RULE))
-    rows = [_row(table[place]) for place in order[:SHOWN]]
+    rows = [_row(one) for one in _worst_first(table)[:SHOWN]]
+    return Block((f"open connections{_when(report)}", "sent", "received", "rtt", "slow by"), rows)
+
+
+def worst(report: Report, width: int, height: int) -> list[Line]:
+    """Return the open connections of all services in at most so many lines, those that are held up first."""
+    table = _worst_first(_table(report))
+    held_up = np.count_nonzero(table["why"] != NO_RULE)
+    text = f" {held_up:,} of {len(table):,} open connections are held up{_when(report)}"
+    rows = [(_service(one), *_row(one)) for one in table[: max(height - 3, 0)]]
+    block = Block(("service", "peer", "sent", "received", "rtt", "slow by"), rows)
+    return [cut(line(text if len(table) else " no open connection is known"), width), (), *beside([block], width)][:height]
+
+
+def _worst_first(table: NDArray[np.void]) -> NDArray[np.void]:
+    """Return connections in the order of what is wrong: held up or not, then by what waits, then by what was carried."""
+    waiting = table["queues"].astype(np.int64).sum(axis=1)
+    carried = table["figures"][:, :2].astype(np.int64).sum(axis=1)
+    return table[np.lexsort((table["cookie"], -carried, -waiting, table["why"] == NO_RULE))]
+
+
+def _when(report: Report) -> str:
     age = report.figures_age_seconds or 0
-    when = f", {age:.0f} s ago" if age >= OLD_SECONDS else ""
-    return Block((f"open connections{when}", "sent", "received", "rtt", "slow by"), rows)
+    return f", {age:.0f} s ago" if age >= OLD_SECONDS else ""
+
+
+def _service(one: np.void) -> str:
+    server = one["role"] == ROLE["server"]
+    return f"{ROLES[one['role']]} {one['local_port'] if server else one['remote_port']}"
 
 
 def _row(one: np.void) -> tuple[str, ...]:

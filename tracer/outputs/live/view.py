@@ -13,7 +13,7 @@ from tracer.outputs.live.blocks import Block, beside
 from tracer.outputs.live.detail import detail
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text, share_text
-from tracer.outputs.live.opened import slow_services
+from tracer.outputs.live.opened import slow_services, worst
 from tracer.outputs.live.styled import Line, Piece, cut, length, line
 from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, arranged, services_table
 from tracer.outputs.snapshot import forecast_text, limit_text
@@ -24,13 +24,15 @@ LEAST_TABLES = 2
 """Lines of the smallest of those tables that are shown only where there is room."""
 
 _HINTS = {
-    "services": ("? help", "q quit", "s sort", "↑↓ Enter detail", "/ port", "space pause"),
+    "services": ("? help", "q quit", "s sort", "↑↓ Enter detail", "w worst", "/ port", "space pause"),
     "detail": ("Esc back", "? help", "q quit", "↑↓ next service", "space pause"),
+    "worst": ("w Esc back", "? help", "q quit", "space pause"),
     "help": ("any key: back", "q quit"),
 }
 _HELP = (
     ("↑ ↓  j k", "choose a service (PgUp, PgDn, Home, End too)"),
     ("Enter", "show the chosen service alone; Esc goes back"),
+    ("w", "the worst open connections of all services; w or Esc goes back"),
     ("s S  > <", "sort by the next column, the previous; at first: by what is wrong"),
     ("/  f", "show one port only: digits, Enter; Esc or no digit: all"),
     ("space  p", "pause; the tracing goes on, and so do the metrics"),
@@ -61,6 +63,8 @@ def frame(state: ViewState, history: History | None, width: int, height: int) ->
         body = [cut(line(Piece(f" {key:<13}", "bold"), text), width) for key, text in _HELP][:room]
     elif state.screen == "detail":
         body = detail(shown, state.chosen, width, room)
+    elif state.screen == "worst":
+        body = worst(shown.report, width, room)
     else:
         body = _services(state, shown, width, room)
     return [_title(state, shown.report, width), *body, *[()] * (room - len(body)), _footer(state, width)]

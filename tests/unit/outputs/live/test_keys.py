@@ -100,3 +100,9 @@ def test_help_comes_and_goes_with_any_key(key: str) -> None:
 
 def test_keys_that_mean_nothing_change_nothing() -> None:
     assert after("x", "é", "\x01") == BY_COUNT
+
+
+def test_w_shows_what_is_worst_and_goes_back() -> None:
+    assert after("w").screen == "worst"
+    assert after("w", "w").screen == after("w", "escape").screen == "services"
+    assert after("w", "q").done

@@ -48,7 +48,7 @@ def test_eighty_columns_and_24_lines() -> None:
         " failures    refused   resent per 100 connections  timeout",
         " client 443        5   client 443                     10.7",
         *[""] * 8,
-        " ? help  q quit  s sort  ↑↓ Enter detail  / port  space pause",
+        " ? help  q quit  s sort  ↑↓ Enter detail  w worst  / port  space pause",
     ]
 
 
