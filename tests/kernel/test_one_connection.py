@@ -61,6 +61,9 @@ def test_a_lossy_connection_is_told_as_it_was_captured(service: int, tmp_path: P
     for number in found["connections"]:
         again = json.loads(tcptrace("report", file, "--connection", number, "--format", "json"))
         assert again == found
+    graph = tmp_path / "graph.xpl"
+    tcptrace("report", file, "--connection", f"{CLIENT[4]}:{client_port}", "--xpl", graph)
+    check_graph(graph.read_text(encoding="ascii").splitlines(), ours, SIZE)
     text = tcptrace("report", file, "--connection", f"{CLIENT[4]}:{client_port}").decode().splitlines()
     assert max(map(len, text)) < 80
     assert text[0].startswith(f"a: {CLIENT[4]}:{client_port} (client")
@@ -78,3 +81,30 @@ def check(rows: dict[str, Any], way: str, frames: list[Frame], size: int) -> Non
     assert rows["packets"][way] >= len(frames)
     assert rows["pure acks and control"][way] == sum(frame.length == 0 for frame in frames)
     assert rows["largest packet"][way] >= rows["average packet"][way] >= rows["smallest packet"][way] > 0
+
+
+def check_graph(lines: list[str], frames: list[Frame], size: int) -> None:
+    """Compare the graph of what was sent with the frames: every retransmission, every byte, and the last acknowledgement."""
+    initial = next(frame.sequence for frame in frames if frame.length == 0)
+    again = [(f.time_ns / 1e9, (f.sequence - initial) % 2**32) for f in retransmitted(frames)]
+    drawn = [(float(time), int(number)) for word, time, number in (li.split() for li in lines if li.startswith("diamond"))]
+    assert [number for _, number in drawn] == [number for _, number in again]
+    apart = sorted(abs(mine - its) for (mine, _), (its, _) in zip(drawn, again, strict=True))
+    assert apart[len(apart) // 2] < 0.001
+    segments = [tuple(map(float, li.split()[1:])) for li in colored(lines, "white")]
+    covered = {(f.sequence - initial) % 2**32 for f in frames if f.length}
+    assert {int(first) for _, first, _, _ in segments} <= covered
+    assert max(last for *_, last in segments) == size + 1
+    acknowledged = [float(li.split()[-1]) for li in colored(lines, "green")]
+    assert max(acknowledged) == size + 1
+    assert acknowledged == sorted(acknowledged)
+
+
+def colored(lines: list[str], color: str) -> list[str]:
+    """Return the lines that are drawn in a color."""
+    found = []
+    for line in lines[lines.index(color) + 1 :]:
+        if not line.startswith("line"):
+            break
+        found.append(line)
+    return found

@@ -48,6 +48,14 @@ def open_recording(path: Path) -> RecordedSource:
         raise
 
 
+def require(recorded: RecordedSource, path: Path, what: str) -> None:
+    """Raise TcptraceError when a recording does not have what was to be asked of the programs."""
+    if what not in recorded.context.asked:
+        raise TcptraceError(
+            f"{path} was recorded without --{what}", f"record with 'tcptrace record --{what} -o FILE' to see that"
+        )
+
+
 class Paced:
     """A source whose readings come as fast as they did then, times speed; at once when speed is None."""
 

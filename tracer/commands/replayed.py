@@ -12,9 +12,8 @@ from tracer.commands.audit import audit_document, raise_drift
 from tracer.commands.drawing import Follower, check_form, show_json, show_ladder
 from tracer.commands.follow import LAST_SECONDS, say_the_end, style_of
 from tracer.commands.printing import Output, Printer, check_format, check_kinds, print_events, say_what_was_lost
-from tracer.commands.recorded import Paced, choose, open_recording, parse_without_rights
+from tracer.commands.recorded import Paced, choose, open_recording, parse_without_rights, require
 from tracer.commands.session import Stop, stop_on_signals
-from tracer.errors import TcptraceError
 from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Reading, Source
 from tracer.kernel.filters import Filters
@@ -89,14 +88,6 @@ def replay_follow(
         source.close()
     say_the_end(last, follower)
     stop.leave()
-
-
-def require(recorded: RecordedSource, path: Path, what: str) -> None:
-    """Raise TcptraceError when a recording does not have what was to be asked of the programs."""
-    if what not in recorded.context.asked:
-        raise TcptraceError(
-            f"{path} was recorded without --{what}", f"record with 'tcptrace record --{what} -o FILE' to see that"
-        )
 
 
 def draw(source: Source, follower: Follower, output: Output, stop: Stop) -> Reading | None:

@@ -39,6 +39,10 @@ Connection = Annotated[
     str | None,
     typer.Option(metavar="ID|ADDRESS:PORT", help="One connection of FILE in two columns: its number, or an end."),
 ]
+Xpl = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", show_default=False, help="With --connection: its time-sequence graph for xplot, into FILE."),
+]
 FormatName = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="For people, or one JSON object.")]
 
 
@@ -47,6 +51,7 @@ def report(
     duration: Seconds = None,
     format_name: FormatName = "table",
     connection: Connection = None,
+    xpl: Xpl = None,
     user: options.UserName = None,
     port: options.Ports = None,
     address: options.Addresses = None,
@@ -64,8 +69,10 @@ def report(
     if connection is not None:
         if file is None or duration is not None:
             raise UsageError("--connection is for a FILE", "record first: tcptrace record --segments -o FILE")
-        show_connection(file, connection, as_json=format_name == "json")
+        show_connection(file, connection, as_json=format_name == "json", xpl=xpl)
         return
+    if xpl is not None:
+        raise UsageError("--xpl draws one connection", "give --connection, too")
     if file is None:
         show(trace(options.filters(port, address, role, pid, cgroup, netns), duration or DEFAULT_SECONDS, user), format_name)
         return

@@ -9,7 +9,7 @@ from tracer.model.dossier import Dossier, Row, Unknown, Value
 from tracer.outputs.jsonl import describe
 from tracer.outputs.units import endpoint_text, time_text
 
-NAME, COLUMN = 33, 22
+NAME, COLUMN = 41, 18
 
 
 def connection_lines(found: Dossier, context: Context) -> list[str]:
