@@ -15,14 +15,14 @@ from tracer.ingest.namespaces import LOOK_SECONDS, Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 
 INTERVAL_SECONDS = 1.0
-SHARE = 0.01
+SHARE, PLAIN_SHARE = 0.01, 0.005
 """Of one core, what snapshots may take at most: a longer one is followed by a longer pause. Those with figures of open
-connections, for which the kernel takes each socket's lock, have such a share, and plain ones in between another."""
+connections, for which the kernel takes each socket's lock, have a share of their own, and so have plain ones in between."""
 
 
-def pause_seconds(spent: float, cpu: float) -> float:
-    """Return how long to wait after a snapshot that took so long by the clock, and of a processor."""
-    return max(INTERVAL_SECONDS, cpu / SHARE) - min(spent, INTERVAL_SECONDS / 2)
+def pause_seconds(spent: float, cpu: float, share: float = SHARE) -> float:
+    """Return how long to wait after a snapshot that took so long by the clock, and of a processor, for such a share."""
+    return max(INTERVAL_SECONDS, cpu / share) - min(spent, INTERVAL_SECONDS / 2)
 
 
 class Turns:
@@ -41,10 +41,10 @@ class Turns:
 
     def taken(self, start: float, end: float, cpu: float) -> None:
         """Note that a snapshot was taken, by the clock of is_plain(), and what it took of a processor."""
-        pause = pause_seconds(end - start, cpu)
         if self.is_plain(start):
-            self._plain_due = end + pause
+            self._plain_due = end + pause_seconds(end - start, cpu, PLAIN_SHARE)
         else:
+            pause = pause_seconds(end - start, cpu)
             self._figures_due = end + pause
             self._plain_due = max(self._plain_due, end + min(pause, INTERVAL_SECONDS))
         self.due = max(min(self._plain_due, self._figures_due), end)

@@ -10,7 +10,7 @@ from tests.kernel.until import until
 from tests.unit.model.builder import reading
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
-from tracer.ingest.watch import INTERVAL_SECONDS, SHARE, Turns, Watch, pause_seconds
+from tracer.ingest.watch import INTERVAL_SECONDS, PLAIN_SHARE, SHARE, Turns, Watch, pause_seconds
 from tracer.kernel.namespaces import open_doors
 from tracer.pipeline import STALE_SNAPSHOT_SECONDS, is_stale
 
@@ -33,12 +33,12 @@ def test_figures_and_plain_counts_have_a_share_each_and_plain_ones_stay_fresh(cp
         now = max(now, turns.due)
         plain = turns.is_plain(now)
         took = cpu * of_it if plain else cpu
-        assert now - last <= 100 * cpu * of_it + cpu + INTERVAL_SECONDS
+        assert now - last <= cpu * of_it / PLAIN_SHARE + cpu + INTERVAL_SECONDS
         turns.taken(now, now + took, took)
         now, last = now + took, now
         spent[plain] += took
-    rounds = now + 100 * cpu + INTERVAL_SECONDS  # the last ones have their pauses still before them
-    assert max(spent.values()) / rounds <= SHARE * 1.0001
+    for plain, share in ((False, SHARE), (True, PLAIN_SHARE)):  # the last ones have their pauses still before them
+        assert spent[plain] / (now + cpu / share + INTERVAL_SECONDS) <= share * 1.0001
 
 
 def test_where_figures_take_little_time_there_is_nothing_plain() -> None:
