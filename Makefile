@@ -1,12 +1,14 @@
 # What people do with a checkout, one word each; `make` alone lists them.
 # The set-up itself is in deploy/, as scripts that can be read: a target here only says what it needs and what it starts.
 # PYTHON is the environment's own, which set-up makes; nothing here depends on the PATH.
+# JOBS: processes among which `test` divides the files, three where two CPUs are, as tests mostly wait; 0: none but pytest's own.
 
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 TCPTRACE := .venv/bin/tcptrace
 C_FILES = $(shell find bpf -name '*.[ch]')
 ARGS ?=
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-distributions test-kernels bench soak fuzz lock sbom check format install uninstall clean
@@ -24,9 +26,9 @@ run: setup ## set up, then trace: make run ARGS="--duration 10 --json"
 demo: setup ## replay a recording that comes along, without root, with /metrics and the page
 	@exec $(TCPTRACE) replay tracer/data/demo.tcptrace --speed 1 --listen 127.0.0.1:19293 $(ARGS)
 
-test: ## set up for tests, then run them all; skips are listed at the end: make test ARGS="-k ring"
+test: ## set up for tests, then run them all; skips are listed at the end: make test ARGS="-k ring" JOBS=0
 	@deploy/setup.sh test
-	@exec deploy/as-root.sh $(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
+	@exec deploy/as-root.sh $(PYTHON) -m pytest -p no:cacheprovider --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-distributions: ## try it in fresh roots of Debian and Ubuntu (root): ARGS="trixie noble -k start"
 	@deploy/setup.sh distributions

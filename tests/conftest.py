@@ -10,7 +10,7 @@ import signal
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.needs"]
+pytest_plugins = ["tests.needs", "tests.kernel.repeating"]
 
 settings.register_profile("tcptrace", deadline=None, database=None)
 settings.load_profile("tcptrace")

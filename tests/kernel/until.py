@@ -15,13 +15,17 @@ SLOWNESS = float(os.environ.get("TCPTRACE_SLOWNESS", "1"))
 PATIENCE = 60 * SLOWNESS
 """Seconds after which nothing more is expected to come."""
 
+SOON, SELDOM = 0.02, 0.1
+"""Seconds between two looks, of which many are a whole scrape: at first, and after a while."""
+
 
 def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     """Return the first true value of condition(); fails, saying what never came, when none comes in time."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, SOON
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.2 * pause, SELDOM)
     return value
 
 
