@@ -141,6 +141,7 @@ def cut_off(pair: Pair) -> None:
     exchange(pair.client, pair.server, SIZE)
     pair.cut()
     pair.client.send(bytes(SIZE))
+    until(lambda: ss(pair.way.client, f"dport = :{pair.port}", "client")["retransmitted_segments"], "it was retransmitted")
 
 
 def close_one_side(pair: Pair) -> None:
