@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dashboards import open_rows, port_rows
 from dashboards.overview import SERVICE, SERVICE_LEGEND
-from dashboards.panels import Column, Dashboard, Panel, Query, heat, lines, number, rows
+from dashboards.panels import Column, Dashboard, Panel, Query, a_second, heat, lines, number, rows
 from dashboards.queries import HOST, happening, mean, quantile, rate, ratio, series, spread, total
 
 
@@ -75,7 +75,7 @@ def _connections() -> list[Panel]:
             "Which services' connections end?",
             "Ends a second by service, in whatever way. Compare it with handshakes: equal means steady.",
             Query(total(rate("connections_closed_total"), *SERVICE), SERVICE_LEGEND),
-            unit="cps",
+            unit=a_second("connections"),
         ),
         heat(
             "How long do connections live?",
@@ -110,7 +110,7 @@ def _containers() -> list[Panel]:
             "Open connections and handshakes a second of each container or systemd unit, with the whole id, by which the "
             "runtime and kube-state-metrics know it, and its pod's uid. Empty unless tcptrace runs with --label container.",
             Column("open", of_known(total(series("connections"), *by))),
-            Column("handshakes", of_known(total(rate("handshakes_total"), *by)), "cps"),
+            Column("handshakes", of_known(total(rate("handshakes_total"), *by)), a_second("handshakes")),
             labels={
                 "instance": "host",
                 "container": "container",
@@ -193,7 +193,7 @@ def _changes() -> list[Panel]:
             "Every change of state a second, counted exactly in the kernel even if records are lost. established to close is a "
             "connection cut off; syn_sent to close an attempt that failed.",
             Query(happening("state_transitions_total", "from", "to"), "{{from}} to {{to}}"),
-            unit="cps",
+            unit=a_second("changes"),
             width=24,
         ),
     ]

@@ -6,7 +6,7 @@ Percentiles of the fleet come from summed buckets: the mean or the maximum of ho
 from __future__ import annotations
 
 from dashboards.overview import RATIO_STEPS, SLOW_STEPS, TIMES
-from dashboards.panels import LOSSES, Column, Dashboard, Panel, Query, lines, number, rows as table
+from dashboards.panels import LOSSES, Column, Dashboard, Panel, Query, a_second, lines, number, rows as table
 from dashboards.port_rows import PORT_STEPS
 from dashboards.queries import (
     HOST,
@@ -70,7 +70,7 @@ def _size() -> list[Panel]:
             "How many handshakes?",
             "Completed handshakes of all hosts. One between two watched hosts counts at both.",
             Query(total(rate("handshakes_total"))),
-            unit="cps",
+            unit=a_second("handshakes"),
         ),
     ]
 
@@ -105,10 +105,10 @@ def _hosts() -> list[Panel]:
             "Sort by a column to find who stands out. The name of a host leads to its Overview.",
             Column("Up", largest(UP, *HOST), "bool_yes_no", ((None, "red"), (1, "green"))),
             Column("Connections", total(series("connections"), *HOST)),
-            Column("Handshakes/s", total(rate("handshakes_total"), *HOST), "cps"),
+            Column("Handshakes/s", total(rate("handshakes_total"), *HOST), a_second("")),
             Column("Failing", failure_ratio(*HOST), "percentunit", RATIO_STEPS),
             Column("p99 handshake", quantile(0.99, TIMES, *HOST, matchers=(CLIENT,)), "s", SLOW_STEPS),
-            Column("Sent again/s", total(rate("retransmitted_segments_total"), *HOST), "cps"),
+            Column("Sent again/s", total(rate("retransmitted_segments_total"), *HOST), a_second("")),
             Column("Ports in use", largest(port_use(), *HOST), "percentunit", PORT_STEPS),
             Column("Missed", losses, "short", LOSSES),
             Column("Drift", total(DRIFT, *HOST)),
@@ -158,14 +158,14 @@ def _retransmitting() -> list[Panel]:
             "Which hosts send most again?",
             "Segments sent again a second, the ten hosts with most. Hosts of one rack or switch together point at it.",
             Query(top(total(rate("retransmitted_segments_total"), *HOST)), LEGEND),
-            unit="cps",
+            unit=a_second("segments"),
             links_to_host=True,
         ),
         lines(
             "Which hosts cut connections off?",
             "Resets sent a second, the ten hosts with most. Its Overview has the kernel's reasons.",
             Query(top(total(rate("resets_sent_total"), *HOST)), LEGEND),
-            unit="cps",
+            unit=a_second("resets"),
             nothing="no reset sent",
             links_to_host=True,
         ),
@@ -202,7 +202,7 @@ def _trust() -> list[Panel]:
             "Records lost, connections untracked and runs skipped a second; only hosts with any. Give tcptrace a filter there, "
             "or more CPU.",
             Query(f"{losses} > 0", LEGEND),
-            unit="cps",
+            unit=a_second("losses"),
             width=8,
             nothing="no host misses anything",
             links_to_host=True,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dashboards.overview import SERVICE, SERVICE_LEGEND
-from dashboards.panels import Panel, Query, lines
+from dashboards.panels import Panel, Query, a_second, lines
 from dashboards.queries import largest, rate, ratio, series, total
 
-SEGMENTS = "suffix: segments/s"
-CONNECTIONS = "suffix: connections/s"
 LOSS_STEPS = ((None, "green"), (0.01, "orange"), (0.05, "red"))
 BUSY = total(rate("busy_seconds_total"), *SERVICE)
 
@@ -39,7 +37,7 @@ def listeners() -> list[Panel]:
             "SYNs that listeners had no room for, a second. The client's kernel tries again a second later, so each is a slow "
             "connection at least. Where the network loses segments, duplicates of a SYN that is being answered count as well.",
             Query(total(rate("listener_drops_total"), *by), legend),
-            unit=CONNECTIONS,
+            unit=a_second("SYNs"),
             width=8,
             steps=((None, "green"), (1e-9, "red")),
             nothing="nobody listens",
@@ -73,7 +71,7 @@ def _traffic() -> list[Panel]:
             "Segments a second by service, with and without payload, retransmissions included.",
             Query(total(rate("sent_segments_total"), *SERVICE), f"{SERVICE_LEGEND} sent"),
             Query(total(rate("received_segments_total"), *SERVICE), f"{SERVICE_LEGEND} received"),
-            unit=SEGMENTS,
+            unit=a_second("segments"),
             width=8,
         ),
         lines(

@@ -6,7 +6,7 @@ Everything is by service, a role and a port; which hosts are behind it is the Fl
 from __future__ import annotations
 
 from dashboards import tracer_rows
-from dashboards.panels import LOSSES, Dashboard, Panel, Query, heat, lines, number
+from dashboards.panels import LOSSES, Dashboard, Panel, Query, a_second, heat, lines, number
 from dashboards.queries import attempts, failure_ratio, growth, happening, quantile, rate, ratio, series, spread, total
 
 SERVICE = ("role", "port")
@@ -51,7 +51,7 @@ def _demand() -> list[Panel]:
             "Completed handshakes. A connection between two processes of the same host counts twice: once as a client's, once "
             "as a server's. A sudden drop with more failures is an outage, without them it is less demand.",
             Query(total(rate("handshakes_total"))),
-            unit="cps",
+            unit=a_second("handshakes"),
         ),
     ]
 
@@ -82,7 +82,7 @@ def _quality() -> list[Panel]:
             "Retransmitted segments of every kind, those that really left the host. There is no count of all segments sent to "
             "compare it with; the ratios below use handshakes and payload instead.",
             Query(total(rate("retransmitted_segments_total"))),
-            unit="cps",
+            unit=a_second("segments"),
         ),
         number(
             "Was anything missed?",
@@ -138,7 +138,7 @@ def _handshakes() -> list[Panel]:
             "Completed handshakes a second. Many from one client to one service call for keep-alive or a connection pool, "
             "which also saves ephemeral ports.",
             Query(total(rate("handshakes_total"), *SERVICE), SERVICE_LEGEND),
-            unit="cps",
+            unit=a_second("handshakes"),
             width=24,
         ),
     ]
@@ -152,7 +152,7 @@ def _failures() -> list[Panel]:
             "firewall perhaps. canceled: the application gave up first. no_port: out of ephemeral ports, see 'Connections and "
             "ports'.",
             Query(happening("handshake_failures_total", "reason"), "{{reason}}"),
-            unit="cps",
+            unit=a_second("attempts"),
             stacked=True,
             nothing="no failure",
         ),
@@ -179,7 +179,7 @@ def _retransmissions() -> list[Panel]:
             "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open. mtu: segments were "
             "too large for the path, as in a tunnel; no loss.",
             Query(happening(again, "kind"), "{{kind}}"),
-            unit="cps",
+            unit=a_second("segments"),
             width=8,
             stacked=True,
             nothing="nothing was sent again",
@@ -215,7 +215,7 @@ def _closes() -> list[Panel]:
             "the peer was gone. other: an error of the network, or a socket that the kernel dropped (too many orphans, say). "
             "Some resets are a habit of clients in a hurry; a change of the mix is what matters.",
             Query(happening("connections_closed_total", "reason"), "{{reason}}"),
-            unit="cps",
+            unit=a_second("connections"),
             width=8,
             stacked=True,
             nothing="no connection ended",
@@ -226,7 +226,7 @@ def _closes() -> list[Panel]:
             "tcp_abort_on_data: closed with data unread, or arriving after the close, which costs the peer what was on its "
             "way.",
             Query(happening("resets_sent_total", *SERVICE, "reason"), f"{SERVICE_LEGEND} {{{{reason}}}}"),
-            unit="cps",
+            unit=a_second("resets"),
             width=8,
             stacked=True,
             nothing="no reset sent",
@@ -236,7 +236,7 @@ def _closes() -> list[Panel]:
             "Resets received for a connection by service. A load balancer or firewall that forgets idle connections shows up "
             "here as resets on long-lived services: shorten keep-alive below its limit.",
             Query(happening("resets_received_total", *SERVICE), SERVICE_LEGEND),
-            unit="cps",
+            unit=a_second("resets"),
             width=8,
             stacked=True,
             nothing="no reset received",

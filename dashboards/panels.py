@@ -102,6 +102,11 @@ def lines(
     return panel
 
 
+def a_second(what: str) -> str:
+    """Return Grafana's unit for a rate of what is counted, with K or M where it is large: 1.2K handshakes/s."""
+    return f"count:{what}/s"
+
+
 def number(
     question: str, description: str, query: Query, *, unit: str, steps: Steps = GOOD, nothing: str = "none"
 ) -> stat.Panel:
@@ -117,7 +122,7 @@ def heat(question: str, description: str, query: Query, *, nothing: str) -> heat
     panel = _filled(heatmap.Panel(), question, description, [query], unit="s", width=12, height=8, nothing=nothing)
     panel.max_data_points(150).calculate(False).cell_gap(1).show_legend()
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(common.AxisPlacement.LEFT))
-    panel.cell_values(heatmap.CellValues().unit("cps"))
+    panel.cell_values(heatmap.CellValues().unit(a_second("connections")))
     panel.filter_values(heatmap.FilterValueRange().le(1e-9))
     panel.tooltip(heatmap.HeatmapTooltip().mode(common.TooltipDisplayMode.SINGLE).y_histogram(True).show_color_scale(False))
     scheme = heatmap.HeatmapColorOptions().mode(heatmap_model.HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)

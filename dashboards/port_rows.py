@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.overview import SERVICE, SERVICE_LEGEND
-from dashboards.panels import Panel, Query, lines, number
+from dashboards.panels import Panel, Query, a_second, lines, number
 from dashboards.queries import largest, port_use, rate, series, total
 
 PORT_STEPS = ((None, "green"), (0.7, "orange"), (0.9, "red"))
@@ -44,7 +44,7 @@ def glance() -> list[Panel]:
             "Attempts a second that failed because no ephemeral port was free. Anything but zero is an outage for that "
             "destination.",
             Query(total(rate("handshake_failures_total", 'reason="no_port"'))),
-            unit="cps",
+            unit=a_second("attempts"),
             steps=((None, "green"), (1e-9, "red")),
         ),
     ]
@@ -106,7 +106,7 @@ def time_wait() -> list[Panel]:
             "Closes a second that left a TIME_WAIT behind on this side. Times 60 s, it is how many there will be: 470 a second "
             "towards one destination use up the 28,232 ports of a default configuration.",
             Query(total(rate("time_wait_entries_total"), *SERVICE), SERVICE_LEGEND),
-            unit="cps",
+            unit=a_second("connections"),
             stacked=True,
         ),
     ]

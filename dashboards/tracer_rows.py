@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.panels import Column, Panel, Query, lines, rows
+from dashboards.panels import Column, Panel, Query, a_second, lines, rows
 from dashboards.queries import largest, of_tcptrace, rate, ratio, series, total
 
 # What makes the counts of the present run too low.
@@ -32,7 +32,7 @@ def trust() -> list[Panel]:
             "listeners (ListenOverflows, ListenDrops, TCPReqQFullDrop) and TIME_WAIT entries that found no room. For a service "
             "that drops, raise its backlog and net.core.somaxconn, or look for a SYN flood.",
             Query(total(rate("audit_kernel_total", UNTRACED), "counter"), "{{counter}}"),
-            unit="cps",
+            unit=a_second("counts"),
             width=6,
         ),
         lines(
@@ -45,7 +45,7 @@ def trust() -> list[Panel]:
             Query(total(rate("connections_untracked_total")), "connections untracked: table full"),
             Query(total(rate("program_misses_total"), "program"), "runs skipped: {{program}}"),
             Query(total(rate("label_overflow_total")), "records counted as other: too many labels"),
-            unit="cps",
+            unit=a_second("losses"),
             width=6,
         ),
         lines(
@@ -98,7 +98,7 @@ def _cost() -> list[Panel]:
             "Records read from the kernel a second by kind. When records are lost, a filter (--port, --address) makes them "
             "fewer; the kind that dominates tells of what there are many.",
             Query(total(rate("events_total"), "kind"), "{{kind}}"),
-            unit="cps",
+            unit=a_second("events"),
             width=8,
             stacked=True,
         ),
@@ -122,7 +122,7 @@ def _programs() -> list[Panel]:
             "Runs a second of each BPF program; zero unless the sysctl kernel.bpf_stats_enabled is set. They run at every "
             "change of state, retransmission and reset of the whole host, before filters.",
             Query(total(rate("program_runs_total"), "program"), "{{program}}"),
-            unit="cps",
+            unit=a_second("runs"),
             width=8,
         ),
         lines(
