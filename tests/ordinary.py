@@ -9,16 +9,17 @@ NOBODY = 65534
 # Root becomes the ordinary user after importing; the parser imports some of its parts when it first needs them.
 _CODE = f"""
 import contextlib, io, os, sys
-from tracer.cli import main
+from tracer.cli import command_line, main
+app = command_line()
 words, sys.argv = sys.argv[1:], ["tcptrace", "run", "--help"]
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    main()
+    main(app)
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
     os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
 sys.argv = words
-main()
+main(app)
 """
 
 

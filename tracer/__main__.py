@@ -21,15 +21,17 @@ def main() -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     fill_closed_descriptors()
     try:
-        from tracer.cli import main as run_command_line  # noqa: PLC0415 - see above
+        from tracer.cli import command_line, main as run, needed  # noqa: PLC0415 - see above
         from tracer.commands.streams import prepare  # noqa: PLC0415
+
+        app = command_line(needed(sys.argv[1:]))
     except (ImportError, OSError, MemoryError) as error:
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         sys.exit(
             f"tcptrace: cannot load all of itself: {last}\nhint: see 'ulimit -a' for what is limited here, or reinstall it"
         )
     prepare()
-    run_command_line()
+    run(app)
 
 
 def fill_closed_descriptors() -> None:

@@ -32,7 +32,7 @@ VERBS = (
 
 
 def command_line(verbs: Iterable[str] = VERBS) -> typer.Typer:
-    """Return a command line that has these verbs; no others are imported."""
+    """Return a command line that has these verbs; no others are imported. That may fail as imports do (see __main__.py)."""
     app = typer.Typer(
         name="tcptrace",
         no_args_is_help=True,
@@ -71,18 +71,18 @@ def tcptrace(
     context.obj = color
 
 
-def main() -> None:
-    """Run the command line and leave with the contract's exit status; usage errors are Typer's to print (2)."""
+def main(app: typer.Typer) -> None:
+    """Run a command line and leave with the contract's exit status; usage errors are Typer's to print (2)."""
     if callable(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(_status())
+    sys.exit(_status(app))
 
 
-def _status() -> int:
+def _status(app: typer.Typer) -> int:
     """Return how it ended, after everything was written that can be."""
     try:
         try:
-            command_line(needed(sys.argv[1:]))()
+            app()
         finally:
             sys.stdout.flush()
     except TcptraceError as error:

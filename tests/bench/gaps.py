@@ -31,4 +31,4 @@ class TimedPipeline(Pipeline):
 if __name__ == "__main__":
     vars(run)["Pipeline"] = TimedPipeline
     atexit.register(lambda: print(json.dumps(TIMES.tolist()), file=sys.stderr))
-    cli.main()
+    cli.main(cli.command_line())

@@ -1,7 +1,7 @@
 """Real traffic of every kind on the loopback device of one namespace, until it is told to stop: something for each metric.
 
-Handshakes, closes, aborts by either side, refused and unanswered attempts, losses, a port taken twice, sockets in TIME_WAIT and
-CLOSE_WAIT, ever more open connections, and some older than the tracing; every count and time in it has a bound.
+Handshakes, closes, aborts by either side, refused and unanswered attempts, losses, a port taken twice, sockets in TIME_WAIT,
+FIN_WAIT2 and CLOSE_WAIT, ever more open connections, and some older than the tracing; every count and time in it has a bound.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _rounds(found: Mixture, stop: threading.Event) -> None:
             found.kept.extend(found.pair(found.growing))
         if number < WAITING:
             client, server = found.pair(found.plain)
-            client.close()
-            found.kept.append(server)  # in CLOSE_WAIT from now on
+            client.shutdown(socket.SHUT_WR)
+            found.kept.extend((client, server))  # in FIN_WAIT2 and CLOSE_WAIT from now on
             _take_a_port_twice(found)
 
 

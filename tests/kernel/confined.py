@@ -98,7 +98,7 @@ def main() -> None:
         return
     for module in (run, replay):
         vars(module)["print_summary"] = instead
-    cli.main()
+    cli.main(cli.command_line())
 
 
 if __name__ == "__main__":

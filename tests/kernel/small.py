@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from tracer.cli import main
+from tracer.cli import command_line, main
 from tracer.commands import run
 from tracer.kernel.programs import Settings
 
@@ -23,4 +23,4 @@ def make_small(ring_bytes: int, connections: int) -> None:
 if __name__ == "__main__":
     make_small(*map(int, sys.argv[1:3]))
     sys.argv[1:3] = []
-    main()
+    main(command_line())

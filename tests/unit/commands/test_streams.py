@@ -53,10 +53,10 @@ def test_with_all_three_closed_nothing_else_takes_their_place() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "said"),
-    [("ulimit -n 4", "Too many open files"), ("ulimit -v 60000", "failed to map")],
+    [("ulimit -n 4", "Too many open files"), ("ulimit -v 30000", "failed to map"), ("ulimit -v 60000", "failed to map")],
 )
 def test_a_machine_without_room_for_a_start_is_told_so(limits: str, said: str) -> None:
-    done = shell(f"{limits}; T rules >/dev/null")
+    done = shell(f"{limits}; T replay {DEMO} >/dev/null")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert said in done.stderr

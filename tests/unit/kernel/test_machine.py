@@ -15,8 +15,8 @@ BIG_ENDIAN = """
 import numpy, sys
 sys.byteorder = "big"
 sys.argv = sys.argv[1:]
-from tracer.cli import main
-main()
+from tracer.cli import command_line, main
+main(command_line())
 """
 
 
