@@ -19,7 +19,7 @@ WIDTH = 79
 
 def table_lines(connections: Sequence[Connection], services: Sequence[ServiceSum], total: int) -> list[str]:
     """Return the connections, and the services that all of them belong to; total: how many there are."""
-    head = f"{'state':<6}{'process':<10}{'peer':<23}{'sent/s':>8}{'recv/s':>8}{'rtt':>8}{'lost%':>5} {'slow by':<10}"
+    head = f"{'state':<6}{'process':<9}{'peer':<23}{'sent/s':>8}{'recv/s':>8}{'rtt':>8}{'lost%':>6} {'slow by':<10}"
     lines = [head, *map(_row, connections)]
     if total > len(connections):
         lines.append(f"and {total - len(connections):,} more (--count)")
@@ -31,9 +31,9 @@ def _row(row: Connection) -> str:
     place = f":{row.local_port}←{peer}" if row.role == "server" else f"→{peer}"
     lost = UNKNOWN if row.retransmitted_share is None else f"{100 * row.retransmitted_share:.1f}"
     rates = f"{_rate(row.sent_bytes_rate):>8}{_rate(row.received_bytes_rate):>8}"
-    who = f"{_STATES.get(row.state, row.state)[:5]:<6}{shortened(row.process or UNKNOWN, 9):<10}"
+    who = f"{_STATES.get(row.state, row.state)[:5]:<6}{shortened(row.process or UNKNOWN, 8):<9}"
     cause = _CAUSES.get(row.cause or "", row.cause or "")
-    return f"{who}{shortened(place, 22):<23}{rates}{time_text(row.rtt_seconds):>8}{lost:>5} {cause}"
+    return f"{who}{shortened(place, 22):<23}{rates}{time_text(row.rtt_seconds):>8}{lost:>6} {cause}"
 
 
 def _services(rows: Sequence[ServiceSum]) -> list[str]:
