@@ -108,7 +108,7 @@ def _hosts() -> list[Panel]:
             Column("Handshakes/s", total(rate("handshakes_total"), *HOST), a_second("")),
             Column("Failing", failure_ratio(*HOST), "percentunit", RATIO_STEPS),
             Column("p99 handshake", quantile(0.99, TIMES, *HOST, matchers=(CLIENT,)), "s", SLOW_STEPS),
-            Column("Sent again/s", total(rate("retransmitted_segments_total"), *HOST), a_second("")),
+            Column("Retransmitted/s", total(rate("retransmitted_segments_total"), *HOST), a_second("")),
             Column("Ports in use", largest(port_use(), *HOST), "percentunit", PORT_STEPS),
             Column("Missed", losses, "short", LOSSES),
             Column("Drift", total(DRIFT, *HOST)),

@@ -1,7 +1,8 @@
 """Real traffic of every kind on the loopback device of one namespace, until it is told to stop: something for each metric.
 
 Handshakes, closes, aborts by either side, refused and unanswered attempts, losses, a port taken twice, sockets in TIME_WAIT,
-FIN_WAIT2 and CLOSE_WAIT, ever more open connections, and some older than the tracing; every count and time in it has a bound.
+FIN_WAIT2 and CLOSE_WAIT, ever more open connections, and some that existed before the tracing; every count and time in it has
+a bound.
 """
 
 from __future__ import annotations

@@ -51,10 +51,10 @@ def record(
     cgroup: options.Cgroup = None,
     netns: options.Netns = "all",
 ) -> None:
-    """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, without rights.
+    """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, unprivileged.
 
     What does not change is written once in ten seconds, so that an idle machine's recording hardly grows. With --rotate all N
-    files are made at the start, since nothing can be made without rights later; when all are full, the oldest is overwritten.
+    files are made at the start, since tcptrace is unprivileged later. When all are full, the oldest is overwritten.
     """
     filters = options.filters(port, address, role, pid, cgroup, netns)
     due = parse_rotation(rotate) if rotate else never_due

@@ -44,7 +44,7 @@ def parse_rotation(text: str) -> Due:
 
 
 class Files:
-    """The files of a recording, all open from the start, since none can be made without rights; used in turn."""
+    """The files of a recording, all open from the start, since an unprivileged process can make none there; used in turn."""
 
     def __init__(self, files: list[BinaryIO]) -> None:
         self._files = files
