@@ -29,7 +29,7 @@ packages_of() {
 	run | install) echo python3 python3-venv python3-bpfcc ;;
 	# python3-setuptools: Ubuntu 24.04's docker-compose imports distutils, which it has, and does not depend on it
 	test) echo python3 python3-venv python3-bpfcc gcc libc6-dev iproute2 nftables procps tcpdump tshark bpftool systemd \
-		python3-setuptools docker-compose ;;
+		python3-setuptools docker-compose chromium-headless-shell fonts-dejavu-core ;;
 	distributions) echo python3 mmdebstrap ;;
 	guests) packages_of test && echo qemu-system-x86 busybox-static kmod e2fsprogs zstd ;;
 	release) echo python3 python3-venv ;;
