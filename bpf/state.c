@@ -225,7 +225,7 @@ static __always_inline void change_state(const void *sk, u8 from, u8 to)
 static __always_inline const void *tcp_socket(
 	struct bpf_raw_tracepoint_args *ctx)
 {
-	const void *sk = typed_socket(ctx->args[0]);
+	const void *sk = typed_socket((const void *)ctx->args[0]);
 
 	if (!sk || READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
 		return NULL;

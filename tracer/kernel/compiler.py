@@ -22,7 +22,8 @@ CFLAGS = [
     "-Wno-unused-function",
     "-Wno-unused-variable",
     "-Wno-macro-redefined",  # bcc says what it thinks of code that is its own
-    "-Werror=implicit-function-declaration",
+    # what is an error for later compilers anyway, and would be found on later distributions alone
+    *("-Werror=implicit-function-declaration", "-Werror=int-conversion", "-Werror=incompatible-pointer-types"),
     "-g0",  # without debug information it takes a tenth less; nothing that loads needs it
 ]
 
