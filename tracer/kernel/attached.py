@@ -34,13 +34,18 @@ def may_be_direct(btf: Btf) -> bool:
     return btf.has_function("bpf_get_current_task_btf")
 
 
+def lift_memory_limit() -> None:
+    """Let tables have what memory they need: before Linux 5.11 they are charged against RLIMIT_MEMLOCK."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
 def attach_programs(btf: Btf, program: ProgramText, *, direct: bool = True) -> Attached:
     """Compile, load and attach; with helper calls instead of direct loads where these are not wanted or the kernel refuses.
 
     Raises TcptraceError when the text does not compile, OSError when the kernel refuses.
     """
-    with contextlib.suppress(OSError, ValueError):  # before Linux 5.11 tables are charged against RLIMIT_MEMLOCK
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    lift_memory_limit()
     if direct and may_be_direct(btf):
         with contextlib.suppress(ProgramRefusedError):
             return attach_as(btf, program, direct=True)

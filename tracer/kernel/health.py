@@ -18,7 +18,7 @@ from tracer.kernel.cache import directory, is_kept
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, rights_hint
-from tracer.kernel.loader import UNLOCK, lockdown
+from tracer.kernel.loader import UNLOCK, lockdown, refusal
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_right, unprivileged_user
 from tracer.kernel.programs import (
@@ -145,11 +145,17 @@ def _lockdown() -> Iterator[Finding]:
 
 
 def _rights() -> Iterator[Finding]:
-    lacking = missing_right()
-    if lacking is None:
-        yield Finding("rights", "ok", "BPF programs may be loaded")
-    else:
+    if lacking := missing_right():
         yield Finding("rights", "problem", lacking.what, rights_hint())
+        return
+    try:
+        refused = refusal()
+    except TcptraceError as error:  # no libbpf
+        refused = error
+    if refused:
+        yield Finding("rights", "problem", refused.what, refused.hint)
+    else:
+        yield Finding("rights", "ok", "BPF programs may be loaded")
 
 
 def _user() -> Iterator[Finding]:

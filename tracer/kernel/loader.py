@@ -18,10 +18,10 @@ import sys
 import traceback
 
 from tracer.errors import TcptraceError
-from tracer.kernel.attached import Attached, attach_programs
-from tracer.kernel.bpf import ProgramRefusedError, iterator, keys_of, load_program, put_new, run_iterator
+from tracer.kernel.attached import Attached, attach_programs, lift_memory_limit
+from tracer.kernel.bpf import ProgramRefusedError, create_table, iterator, keys_of, load_program, put_new, run_iterator
 from tracer.kernel.btf import Btf
-from tracer.kernel.bytecode import put_together
+from tracer.kernel.bytecode import Table, put_together
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
@@ -33,6 +33,9 @@ ITERATOR = "bpf_iter_task_file"
 """The kernel's name for what holders.c goes through; the program in it is called on_holders."""
 
 OWNERS_BEFORE = "the processes of servers that listened before the start"
+
+SMALLEST = Table("smallest", type=9, key_bytes=4, value_bytes=4, entries=1, flags=0)
+"""A table of a type (BPF_MAP_TYPE_LRU_HASH) that nobody may make without rights, whatever sysctls say."""
 
 UNLOCK = "boot with lockdown=integrity or none"
 
@@ -75,6 +78,8 @@ def load(settings: Settings) -> Loaded:
     if lockdown() == "confidentiality":
         raise TcptraceError("the kernel is locked down (confidentiality): BPF may not read its memory", UNLOCK)
     btf = Btf()
+    if refused := refusal():
+        raise refused
     own_netns = os.stat("/proc/self/ns/net").st_ino
     cpus = possible_cpus()
     program = program_text(btf, settings, own_netns, cpus, os.stat("/proc/self/ns/pid").st_ino)
@@ -115,6 +120,19 @@ def ports_in(table: int) -> tuple[int, ...]:
 def reset_reasons(btf: Btf) -> dict[int, str]:
     """Return the running kernel's reasons for a reset by number, in lower case without what all have in front."""
     return {number: name.removeprefix("SK_RST_REASON_").lower() for number, name in btf.enumerators("sk_rst_reason").items()}
+
+
+def refusal() -> TcptraceError | None:
+    """Return why the kernel takes not even the smallest table, None where it does.
+
+    Capabilities do not tell: those of a container with a user namespace of its own do not count, and seccomp can forbid bpf().
+    """
+    lift_memory_limit()
+    try:
+        os.close(create_table(SMALLEST, SMALLEST.entries))
+    except OSError as error:
+        return explain_refusal(error)
+    return None
 
 
 def explain_refusal(error: OSError) -> TcptraceError:
