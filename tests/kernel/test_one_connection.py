@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser import NAME, chromium
 from tests.kernel.capture import Frame, capture, retransmitted
 from tests.kernel.path import CLIENT, DEVICE, SERVER, route
 from tests.kernel.scene import exchange
@@ -28,12 +31,24 @@ def lossy(side: Any, port: int) -> None:
     subprocess.run(side.command(tool("nft"), rules), check=True, timeout=PATIENCE)
 
 
-def test_a_lossy_connection_is_told_as_it_was_captured(service: int, tmp_path: Path) -> None:
-    file = tmp_path / "r"
+@dataclass(frozen=True)
+class Taped:
+    """A recording of a lossy connection, both ends of which are traced; the frames that its client sent; the client's port."""
+
+    file: Path
+    frames: list[Frame]
+    end: str
+
+
+@pytest.fixture(name="taped", scope="module")
+def fixture_taped(service: int, tmp_path_factory: pytest.TempPathFactory) -> Taped:
+    """Return a recording, and the capture beside it."""
+    directory = tmp_path_factory.mktemp("taped")
+    file = directory / "r"
     with (
         route() as way,
         recording(way.client, "--segments", "-o", str(file), "--port", str(service)) as process,
-        capture(way.client, DEVICE, service, tmp_path / "pcap", marker_to=SERVER[4]) as captured,
+        capture(way.client, DEVICE, service, directory / "pcap", marker_to=SERVER[4]) as captured,
     ):
         lossy(way.server, service)
         with (
@@ -50,23 +65,51 @@ def test_a_lossy_connection_is_told_as_it_was_captured(service: int, tmp_path: P
         for side in way.ends.values():
             until(lambda side=side: side.open_sockets() == 0, "all have ended")  # type: ignore[misc]
         stop(process)
-        frames = captured.frames()
-    found = json.loads(tcptrace("report", file, "--connection", f"{CLIENT[4]}:{client_port}", "--format", "json"))
+        frames = [frame for frame in captured.frames() if frame.dport == service]
+    return Taped(file, frames, f"{CLIENT[4]}:{client_port}")
+
+
+def test_a_lossy_connection_is_told_as_it_was_captured(taped: Taped) -> None:
+    found = json.loads(tcptrace("report", taped.file, "--connection", taped.end, "--format", "json"))
     assert len(found["connections"]) == 2
     rows = {row["name"]: row for row in found["directions"]}
-    ours = [f for f in frames if f.dport == service]
-    check(rows, "a_to_b", ours, SIZE)
+    check(rows, "a_to_b", taped.frames, SIZE)
     assert rows["unique bytes"]["b_to_a"] == len(b"thanks")
     assert rows["retransmitted packets"]["a_to_b"] > 0
     for number in found["connections"]:
-        again = json.loads(tcptrace("report", file, "--connection", number, "--format", "json"))
+        again = json.loads(tcptrace("report", taped.file, "--connection", number, "--format", "json"))
         assert again == found
-    graph = tmp_path / "graph.xpl"
-    tcptrace("report", file, "--connection", f"{CLIENT[4]}:{client_port}", "--xpl", graph)
-    check_graph(graph.read_text(encoding="ascii").splitlines(), ours, SIZE)
-    text = tcptrace("report", file, "--connection", f"{CLIENT[4]}:{client_port}").decode().splitlines()
+    text = tcptrace("report", taped.file, "--connection", taped.end).decode().splitlines()
     assert max(map(len, text)) < 80
-    assert text[0].startswith(f"a: {CLIENT[4]}:{client_port} (client")
+    assert text[0].startswith(f"a: {taped.end} (client")
+
+
+def test_its_graph_has_what_was_captured(taped: Taped, tmp_path: Path) -> None:
+    graph = tmp_path / "graph.xpl"
+    tcptrace("report", taped.file, "--connection", taped.end, "--xpl", graph)
+    check_graph(graph.read_text(encoding="ascii").splitlines(), taped.frames, SIZE)
+
+
+@pytest.mark.needs(NAME)
+@pytest.mark.parametrize("options", [(), ("--connection",)], ids=["report", "connection"])
+def test_a_browser_shows_the_page_as_it_is_and_asks_for_nothing(taped: Taped, tmp_path: Path, options: tuple[str, ...]) -> None:
+    file = tmp_path / "page.html"
+    chosen = (*options, taped.end) if options else ()
+    tcptrace("report", taped.file, *chosen, "--format", "html", "-o", file)
+    found = json.loads(tcptrace("report", taped.file, "--format", "json"))
+    again = sum(row["count"] for row in found["retransmitted_segments"] if row["kind"] not in {"syn", "syn_ack"})
+    with chromium() as browser:
+        for width, dark in product((1280, 800, 390), (False, True)):
+            page = browser.open(file.as_uri(), width, dark=dark)
+            assert page.requests == [file.as_uri()]
+            assert page.complaints == []
+            assert page.overflow <= 0
+            assert (page.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)") is not dark
+        last = browser.open(file.as_uri())
+        assert f"{again:,} retransmissions" in last.run("document.querySelector('svg.chart.wide:has(.s5)').ariaLabel")
+        assert "ESTABLISHED" in last.run("document.querySelector('pre').innerText")
+        last.printed(tmp_path / "page.pdf")
+        assert last.complaints == []
 
 
 def check(rows: dict[str, Any], way: str, frames: list[Frame], size: int) -> None:

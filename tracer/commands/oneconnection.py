@@ -3,61 +3,82 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
+from tracer.commands.outputfile import written
 from tracer.commands.recorded import open_recording, parse_without_rights, require
 from tracer.errors import TcptraceError
 from tracer.ingest.decode import Events
 from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Context
 from tracer.kernel.callersfile import open_as_caller
-from tracer.model.dossier import Dossier, dossier
-from tracer.model.oneconnection import OneConnection, ends_of, mirrored, named, overlapping, parse_wanted
+from tracer.model.drawn import Drawn, drawn
+from tracer.model.oneconnection import OneConnection, mirrored, named, overlapping, parse_wanted
 from tracer.model.timesequence import time_sequence
 from tracer.outputs.findings.connection import connection_document, connection_lines
+from tracer.outputs.findings.connectionpage import connection_page
 from tracer.outputs.findings.xpl import xpl_lines
 
 
-def show_connection(path: Path, text: str, *, as_json: bool, xpl: Path | None = None) -> None:
+def show_connection(path: Path, text: str, format_name: str, *, xpl: Path | None = None, output: Path | None = None) -> None:
     """Print what a recording has of a connection; raises TcptraceError when it has none, or several.
 
-    xpl: where the graph of the direction that carried more is written to.
+    xpl: where the graph of the direction that carried more is written to. output: a file instead of standard output.
     """
     wanted = parse_wanted(text)
     recorded = open_recording(path)
-    graph_file = open_as_caller(xpl) if xpl else None
-    parse_without_rights()
-    try:
+    with closing(recorded), written(output) as write:
+        graph_file = open_as_caller(xpl) if xpl else None
+        parse_without_rights()
+        records = both_ends(recorded, wanted)
+        if not len(records):
+            raise TcptraceError(f"{path} has no connection {text}", "see 'tcptrace replay FILE events' for those that it has")
         context = recorded.context
-        records = collect(recorded, wanted)
-        if isinstance(wanted, int) and (end := mirrored(records)):
-            recorded = recorded.again()
-            records = overlapping(collect(recorded, end), wanted)
-    finally:
-        recorded.close()
-    if not len(records):
-        raise TcptraceError(f"{path} has no connection {text}", "see 'tcptrace replay FILE events' for those that it has")
-    if (ends := ends_of(records)) is None:
+        found = only_one(records, context, text)
+        if graph_file:
+            require(recorded, path, "segments")
+            with graph_file:
+                write_graph(graph_file, found, context)
+        write(text_of(found, context, format_name))
+
+
+def both_ends(recorded: RecordedSource, wanted: int | tuple[bytes, int]) -> Events:
+    """Return the records of what was asked for; by number, those of the other end, too, where the file can be read again."""
+    records = collect(recorded, wanted)
+    if isinstance(wanted, int) and recorded.is_seekable and (end := mirrored(records)):
+        records = overlapping(collect(recorded.again(), end), wanted)
+    return records
+
+
+def only_one(records: Events, context: Context, text: str) -> Drawn:
+    """Return what there is of the only connection among records; raises TcptraceError for several."""
+    found = drawn(records, context)
+    if found is None:
         some = ", ".join(named(records))
         raise TcptraceError(
             f"{text} is the end of several connections", f"give the client's end, or the number of one: {some}, ..."
         )
-    found = dossier(*ends, context)
-    if graph_file:
-        require(recorded, path, "segments")
-        with graph_file:
-            write_graph(graph_file, found, context)
-    print(json.dumps(connection_document(found, context)) if as_json else "\n".join(connection_lines(found, context)))
+    return found
 
 
-def write_graph(file: BinaryIO, found: Dossier, context: Context) -> None:
+def text_of(found: Drawn, context: Context, format_name: str) -> str:
+    """Return one connection in a format."""
+    if format_name == "html":
+        return connection_page(found, context)
+    if format_name == "json":
+        return json.dumps(connection_document(found.dossier, context))
+    return "\n".join(connection_lines(found.dossier, context))
+
+
+def write_graph(file: BinaryIO, found: Drawn, context: Context) -> None:
     """Write the time-sequence graph of a connection; raises TcptraceError where the sender of it is not traced."""
-    graph = time_sequence(found)
+    graph = time_sequence(found.dossier)
     if graph is None:
         raise TcptraceError("the end that has sent most is not traced", "record on its machine")
     file.truncate(0)
-    title = connection_lines(found, context)[0 if graph.forward else 1]
+    title = connection_lines(found.dossier, context)[0 if graph.forward else 1]
     file.write("".join(f"{line}\n" for line in xpl_lines(graph, title, context.anchor_ns)).encode())
 
 

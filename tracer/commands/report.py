@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -13,18 +14,23 @@ import typer
 
 from tracer.commands import options
 from tracer.commands.oneconnection import show_connection
+from tracer.commands.outputfile import written
 from tracer.commands.recorded import choose, open_recording, parse_without_rights
 from tracer.commands.session import announce, open_kernel, stop_on_signals
+from tracer.commands.worstconnections import NEEDS_FILE, draw_worst
 from tracer.errors import UsageError
+from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Source
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
+from tracer.model.drawn import Drawn
 from tracer.model.findings import Search
 from tracer.outputs.findings.document import report_document
+from tracer.outputs.findings.page import report_page
 from tracer.outputs.findings.table import report_lines
 from tracer.pipeline import IDLE_SECONDS, Stop, ticks
 
-FORMATS = ("table", "json")
+FORMATS = ("table", "json", "html")
 DEFAULT_SECONDS = 10.0
 PROGRESS_SECONDS = 1.0
 
@@ -43,7 +49,13 @@ Xpl = Annotated[
     Path | None,
     typer.Option(metavar="FILE", show_default=False, help="With --connection: its time-sequence graph for xplot, into FILE."),
 ]
-FormatName = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="For people, or one JSON object.")]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write into FILE, not to standard output."),
+]
+FormatName = Annotated[
+    str, typer.Option("--format", metavar="|".join(FORMATS), help="For a terminal, one JSON object, or one page.")
+]
 
 
 def report(
@@ -52,6 +64,7 @@ def report(
     format_name: FormatName = "table",
     connection: Connection = None,
     xpl: Xpl = None,
+    output: OutputFile = None,
     user: options.UserName = None,
     port: options.Ports = None,
     address: options.Addresses = None,
@@ -63,24 +76,28 @@ def report(
     """Report handshake times, failures, closes, retransmissions, peers and the connections that stand out.
 
     Of a recording, which needs no root, or of the next seconds. Of a recording a filter chooses among its events; the audit is
-    of the whole machine, and is left out then.
+    of the whole machine, and is left out then. --format html is one page with pictures, which loads nothing; of a recording
+    made with --segments it draws the worst connections.
     """
     check_form(format_name)
     if connection is not None:
         if file is None or duration is not None:
             raise UsageError("--connection is for a FILE", "record first: tcptrace record --segments -o FILE")
-        show_connection(file, connection, as_json=format_name == "json", xpl=xpl)
+        show_connection(file, connection, format_name, xpl=xpl, output=output)
         return
     if xpl is not None:
         raise UsageError("--xpl draws one connection", "give --connection, too")
     if file is None:
-        show(trace(options.filters(port, address, role, pid, cgroup, netns), duration or DEFAULT_SECONDS, user), format_name)
+        filters = options.filters(port, address, role, pid, cgroup, netns)
+        with written(output) as write:
+            write(text_of(trace(filters, duration or DEFAULT_SECONDS, user, courses=format_name == "html"), format_name))
         return
     if duration is not None:
         raise UsageError("--duration is for tracing, not for a FILE", "leave it out: all of the recording is reported")
     if cgroup is not None:
         raise UsageError("--cgroup is for tracing, not for a FILE", "record with --cgroup: ids of cgroups are of one machine")
-    show_file(file, options.filters(port, address, role, None, None, netns), pid, format_name=format_name)
+    filters = options.filters(port, address, role, None, None, netns)
+    show_file(file, filters, pid, format_name=format_name, output=output)
 
 
 def check_form(name: str) -> None:
@@ -89,43 +106,48 @@ def check_form(name: str) -> None:
         raise UsageError(f"--format {name} is not known", f"choose from {', '.join(FORMATS)}")
 
 
-def show_file(path: Path, filters: Filters, pid: int | None, *, format_name: str) -> None:
+def show_file(path: Path, filters: Filters, pid: int | None, *, format_name: str, output: Path | None = None) -> None:
     """Report a recording."""
     check_form(format_name)
-    show(read_file(path, filters, pid), format_name)
+    with written(output) as write:
+        recorded = open_recording(path)
+        with closing(recorded):
+            search = read_file(recorded, filters, pid, courses=format_name == "html")
+            write(text_of(search, format_name, recorded))
 
 
-def show(search: Search, format_name: str) -> None:
-    """Print what was found."""
+def text_of(search: Search, format_name: str, recorded: RecordedSource | None = None) -> str:
+    """Return what was found in a format. recorded: where the worst connections can be looked up."""
     found = search.findings()
-    print(json.dumps(report_document(found)) if format_name == "json" else "\n".join(report_lines(found)))
+    if format_name == "json":
+        return json.dumps(report_document(found))
+    if format_name == "table":
+        return "\n".join(report_lines(found))
+    drawn: tuple[list[Drawn], str] = draw_worst(found, recorded) if recorded else ([], NEEDS_FILE)
+    return report_page(found, *drawn)
 
 
-def read_file(path: Path, filters: Filters, pid: int | None) -> Search:
-    """Return what a recording has."""
-    recorded = open_recording(path)
+def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, courses: bool) -> Search:
+    """Return what a recording has, which is read to its end."""
     source = choose(recorded, filters, pid)
     size = max(recorded.size, 1)
     parse_without_rights()
-    search = Search(recorded.context)
+    search = Search(recorded.context, courses=courses)
     shown = time.monotonic()
     is_watched = os.isatty(sys.stderr.fileno())
-    try:
-        while (reading := source.read()) is not None:
-            search.add(reading)
-            if is_watched and time.monotonic() - shown >= PROGRESS_SECONDS:
-                shown = time.monotonic()
-                print(f"\rtcptrace: {recorded.position / size:.0%} read", end="\r", file=sys.stderr, flush=True)
-    finally:
-        source.close()
+    while (reading := source.read()) is not None:
+        search.add(reading)
+        if is_watched and time.monotonic() - shown >= PROGRESS_SECONDS:
+            shown = time.monotonic()
+            print(f"\rtcptrace: {recorded.position / size:.0%} read", end="\r", file=sys.stderr, flush=True)
     return search
 
 
-def trace(filters: Filters, seconds: float, user: str | None) -> Search:
+def trace(filters: Filters, seconds: float, user: str | None, *, courses: bool) -> Search:
     """Return what the next seconds have, or those until a signal."""
     start = time.monotonic()
     source = open_kernel(Settings(filters), user)
-    search = Search(source.context)
+    search = Search(source.context, courses=courses)
     try:
         with stop_on_signals() as stop:
             stop.wake_on(source.filling)

@@ -110,6 +110,11 @@ class RecordedSource:
         """How many bytes the file has; 0 where that is not known."""
         return os.fstat(self._file.fileno()).st_size
 
+    @property
+    def is_seekable(self) -> bool:
+        """Whether it can be read again: a pipe cannot."""
+        return self._file.seekable()
+
     def again(self) -> RecordedSource:
         """Return a source that reads the same file from its beginning; instead of this one."""
         self._file.seek(0)

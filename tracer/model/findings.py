@@ -18,14 +18,27 @@ from tracer.ingest.decode import EVENT, Events
 from tracer.ingest.source import Context, Reading
 from tracer.model.aborts import settle
 from tracer.model.naming import OTHER
+from tracer.model.overtime import HandshakesOverTime, RetransmissionsOverTime, Timeline
 from tracer.model.report import Report, Service, services, summed
-from tracer.model.tcp import FLAG, KIND
+from tracer.model.tcp import FLAG, KIND, ROLE
 from tracer.model.totals import Model
 
 SHOWN = 10
 """Peers, and connections of each kind, at most."""
 
+PEERS_OVER_TIME = 6
+"""Peers whose retransmissions are told over time, at most, besides the rest."""
+
 _BYTES = f"V{EVENT.itemsize}"
+
+
+@dataclass(frozen=True)
+class Courses:
+    """What happened when, handshakes by role. retransmissions: a row each of peers (a record), and of the rest."""
+
+    handshakes: Mapping[str, Timeline]
+    peers: Events
+    retransmissions: Timeline
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Findings:
     """A report. counts: by service. peers: where most is wrong first; role and port say how many services each stands for.
 
     longest, largest, retransmitting: records of closes, shape (n,), n <= SHOWN, the first one most so. resets: how many, by
-    direction and, of those sent, the kernel's reason for them; None where it gave none.
+    direction and, of those sent, the kernel's reason for them; None where it gave none. courses: None where not asked for.
     """
 
     counts: Report
@@ -42,12 +55,13 @@ class Findings:
     largest: Events
     retransmitting: Events
     resets: Mapping[tuple[str, str | None], int]
+    courses: Courses | None = None
 
 
 class Search:
-    """Takes readings in their order, and finds what is to be reported. start_ns: as for Model."""
+    """Takes readings in their order, and finds what is to be reported. start_ns: as for Model; courses: what happened when."""
 
-    def __init__(self, context: Context, start_ns: int | None = None) -> None:
+    def __init__(self, context: Context, start_ns: int | None = None, *, courses: bool = False) -> None:
         self._context = context
         self._services = Model(context, start_ns=start_ns, label_ttl=None, unlisted=False)
         self._peers = Model(context, start_ns=start_ns, label_ttl=None, labels=("peer",), unlisted=False)
@@ -55,6 +69,9 @@ class Search:
         self._largest = Largest(lambda closes: closes["sent_bytes"] + closes["received_bytes"])
         self._retransmitting = Largest(lambda closes: closes["retransmitted_segments"])
         self._resets: Counter[tuple[bool, int]] = Counter()
+        start = start_ns if start_ns is not None else context.start_ns or None
+        self._handshakes = HandshakesOverTime(start) if courses else None
+        self._retransmissions = RetransmissionsOverTime(start) if courses else None
 
     def add(self, reading: Reading) -> None:
         """Take in a reading."""
@@ -69,14 +86,18 @@ class Search:
             received, known = (resets["flags"] & FLAG[flag] != 0 for flag in ("reset_received", "reset_reason"))
             reasons = np.where(known & ~received, resets["reset_reason"].astype(np.int64), -1)
             self._resets.update(zip(received.tolist(), reasons.tolist(), strict=True))
+        for course in (self._handshakes, self._retransmissions):
+            if course:
+                course.add(events)
 
     def findings(self) -> Findings:
         """Return what was found; at the end, as what waits for its label set is counted without it."""
         for model in (self._services, self._peers):
             model.settle()
         names = self._context.reset_reasons
+        counts = self._services.report()
         return Findings(
-            counts=self._services.report(),
+            counts=counts,
             peers=tuple(_worst_peers(self._peers.report())),
             longest=self._longest.records,
             largest=self._largest.records,
@@ -85,7 +106,14 @@ class Search:
                 ("received" if received else "sent", names.get(reason)): count
                 for (received, reason), count in self._resets.most_common()
             },
+            courses=self._courses(counts.time_ns),
         )
+
+    def _courses(self, end_ns: int) -> Courses | None:
+        if self._handshakes is None or self._retransmissions is None:
+            return None
+        handshakes = {role: self._handshakes.timeline(ROLE[role], end_ns) for role in ("client", "server")}
+        return Courses(handshakes, *self._retransmissions.largest(PEERS_OVER_TIME, end_ns))
 
 
 class Largest:

@@ -6,7 +6,7 @@ Where only the sender is traced, what it has sent is known at each segment that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,27 @@ from tracer.model.tcp import FLAG, KIND
 
 Points = NDArray[np.int64]
 
+COLUMNS, ROWS = 600, 400
+"""Of a picture that a graph is thinned for."""
+
 
 @dataclass(frozen=True)
 class TimeSequence:
     """One direction. Times are the records' own, in ns; numbers count from the initial one, so that the first byte is 1.
 
     sent: time, first number, the one behind the last, shape (n, 3). acknowledged: time, number. window: time, how far the
-    receiver allows to send. retransmitted: time, first number. forward: whether it is what the first end has sent.
+    receiver allows to send. retransmitted: time, first number, kind by number in RETRANSMIT_KINDS. measured: time, congestion
+    window in segments, smoothed round-trip time in µs. forward: whether it is what the first end has sent. initial: the number
+    that is counted from, 0 where it is not known.
     """
 
     sent: Points
     acknowledged: Points
     window: Points
     retransmitted: Points
+    measured: Points
     forward: bool
+    initial: int
 
 
 def time_sequence(found: Dossier) -> TimeSequence | None:
@@ -47,9 +54,56 @@ def time_sequence(found: Dossier) -> TimeSequence | None:
         sent=_arrived(receiver, initial) if len(receiver) else _sent_by_then(heard, initial),
         acknowledged=_points(heard, acknowledged),
         window=_points(heard, acknowledged + heard["send_window"]),
-        retransmitted=_points(again, _counted(again["sequence"], initial)),
+        retransmitted=_points(again, _counted(again["sequence"], initial), again["retransmit_kind"].astype(np.int64)),
+        measured=_points(heard, *(heard[name].astype(np.int64) for name in ("congestion_window", "srtt_us"))),
         forward=forward,
+        initial=initial,
     )
+
+
+def thinned(graph: TimeSequence) -> TimeSequence:
+    """Return the same with at most some thousand points: what a picture of COLUMNS and ROWS can tell apart."""
+    every = [points for points in (graph.sent, graph.acknowledged, graph.retransmitted) if len(points)]
+    if not every:
+        return graph
+    first = min(int(points[:, 0].min()) for points in every)
+    width = max((max(int(points[:, 0].max()) for points in every) - first) // COLUMNS, 1)
+    height = max(max(int(points[:, 1:2].max()) for points in every) // ROWS, 1)
+    return replace(
+        graph,
+        sent=_merged(graph.sent, first, width, height),
+        acknowledged=_extremes(graph.acknowledged, first, width),
+        window=_extremes(graph.window, first, width),
+        retransmitted=_merged(graph.retransmitted, first, width, height, last=False),
+        measured=_extremes(graph.measured, first, width),
+    )
+
+
+def _merged(points: Points, first: int, width: int, height: int, *, last: bool = True) -> Points:
+    """Return one point for each cell: its first time and number, and with last the largest number behind its last."""
+    if len(points) <= COLUMNS:
+        return points
+    cells = np.column_stack(((points[:, 0] - first) // width, points[:, 1] // height))
+    _, index, inverse = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    merged: Points = points[index].copy()
+    if last:
+        np.maximum.at(merged[:, 2], inverse.ravel(), points[:, 2])
+        np.minimum.at(merged[:, 1], inverse.ravel(), points[:, 1])
+    return merged[np.argsort(merged[:, 0], kind="stable")]
+
+
+def _extremes(points: Points, first: int, width: int) -> Points:
+    """Return of each column the first and the last point, and those with the least and the largest value of each kind."""
+    if len(points) <= COLUMNS:
+        return points
+    column = (points[:, 0] - first) // width
+    kept = [np.unique(column, return_index=True)[1], len(points) - 1 - np.unique(column[::-1], return_index=True)[1]]
+    for value in range(1, points.shape[1]):
+        order = np.lexsort((points[:, value], column))
+        begins = np.flatnonzero(np.diff(column[order], prepend=column[order[0]] - 1))
+        kept += [order[begins], order[np.append(begins[1:], len(points)) - 1]]
+    chosen: Points = points[np.unique(np.concatenate(kept))]
+    return chosen
 
 
 def _initial(records: Events) -> int:

@@ -15,11 +15,11 @@ NAME, COLUMN = 41, 18
 def connection_lines(found: Dossier, context: Context) -> list[str]:
     """Return the report of a connection; what is not known is `-` with the number of its reason, which stand below."""
     reasons: dict[str, int] = {}
-    head = _head(found, context)
+    head = head_lines(found, context)
     rows = [
-        _row(_with_unit(row), *(_text(value, row.unit, reasons) for value in (row.forward, row.backward))) for row in found.rows
+        _row(_with_unit(row), *(_cell(value, row.unit, reasons) for value in (row.forward, row.backward))) for row in found.rows
     ]
-    shared = [_row(name, _text(value, "seconds", reasons)) for name, value in found.common.items()]
+    shared = [_row(name, _cell(value, "seconds", reasons)) for name, value in found.common.items()]
     notes = [f"-{number}: {why}" for why, number in reasons.items()]
     lines = [*head, *shared, "", _row("", "a to b", "b to a"), *rows, "", *notes]
     return [line.rstrip() for line in lines]
@@ -57,7 +57,8 @@ def _plain(value: Value) -> Any:
     return None if isinstance(value, Unknown) else value
 
 
-def _head(found: Dossier, context: Context) -> list[str]:
+def head_lines(found: Dossier, context: Context) -> list[str]:
+    """Return who the ends are, when it began, how it ended, and what is traced; the last line is empty."""
     events = describe(found.own, context)
     last = events[-1]
     ends = {side: endpoint_text(last[f"{side}_address"], last[f"{side}_port"]) for side in ("local", "remote")}
@@ -75,9 +76,14 @@ def _head(found: Dossier, context: Context) -> list[str]:
     ]
 
 
-def _text(value: Value, unit: str, reasons: dict[str, int]) -> str:
+def _cell(value: Value, unit: str, reasons: dict[str, int]) -> str:
     if isinstance(value, Unknown):
         return f"-{reasons.setdefault(value.why, len(reasons) + 1)}"
+    return value_text(value, unit)
+
+
+def value_text(value: float | str, unit: str) -> str:
+    """Return a value that is known, as text."""
     if isinstance(value, str):
         return value
     if unit == "seconds":

@@ -18,7 +18,7 @@ def xpl_lines(graph: TimeSequence, title: str, anchor_ns: int) -> Iterator[str]:
         yield color
         yield from _stairs(points, anchor_ns)
     yield "red"
-    for time, first in graph.retransmitted.tolist():
+    for time, first, _ in graph.retransmitted.tolist():
         yield f"diamond {_time(time, anchor_ns)} {first}"
         yield f"atext {_time(time, anchor_ns)} {first}"
         yield "R"

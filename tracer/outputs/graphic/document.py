@@ -21,7 +21,7 @@ def document(title: str, body: Iterable[object], *, reload_seconds: int | None =
         element("style", Markup(STYLE)),
     )
     whole = element("html", element("head", *head), "\n", element("body", joined(body, "\n")), lang="en")
-    return f"<!doctype html>\n{whole}\n"
+    return f"<!doctype html>\n{whole}"
 
 
 def cards(*each: Markup) -> Markup:

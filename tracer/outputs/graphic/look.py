@@ -12,12 +12,12 @@ import hashlib
 _LIGHT = """
   --ink: #1c2128; --soft: #59626b; --line: #d8dee4; --card: #f6f8fa; --paper: #ffffff; --bad: #b42318; --good: #1a7f37;
   --c1: #0072b2; --c2: #d55e00; --c3: #007a5a; --c4: #cc79a7; --c5: #b87a00; --c6: #56b4e9; --c0: #8d96a0;
-  --h1: #deebf7; --h2: #c6dbef; --h3: #9ecae1; --h4: #6baed6; --h5: #4292c6; --h6: #2171b5; --h7: #084594;
+  --h1: #c9dff2; --h2: #a9cdea; --h3: #83b6de; --h4: #5a9bcf; --h5: #3a7fbd; --h6: #1f62a3; --h7: #083d7f;
 """
 _DARK = """
   --ink: #e6edf3; --soft: #9aa4ae; --line: #30363d; --card: #161b22; --paper: #0d1117; --bad: #ff7b72; --good: #3fb950;
   --c1: #4aa3df; --c2: #ff8c42; --c3: #2fbf94; --c4: #e29ac2; --c5: #f0b429; --c6: #8fd0f5; --c0: #6e7781;
-  --h1: #10253a; --h2: #153b5c; --h3: #1c5483; --h4: #2a73ad; --h5: #4c97d1; --h6: #86bfe8; --h7: #d3e9fa;
+  --h1: #1d3d5c; --h2: #214d75; --h3: #266396; --h4: #2f7dbb; --h5: #519ed8; --h6: #8fc5eb; --h7: #dceefb;
 """
 
 STYLE = f"""
@@ -47,9 +47,9 @@ pre {{ background: var(--card); border: 1px solid var(--line); border-radius: .5
   font: 12.5px/1.35 ui-monospace, "DejaVu Sans Mono", monospace; }}
 footer {{ margin-top: 2rem; color: var(--soft); font-size: .85rem; }}
 figure {{ margin: .6rem 0; }} figcaption {{ color: var(--soft); font-size: .85rem; }}
-.pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 0 1.5rem; }}
+.pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0 1.5rem; }}
 svg {{ display: block; max-width: 100%; height: auto; }}
-svg.chart {{ width: 100%; min-width: 30rem; }} svg.chart.wide {{ min-width: 44rem; }}
+svg.chart {{ width: 100%; min-width: 22rem; max-width: 34rem; }} svg.chart.wide {{ min-width: 52rem; max-width: none; }}
 svg.spark {{ display: inline-block; vertical-align: middle; width: 7.5rem; height: 1.4rem; }}
 svg text {{ fill: var(--soft); font: 12px system-ui, sans-serif; }} svg text.title {{ fill: var(--ink); font-weight: 600; }}
 svg .axis {{ stroke: var(--soft); fill: none; }} svg .rule {{ stroke: var(--line); fill: none; }}
