@@ -126,3 +126,50 @@ def test_with_its_view_it_stays_below_60_megabytes(side: Namespace) -> None:
         resident = int(re.findall(r"VmRSS:\s+(\d+)", status)[0])
         print(f"resident with the view: {resident / 1024:.1f} MiB")
         assert resident < MAX_RESIDENT_KB
+
+
+def test_a_fault_is_seen_by_the_third_second_and_leaves_the_last_10_seconds(link: Link) -> None:
+    """Of the last minute the same is told with the clock of the readings (tests/unit/model/test_spans.py)."""
+    with shown(link.client, columns=120) as terminal, listening(link.server, SERVER[4], 443) as listener:
+        talk(link.client, listener, SERVER[4], times=1)
+        terminal.type("t")
+        terminal.until_seen("last 10 s of")
+        refuse(link.client, SERVER[4], 81)
+        heads = {terminal.display[0]}
+        while " failures  1: refused 1" not in terminal.text:
+            terminal.look(0.05)
+            heads.add(terminal.display[0])
+            assert len(heads) <= 4, terminal.text  # the one that was there, and one a second
+        terminal.until_seen(" failures  none")
+        assert row_of(terminal, "client other") == []
+        terminal.type("t")
+        terminal.until_seen(" failures  1: refused 1")
+        assert "since the start" in terminal.display[0]
+
+
+def test_enter_leads_to_the_connections_of_a_service_and_the_ladder_of_one(link: Link) -> None:
+    with shown(link.client, columns=100) as terminal, listening(link.server, SERVER[4], 443) as listener:
+        talk(link.client, listener, SERVER[4], times=1)
+        terminal.until(lambda: row_of(terminal, "client 443"), "the service is there")
+        terminal.type("\r")
+        terminal.until_seen("Enter connections")
+        terminal.type("\r")
+        terminal.until_seen("closed: normal")
+        terminal.type("\r")
+        for state in ("SYN_SENT", "ESTABLISHED", "FIN_WAIT1", "CLOSE "):
+            terminal.until_seen(f"  {state}")
+        assert re.search(r"python\S*/\d+ connects: 10\.23\.0\.1:\d+ > 10\.23\.0\.2:443", terminal.text)
+        terminal.type("\x1b")
+        terminal.until_seen("Enter ladder")
+
+
+def test_processes_and_peers_are_shown_and_found(link: Link) -> None:
+    with shown(link.client, columns=200) as terminal, listening(link.server, SERVER[4], 443) as listener:
+        talk(link.client, listener, SERVER[4], times=1)
+        terminal.until_seen("10.23.0.2")
+        assert re.search(r"client 443 .* python\S* +10\.23\.0\.2 ", terminal.text)
+        terminal.type("/no such process\r")
+        terminal.until(lambda: row_of(terminal, "client 443") == [], "it is not looked for")
+        for text in ("PYTH", "10.23.", "44"):
+            terminal.type(f"/{chr(127) * 20}{text}\r")
+            terminal.until(lambda: row_of(terminal, "client 443"), "it is found")

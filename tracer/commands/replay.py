@@ -17,7 +17,7 @@ from tracer.commands.replayed import replay_audit, replay_events, replay_follow
 from tracer.commands.report import show_file
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
 from tracer.commands.session import stop_on_signals
-from tracer.commands.view import View, is_drawn
+from tracer.commands.view import Latest, View, is_drawn
 from tracer.errors import UsageError
 from tracer.ingest.chosen import Chosen
 from tracer.model.naming import Naming, numbered
@@ -111,11 +111,12 @@ def replay(
         parse_without_rights(executes=speed is not None and is_drawn(view))
         naming = Naming(recorded.whose if recorded.context.start_ns else numbered, peers=peers)
         exact = not isinstance(source, Chosen)
-        pipeline = Pipeline(source, Model(source.context, labels=names, naming=naming, label_ttl=ttl, exact=exact))
+        latest = Latest() if speed and view is not False else None
+        pipeline = Pipeline(source, Model(source.context, labels=names, naming=naming, label_ttl=ttl, exact=exact), latest)
         server = serve(listener, pipeline.report, lambda: True) if listener else None
         if server:
             print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
-        play_all(context, pipeline, server, speed=speed, view=view, as_json=as_json)
+        play_all(context, pipeline, server, speed=speed, view=view, as_json=as_json, latest=latest)
 
 
 def check_options(context: typer.Context, verb: str) -> None:
@@ -138,10 +139,11 @@ def play_all(
     speed: float | None,
     view: bool | None,
     as_json: bool,
+    latest: Latest | None = None,
 ) -> None:
     """Show all of a recording as `run` does, and its summary; serve until Ctrl-C where that was asked for."""
     try:
-        with stop_on_signals() as stop, View(stop, table=view if speed else False, color=context.obj) as shown:
+        with stop_on_signals() as stop, View(stop, table=view if speed else False, color=context.obj, latest=latest) as shown:
             play(pipeline, stop, speed, shown)
             if server and not stop.is_set():
                 shown.say("end of the recording", "still serving, Ctrl-C ends")

@@ -12,7 +12,7 @@ import typer
 from tracer.commands import options
 from tracer.commands.notify import ServiceManager
 from tracer.commands.session import announce, open_kernel, stop_on_signals
-from tracer.commands.view import View, is_drawn
+from tracer.commands.view import Latest, View, is_drawn
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.programs import Settings
@@ -50,13 +50,14 @@ def run(
     start = time.monotonic()
     names, peers = options.labels(label, peer_group, peer_rest)
     filters = options.filters(port, address, role, pid, cgroup, netns)
-    settings = Settings(filters, snapshots=True, owners=pid is not None or not OWNER_LABELS.isdisjoint(names))
+    drawn = is_drawn(view)
+    settings = Settings(filters, snapshots=True, owners=drawn or pid is not None or not OWNER_LABELS.isdisjoint(names))
     ttl = options.seconds("--label-ttl", label_ttl) or None
     access = options.access(web_config)
     listener = http.bind(listen)
     manager = ServiceManager(os.environ)
     with_cgroups = not CGROUP_LABELS.isdisjoint(names)
-    source = open_kernel(settings, user, with_cgroups=with_cgroups, executes=is_drawn(view))
+    source = open_kernel(settings, user, with_cgroups=with_cgroups, executes=drawn)
     model = Model(
         source.context,
         labels=names,
@@ -64,13 +65,14 @@ def run(
         given=port or (),
         naming=Naming(CgroupNames().workload, NamespaceNames(), peers),
     )
-    pipeline = Pipeline(source, model)
+    latest = Latest() if drawn else None
+    pipeline = Pipeline(source, model, latest)
     pipeline.pump()  # where the audit begins: before it is said that everything is traced
     server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access, max_series=max_series)
     with stop_on_signals() as stop:
         stop.wake_on(source.filling)
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
-        with View(stop, table=view, color=context.obj) as shown, manager.serving(server.url, shown.show) as show:
+        with View(stop, table=view, color=context.obj, latest=latest) as shown, manager.serving(server.url, shown.show) as show:
             drain(pipeline, stop, duration, show, shown.poll, shown.pause)
     report = pipeline.last_report()
     server.close()

@@ -6,22 +6,28 @@ import contextlib
 import io
 import os
 import sys
+from collections import deque
 from contextlib import ExitStack
 from typing import Self
 
 from tracer.commands.screen import Screen
 from tracer.commands.session import Stop
 from tracer.commands.terminal import Terminal, is_usable
+from tracer.ingest.decode import Events
+from tracer.ingest.source import Reading
 from tracer.model.history import History, history
 from tracer.model.report import Report
 from tracer.outputs.lines import Point, interval, point
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import plain
 from tracer.outputs.live.view import frame
+from tracer.outputs.live.window import SINCE_START
 from tracer.pipeline import IDLE_SECONDS, POLL_SECONDS
 
 STDIN, STDERR = 0, 2
 PRINTED_SIZE = (80, 60)
+RECORDS_KEPT = 8192
+"""They take 4 MB."""
 
 
 def is_drawn(table: bool | None) -> bool:
@@ -29,13 +35,36 @@ def is_drawn(table: bool | None) -> bool:
     return table is not False and is_usable(STDERR)
 
 
+class Latest:
+    """The records of the last readings, for the ladders of the live view; as many as are kept."""
+
+    def __init__(self) -> None:
+        self._batches: deque[Events] = deque()
+        self._records = 0
+
+    @property
+    def batches(self) -> tuple[Events, ...]:
+        """What is kept, the oldest first; safe in another thread than the one that writes."""
+        return tuple(self._batches)
+
+    def write(self, reading: Reading) -> None:
+        """Keep the records of a reading, and let go of the oldest."""
+        if not len(reading.events):
+            return
+        batch = reading.events[-RECORDS_KEPT:]
+        self._batches.append(batch if len(batch) == len(reading.events) else batch.copy())
+        self._records += len(batch)
+        while self._records > RECORDS_KEPT:
+            self._records -= len(self._batches.popleft())
+
+
 class View:
     """One of three: the live view; a line a second; or, when the view is asked for and there is no terminal, its last picture.
 
-    stop: what `q` sets. table: what --view and --no-view say.
+    stop: what `q` sets. table: what --view and --no-view say. latest: what keeps records for it, if they are written to that.
     """
 
-    def __init__(self, stop: Stop, *, table: bool | None, color: bool | None) -> None:
+    def __init__(self, stop: Stop, *, table: bool | None, color: bool | None, latest: Latest | None = None) -> None:
         usable = is_usable(STDERR)
         self._stop = stop
         self._table = usable if table is None else table
@@ -45,6 +74,7 @@ class View:
         self._history: History | None = None
         self._previous: Point | None = None
         self._stack = ExitStack()
+        self.latest = latest or Latest()
 
     def __enter__(self) -> Self:
         """Take the screen, when there is one to take; what is said on standard error meanwhile follows at the end."""
@@ -72,7 +102,7 @@ class View:
                 print(line, file=sys.stderr, flush=True)
             self._previous = now
             return
-        self._history = history(report, self._history)
+        self._history = history(report, self._history, self.latest.batches)
         if self._screen:
             self._screen.show(self._history)
 
@@ -95,6 +125,6 @@ class View:
     def __exit__(self, *_: object) -> None:
         """Give the screen back as it was."""
         if self._table and not self._screen and self._history:
-            *lines, _keys = frame(ViewState(), self._history, *PRINTED_SIZE)
+            *lines, _keys = frame(ViewState(span=SINCE_START), self._history, *PRINTED_SIZE)
             print("\n".join(plain(line).rstrip() for line in lines).rstrip(), file=sys.stderr, flush=True)
         self._stack.close()

@@ -98,9 +98,17 @@ class Histogram:
     def since(self, earlier: Histogram) -> Histogram:
         """Return what came after an earlier state of the same rows; maxima are known only as well as other quantiles."""
         counts = self.counts - earlier.counts
-        highest = BUCKETS - 1 - (counts[:, ::-1] > 0).argmax(axis=1)
-        middle = np.where(highest == BUCKETS - 1, np.inf, _MIDDLE[highest] * 1e9)
-        return Histogram(counts, self.sums - earlier.sums, np.minimum(self.maxima, middle).astype(np.uint64))
+        return Histogram(counts, self.sums - earlier.sums, upper_maxima(counts, self.maxima))
+
+
+def upper_maxima(counts: NDArray[np.uint64], maxima: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return in nanoseconds what the largest of some observations is, shape (rows,): its bucket's middle, or maxima if less.
+
+    counts: shape (rows, BUCKETS); maxima: of these and others, shape (rows,).
+    """
+    highest = BUCKETS - 1 - (counts[:, ::-1] > 0).argmax(axis=1)
+    middle = np.where(highest == BUCKETS - 1, np.inf, _MIDDLE[highest] * 1e9)
+    return np.minimum(maxima, middle).astype(np.uint64)
 
 
 def stacked(histograms: Sequence[Histogram]) -> Histogram:

@@ -1,6 +1,6 @@
-"""The last minute of every service: handshakes a second and their p99, interval by interval; and the Report that ended it.
+"""What a live view shows: the latest Report, the last minute of every service, and the records of late.
 
-A minute of whole Reports would do as well, and weigh 12 MB; what is drawn of each interval is two numbers.
+Of each interval two numbers are drawn, handshakes a second and their p99; what spans.py keeps are the counts of all of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.decode import Events
 from tracer.model.histogram import quantile, stacked
 from tracer.model.report import Report, Service, services
+from tracer.model.spans import Spans, spans
 
 INTERVALS = 60
 
@@ -26,15 +28,18 @@ class History:
     services: of the Report, in its order. moments: by Service.key, shape (n <= INTERVALS, 2), oldest first: handshakes a
     second, and the p99 of their times in seconds (nan where none was known). drifts: of the audit, by counter, as far as the
     Report before had it too: what is under way has been counted by one side first, and says nothing.
+    spans: the last minute in counts. records: the latest ones, in batches, the oldest first; as many as whoever made it keeps.
     """
 
     report: Report
     services: tuple[Service, ...]
     moments: Mapping[tuple[str, ...], Moments]
     drifts: Mapping[str, int]
+    spans: Spans
+    records: tuple[Events, ...] = ()
 
 
-def history(report: Report, earlier: History | None = None) -> History:
+def history(report: Report, earlier: History | None = None, records: tuple[Events, ...] = ()) -> History:
     """Return the history up to a Report; without an earlier one, its first interval began with the tracing."""
     found = tuple(services(report))
     seconds = report.duration_seconds - (earlier.report.duration_seconds if earlier else 0.0)
@@ -44,7 +49,8 @@ def history(report: Report, earlier: History | None = None) -> History:
     for service, moment in zip(found, _moments(found, before, seconds), strict=True):
         known = past.get(service.key)
         moments[service.key] = moment[None] if known is None else np.concatenate([known, moment[None]])[-INTERVALS:]
-    return History(report, found, moments, _lasting_drifts(report, earlier.report if earlier else None))
+    drifts = _lasting_drifts(report, earlier.report if earlier else None)
+    return History(report, found, moments, drifts, spans(report, earlier.spans if earlier else None), records)
 
 
 def _moments(now: Sequence[Service], before: Mapping[tuple[str, ...], Service], seconds: float) -> Moments:

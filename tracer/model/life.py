@@ -86,8 +86,8 @@ def state_change(track: Track, record: Any) -> list[Step]:
         return [our_fin(track, record, fields)]
     if (left, entered) in FIN_ARRIVES and (entered != "close" or (track.shown and track.shown.peer_fin)):
         return peer_fin(track, record, fields)
-    if (left, entered) in ACK_OF_FIN and track.shown and track.shown.fin_acknowledged:
-        number = track.shown.fin + 1
+    if (left, entered) in ACK_OF_FIN and (track.shown.fin_acknowledged if track.shown else entered == "fin_wait2"):
+        number = track.shown.fin + 1 if track.shown else None
         return [
             track.step("fin_acknowledged", record.time_ns, way=IN, bits=("ACK",), acknowledgement=number, **fields),
         ]

@@ -32,14 +32,23 @@ Ends = tuple[int, tuple[int, ...], int, tuple[int, ...], int]
 class Lives:
     """All connections that are told of. ended: how many have come to their end; passed_over: for which there was no room.
 
-    segments: whether received segments have records. limit: how many may be open at once.
+    segments: whether received segments have records. positions: whether records say how far a connection has come. limit: how
+    many may be open at once.
     """
 
-    def __init__(self, reset_reasons: Mapping[int, str], *, segments: bool = False, limit: int = MAX_OPEN) -> None:
+    def __init__(
+        self,
+        reset_reasons: Mapping[int, str],
+        *,
+        segments: bool = False,
+        positions: bool = True,
+        limit: int = MAX_OPEN,
+    ) -> None:
         self.ended = 0
         self.passed_over = 0
         self._reset_reasons = reset_reasons
         self._segments = segments
+        self._positions = positions
         self._limit = limit
         self._open: dict[int, Track] = {}
         self._samples: dict[int, Samples] = {}
@@ -100,7 +109,7 @@ class Lives:
 
     def _new(self, record: Any, begins: str) -> Track:
         self._told += 1
-        return Track(self._told, record, begins, segments=self._segments)
+        return Track(self._told, record, begins, segments=self._segments, positions=self._positions)
 
     def _first_step(self, track: Track, record: Any) -> Step:
         entered = "" if track.begins in {"opened", "restored", "stray"} else track.state

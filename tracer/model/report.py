@@ -23,6 +23,7 @@ from tracer.model.leaks import Leak
 from tracer.model.naming import OTHER
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, STATES
 from tracer.model.unlisted import NO_EVENTS, EventSockets
+from tracer.model.who import NOBODY, Who
 
 Counts = NDArray[np.uint64]
 
@@ -100,7 +101,7 @@ class Report:
     unseen_beginnings, unseen_ends: connections that a dump of all sockets found open, or no longer, although no record said so.
     elsewhere: of the failures and resets that have no label set of their own, the ports with most.
     listeners: the fullest first. leaks: open connections that only one side has closed, CLOSE_WAIT first, the largest
-    first; None before a dump with figures.
+    first; None before a dump with figures. who: whose connections each row of series has.
     """
 
     context: Context
@@ -126,6 +127,7 @@ class Report:
     elsewhere: tuple[Tried, ...] = ()
     listeners: tuple[Listener, ...] = ()
     leaks: tuple[Leak, ...] | None = None
+    who: Who = NOBODY
 
     @property
     def sockets(self) -> Mapping[str, int] | None:

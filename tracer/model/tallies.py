@@ -17,6 +17,7 @@ from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, Columns, LabelSets
 from tracer.model.live import Ledger
 from tracer.model.report import Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
+from tracer.model.who import Handshakes, Who
 
 Rows = NDArray[np.intp]
 
@@ -44,13 +45,15 @@ class Tallies:
         self.partial = Grid(1, np.uint64)
         self.open = open_
         self.ledger = Ledger(sets, self.figures)
-        self._all: list[Grid[Any] | Durations | OpenConnections | Ledger] = list(vars(self).values())
+        self.who = Handshakes()
+        self._all: list[Grid[Any] | Durations | OpenConnections | Ledger | Handshakes] = list(vars(self).values())
         self.backlogs = Backlogs()
 
     def opened(self, part: Columns, rows: Rows) -> None:
         """Take in connections that are open from now on."""
         self.open.opened(part, rows)
         self.ledger.opened(part, rows)
+        self.who.opened(part, rows)
         self.backlogs.note(part)
 
     def closed(self, part: Columns, rows: Rows) -> None:
@@ -106,6 +109,10 @@ class Tallies:
             connection_times=self.connection_times.snapshot(rows),
             srtt=self.srtt.snapshot(rows),
         )
+
+    def whose(self, sets: LabelSets) -> Who:
+        """Return whose connections the rows of series() are."""
+        return self.who.snapshot(self._shown(sets))
 
     def _shown(self, sets: LabelSets) -> Rows:
         roles = [row for row in range(FIRST_ROLE, FIXED) if self._is_counted(row)]

@@ -294,6 +294,7 @@ class Model:
             elsewhere=self._elsewhere.largest(),
             listeners=self._counts.backlogs.rows(),
             leaks=self._counts.ledger.leaks,
+            who=self._counts.whose(self._sets),
         )
 
     def _cell(self, name: str) -> int | None:

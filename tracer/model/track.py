@@ -51,14 +51,14 @@ class Track:
     TCP_REPAIR), joined (the beginning was lost), stray (no connection).
     shown: the position up to which data have been told, None for an older one before its first. peer_fin: it was told.
     requests_told: the SYN and the SYN-ACK before a server's socket were told.
-    segments: whether received segments have records, so that they need not be summed up.
+    segments: whether received segments have records, so that they need not be summed up. positions: whether any are told.
     """
 
-    def __init__(self, number: int, record: Any, begins: str, *, segments: bool) -> None:
+    def __init__(self, number: int, record: Any, begins: str, *, segments: bool, positions: bool = True) -> None:
         self.who = who_of(number, record)
         self.begins = begins
         self.state = name_of(STATES, record.from_state)
-        self.shown: Position | None = None if begins in NOT_FROM_START else START
+        self.shown: Position | None = START if positions and begins not in NOT_FROM_START else None
         self.peer_fin = False
         self.syn_told = begins != "opened"
         self.requests_told = False

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from tracer.model.history import History
-from tracer.outputs.live.table import SORTS, WRONG, Key, arranged
+from tracer.outputs.live.connections import connections_of
+from tracer.outputs.live.search import Search
+from tracer.outputs.live.table import SORTS, WRONG, arranged
+from tracer.outputs.live.window import SPANS, Key, window
+
+Name = TypeVar("Name")
 
 ESCAPE = "escape"
+MOST_TYPED = 40
+MOST_SKIPPED = 10_000
 Change = dict[str, Any]
 _SEQUENCES = {
     "up": ("\x1b[A", "\x1bOA"),
@@ -38,15 +45,20 @@ _MOVES = {**_STEPS, "home": -(1 << 16), "end": 1 << 16}
 class ViewState:
     """What the live view shows of the History there is.
 
-    screen: services, detail, worst (open connections of all services) or help. chosen: the service that is marked, or shown in
-    detail. port: the filter, none if empty. typing: the filter while it is being entered. paused: what is shown instead of what
-    is new. mark: words that stay in the title. done: the user has asked to quit.
+    screen: services, detail, connections (of one service), ladder (of one connection), worst (open connections of all services)
+    or help. span: of SPANS. chosen: the service that is marked, or shown in detail. connection: the same of connections, by
+    its ends_key(). skip: lines of the ladder above the screen. search: the text, none if empty. typing: the text while it is
+    being entered. paused: what is shown instead of what is new. mark: words that stay in the title. done: the user has asked to
+    quit.
     """
 
     screen: str = "services"
+    span: float = SPANS[0]
     sort: str = WRONG
     chosen: Key | None = None
-    port: str = ""
+    connection: int | None = None
+    skip: int = 0
+    search: str = ""
     typing: str | None = None
     paused: History | None = None
     mark: str = ""
@@ -78,28 +90,47 @@ def press(state: ViewState, key: str, now: History | None) -> ViewState:
 
 def _type(state: ViewState, text: str, key: str) -> ViewState:
     if key == "enter":
-        return replace(state, port=text.lstrip("0"), typing=None, chosen=None)
+        return replace(state, search=_without_zeros(text), typing=None, chosen=None)
     if key == ESCAPE:
         return replace(state, typing=None)
     if key == "backspace":
         return replace(state, typing=text[:-1])
-    return replace(state, typing=(text + key)[:5]) if key.isascii() and key.isdigit() else state
+    typed = " " if key == "pause" else key
+    return replace(state, typing=(text + typed)[:MOST_TYPED]) if len(typed) == 1 and typed.isprintable() else state
+
+
+def _without_zeros(text: str) -> str:
+    """Return what a search means: a port has no zeros in front, and the beginning of none is everything."""
+    text = text.strip()
+    return text.lstrip("0") if text.isdigit() else text
 
 
 def _move(state: ViewState, by: int, now: History | None) -> ViewState:
-    """Choose another service, so many rows below the one that is chosen; the first row when none is."""
+    """Choose another service or connection, so many rows below the one that is chosen; the first row when none is."""
     shown = state.paused or now
-    names = [row.service.key for row in arranged(shown, state.sort, state.port)] if shown else []
-    if not names:
+    if shown is None:
         return state
-    if state.chosen not in names:
-        return replace(state, chosen=names[-1] if by > _PAGE else names[0])
-    at = names.index(state.chosen) + by
-    return replace(state, chosen=names[min(max(at, 0), len(names) - 1)])
+    if state.screen == "ladder":
+        return replace(state, skip=min(max(state.skip + by, 0), MOST_SKIPPED))
+    if state.screen == "connections" and state.chosen:
+        connections = [one.key for one in connections_of(shown, state.chosen)]
+        return replace(state, connection=_next(connections, state.connection, by))
+    rows = arranged(shown, window(shown, state.span), state.sort, Search(state.search))
+    return replace(state, chosen=_next([row.service.key for row in rows], state.chosen, by))
+
+
+def _next(names: Sequence[Name], chosen: Name | None, by: int) -> Name | None:
+    if not names:
+        return chosen
+    if chosen not in names:
+        return names[-1] if by > _PAGE else names[0]
+    return names[min(max(names.index(chosen) + by, 0), len(names) - 1)]
 
 
 def _back(state: ViewState, _now: History | None) -> Change:
-    return {"screen": "services"} if state.screen != "services" else {"port": "", "chosen": None}
+    if state.screen == "services":
+        return {"search": "", "chosen": None}
+    return {"screen": {"ladder": "connections", "connections": "detail"}.get(state.screen, "services")}
 
 
 def _pause(state: ViewState, now: History | None) -> Change:
@@ -107,12 +138,21 @@ def _pause(state: ViewState, now: History | None) -> Change:
 
 
 def _open(state: ViewState, now: History | None) -> Change:
-    chosen = _move(state, 0, now).chosen
-    return {"chosen": chosen, "screen": "detail"} if chosen else {}
+    """Go one step into it: from the services to one, its connections, the ladder of one."""
+    if state.screen == "detail":
+        return {"screen": "connections", "connection": None}
+    found = _move(state, 0, now)
+    if state.screen == "connections":
+        return {"connection": found.connection, "screen": "ladder", "skip": 0} if found.connection is not None else {}
+    return {"chosen": found.chosen, "screen": "detail"} if state.screen == "services" and found.chosen else {}
 
 
-def _enter_port(state: ViewState, _now: History | None) -> Change:
-    return {"typing": state.port, "screen": "services"}
+def _enter_text(state: ViewState, _now: History | None) -> Change:
+    return {"typing": state.search, "screen": "services"}
+
+
+def _next_span(state: ViewState, _now: History | None) -> Change:
+    return {"span": SPANS[(SPANS.index(state.span) + 1) % len(SPANS)]}
 
 
 def _sort(step: int) -> Callable[[ViewState, History | None], Change]:
@@ -125,7 +165,8 @@ _CHANGES: dict[str, Callable[[ViewState, History | None], Change]] = {
     **dict.fromkeys(("pause", "p"), _pause),
     **dict.fromkeys(("s", ">"), _sort(1)),
     **dict.fromkeys(("S", "<"), _sort(-1)),
-    **dict.fromkeys(("/", "f"), _enter_port),
+    **dict.fromkeys(("/", "f"), _enter_text),
+    "t": _next_span,
     "enter": _open,
     ESCAPE: _back,
 }

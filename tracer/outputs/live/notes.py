@@ -12,7 +12,8 @@ from typing import TypeVar
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.backlogs import Listener
 from tracer.model.history import History
-from tracer.model.report import BY_EVENTS, Report, Service
+from tracer.model.report import Report, Service
+from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, line
 from tracer.outputs.snapshot import forecast_text, limit_text, soonest
 from tracer.outputs.units import UNKNOWN, count_text
@@ -42,15 +43,15 @@ class Note:
     style: str = ""
 
 
-def notes(history: History, services: Sequence[Service], port: str) -> list[Note]:
-    """Return the lines on these services, and on destinations with that port if one is given."""
+def notes(history: History, services: Sequence[Service], search: Search) -> list[Note]:
+    """Return the lines on these services, and on what else is looked for."""
     report = history.report
-    snapshot = _of_port(report.places, port)
+    snapshot = _looked_for(report.places, search)
     found = [_failures(services), _retransmissions(services), _time_wait(snapshot), _ports(snapshot)]
     missing = ", ".join(report.context.missing)
     unseen = [Note("not shown", (f"by this kernel: {missing}",), "warn")] if missing else []
-    waits = [*_listeners(report, port), *_leaks(report, port)]
-    return [*found, *waits, *_elsewhere(report, port), _lost(report), _audit(history), *unseen]
+    waits = [*_listeners(report, search), *_leaks(report, search)]
+    return [*found, *waits, *_elsewhere(report, search), _lost(report), _audit(history), *unseen]
 
 
 def note_lines(found: Sequence[Note], width: int, height: int) -> list[Line]:
@@ -105,9 +106,9 @@ def _failures(services: Sequence[Service]) -> Note:
     return Note("failures", (f"{count_text(sum(reasons.values()))}: {counted(reasons)}",), "alarm")
 
 
-def _elsewhere(report: Report, port: str) -> list[Note]:
+def _elsewhere(report: Report, search: Search) -> list[Note]:
     """Return the largest of what `other` has because no connection to that port ever was established, if there is any."""
-    tried = [each for each in report.elsewhere if port in ("", str(each.port))]
+    tried = [each for each in report.elsewhere if search.fits(str(each.port))]
     shown = [f"{each.role} {each.port} {count_text(max(each.failures, each.resets))}" for each in tried]
     texts = tuple(f"on ports without a service: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
     return [Note("elsewhere", texts)] if texts else []
@@ -123,12 +124,12 @@ def _retransmissions(services: Sequence[Service]) -> Note:
     return Note("resent", texts if shares else (f"segments: {counted(kinds)}",), "warn")
 
 
-def _of_port(snapshot: Snapshot | None, port: str) -> Snapshot | None:
-    if snapshot is None or not port:
+def _looked_for(snapshot: Snapshot | None, search: Search) -> Snapshot | None:
+    if snapshot is None or not search:
         return snapshot
-    ends = f":{port}", f":{port}{BY_EVENTS}"
-    waiting = tuple(row for row in snapshot.time_wait if row[0].endswith(ends))
-    return replace(snapshot, time_wait=waiting, ports=tuple(use for use in snapshot.ports if use.destination.endswith(ends)))
+    waiting = tuple(row for row in snapshot.time_wait if search.fits_destination(row[0]))
+    ports = tuple(use for use in snapshot.ports if search.fits_destination(use.destination))
+    return replace(snapshot, time_wait=waiting, ports=ports)
 
 
 def _time_wait(snapshot: Snapshot | None) -> Note:
@@ -173,9 +174,10 @@ def share_text(use: PortUse) -> str:
     return UNKNOWN if part is None else f"{100 * part:.0f}"
 
 
-def _listeners(report: Report, port: str) -> list[Note]:
+def _listeners(report: Report, search: Search) -> list[Note]:
     """Return the listeners whose queue is half full, or that had no room for a connection, if there are any."""
-    rows = [row for row in report.listeners if port in ("", row.port) and (row.fullness >= HALF_FULL or row.drops)]
+    chosen = [row for row in report.listeners if search.fits(row.port, row.process)]
+    rows = [row for row in chosen if row.fullness >= HALF_FULL or row.drops]
     shown = [f"{row.port} {row.process}".strip() + _queue(row) for row in rows]
     texts = tuple("; ".join(shown[:n]) for n in range(len(shown), 0, -1))
     return [Note("listeners", texts, "alarm" if any(row.drops for row in rows) else "warn")] if texts else []
@@ -186,11 +188,11 @@ def _queue(row: Listener) -> str:
     return waiting + (f"{',' * bool(waiting)} {row.drops:,} dropped" if row.drops else "")
 
 
-def _leaks(report: Report, port: str) -> list[Note]:
+def _leaks(report: Report, search: Search) -> list[Note]:
     """Return whose connections only one side has closed, if there are any."""
     found = []
     for state, what in LEAKS.items():
-        rows = [leak for leak in report.leaks or () if leak.state == state and port in ("", leak.port)]
+        rows = [leak for leak in report.leaks or () if leak.state == state and search.fits(leak.port, leak.process)]
         shown = [f"{leak.name} {leak.sockets:,}" for leak in rows]
         texts = tuple(f"{what}: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
         many = sum(leak.sockets for leak in rows) >= LEAK

@@ -14,6 +14,7 @@ from tracer.model.tcp import ROLE, ROLES
 from tracer.model.why import NO_RULE, RULES
 from tracer.outputs.live.blocks import Block, beside
 from tracer.outputs.live.notes import Note
+from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, cut, line
 from tracer.outputs.units import bytes_text, time_text
 
@@ -22,15 +23,15 @@ OLD_SECONDS = 10
 """From that age on it is said when the figures were read."""
 
 
-def slow_services(report: Report, port: str) -> list[Note]:
-    """Return which services have connections that are held up, and by what, if there are any; port: of those alone."""
+def slow_services(report: Report, search: Search) -> list[Note]:
+    """Return which services have connections that are held up, and by what, if there are any that are looked for."""
     table = _table(report)
     table = table[table["why"] != NO_RULE]
     ports = _service_ports(table)
     found = Counter(
         (ROLES[role], number, RULES[rule].cause)
         for role, number, rule in zip(table["role"].tolist(), ports.tolist(), table["why"].tolist(), strict=True)
-        if port in ("", str(number))
+        if search.fits(str(number))
     )
     shown = [f"{role} {number} {count:,} by {cause}" for (role, number, cause), count in found.most_common(SHOWN)]
     texts = tuple("; ".join(shown[:n]) for n in range(len(shown), 0, -1))
@@ -39,10 +40,14 @@ def slow_services(report: Report, port: str) -> list[Note]:
 
 def open_block(report: Report, service: Service) -> Block:
     """Return the open connections of a service, those that are held up first; none without a dump that has figures."""
-    table = _table(report)
-    table = table[(table["role"] == ROLE.get(service.role, 0)) & (_service_ports(table).astype(str) == service.port)]
-    rows = [_row(one) for one in _worst_first(table)[:SHOWN]]
+    rows = [open_cells(one) for one in listed(report, service.role, service.port)[:SHOWN]]
     return Block((f"open connections{_when(report)}", "sent", "received", "rtt", "slow by"), rows)
+
+
+def listed(report: Report, role: str, port: str) -> NDArray[np.void]:
+    """Return the open connections of a service, those that are held up first, dtype OPEN."""
+    table = _table(report)
+    return _worst_first(table[(table["role"] == ROLE.get(role, 0)) & (_service_ports(table).astype(str) == port)])
 
 
 def worst(report: Report, width: int, height: int) -> list[Line]:
@@ -50,7 +55,7 @@ def worst(report: Report, width: int, height: int) -> list[Line]:
     table = _worst_first(_table(report))
     held_up = np.count_nonzero(table["why"] != NO_RULE)
     text = f" {held_up:,} of {len(table):,} open connections are held up{_when(report)}"
-    rows = [(_service(one), *_row(one)) for one in table[: max(height - 3, 0)]]
+    rows = [(_service(one), *open_cells(one)) for one in table[: max(height - 3, 0)]]
     block = Block(("service", "peer", "sent", "received", "rtt", "slow by"), rows)
     return [cut(line(text if len(table) else " no open connection is known"), width), (), *beside([block], width)][:height]
 
@@ -72,7 +77,8 @@ def _service(one: np.void) -> str:
     return f"{ROLES[one['role']]} {one['local_port'] if server else one['remote_port']}"
 
 
-def _row(one: np.void) -> tuple[str, ...]:
+def open_cells(one: np.void) -> tuple[str, str, str, str, str]:
+    """Return a connection's peer, bytes sent and received, round-trip time, and what it is slow by."""
     address = address_text(one["remote_address"].tobytes(), int(one["netns"]))
     port = one["remote_port"] if one["role"] == ROLE["server"] else one["local_port"]
     sent, received = (bytes_text(int(one["figures"][place])) for place in (0, 1))

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import isnan
 
 from tracer.model.history import History, Moments
 from tracer.model.naming import OTHER
-from tracer.model.report import Service, summed
+from tracer.model.report import Service
+from tracer.model.spans import Lately, together
+from tracer.model.who import Whose
+from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, line, restyled
+from tracer.outputs.live.window import Key, Window
 from tracer.outputs.spark import rate_spark, time_spark
-from tracer.outputs.units import UNKNOWN, count_text, rate_text, time_text
-
-Key = tuple[str, ...]
+from tracer.outputs.units import UNKNOWN, bytes_text, count_text, rate_text, shortened, time_text
 
 SPARK_COLUMNS = (60, 30, 20, 15, 12, 10)
 """Parts of INTERVALS that a sparkline may be wide."""
 
 CHOSEN = ">"
+NOTHING = "no connection was opened or closed yet"
+
+
+NOBODY = Whose()
 
 
 @dataclass(frozen=True)
 class Row:
-    """A service as the table shows it. rate: handshakes a second in the last interval."""
+    """A service as the table shows it. rate: handshakes a second in the last interval; sent, received: bytes a second."""
 
     label: str
     service: Service
     rate: float | None
+    sent: float = 0.0
+    received: float = 0.0
+    whose: Whose = NOBODY
     moments: Moments | None = None
 
 
@@ -44,6 +53,20 @@ class Column:
     style: str = ""
 
 
+@dataclass(frozen=True)
+class Words:
+    """A column of names. width: with the blank before it."""
+
+    name: str
+    width: int
+    words: Callable[[Row], str]
+    group: str = ""
+
+
+def _bytes(rate: float | None) -> str:
+    return bytes_text(round(rate)) if rate else UNKNOWN
+
+
 def _quantile(q: float) -> Callable[[Row], float | None]:
     return lambda row: row.service.quantile(q)
 
@@ -53,6 +76,7 @@ WRONG = "wrong"
 _SERVICE_WIDTH = 13
 """Of role and port; more labels take what they need, up to half of the width."""
 _TIMES = "handshake time"
+_PAYLOAD = "payload a second"
 _COLUMNS = (
     Column("count", 6, lambda row: row.service.handshakes, group="handshakes"),
     Column("/s", 6, lambda row: row.rate, rate_text, group="handshakes"),
@@ -64,12 +88,22 @@ _COLUMNS = (
     Column("open", 6, lambda row: row.service.connections),
     Column("closed", 7, lambda row: row.service.closed),
     Column("resent", 7, lambda row: row.service.segments, style="warn"),
+    Column("sent", 8, lambda row: row.sent, _bytes, group=_PAYLOAD),
+    Column("received", 9, lambda row: row.received, _bytes, group=_PAYLOAD),
 )
-_BY_NAME = {column.name: column for column in _COLUMNS}
-_FIRST = ("count", "/s", "p99", "failed", "p50", "sparks", "resent", "p90", "max", "closed", "open")
+_WORDS = (
+    Words("process", 17, lambda row: row.whose.process),
+    Words("peer", 19, lambda row: row.whose.peer),
+)
+_NUMBERS = {column.name: column for column in _COLUMNS}
+_BY_NAME: dict[str, Column | Words] = {**_NUMBERS, **{words.name: words for words in _WORDS}}
+_FIRST = (
+    *("count", "/s", "p99", "failed", "p50", "sparks", "resent", "open", "sent", "received", "process", "peer"),
+    *("p90", "max", "closed"),
+)
 """In this order they are given a place while there is room."""
 
-SORTS = (WRONG, SERVICE, *_BY_NAME)
+SORTS = (WRONG, SERVICE, *_NUMBERS)
 LINES_AROUND = 2
 FEW_ROWS = 3
 """Where not even so many have room, the line that groups the columns is given up for one more."""
@@ -89,10 +123,10 @@ def label_width(rows: Sequence[Row], width: int) -> int:
     return max(_SERVICE_WIDTH, min(max((len(row.label) + 2 for row in rows), default=0), width // 2))
 
 
-def layout(width: int, label: int = _SERVICE_WIDTH) -> Layout:
-    """Return what fits into so many columns; label: the width of the column of services."""
+def layout(width: int, label: int = _SERVICE_WIDTH, unknown: Collection[str] = ()) -> Layout:
+    """Return what fits into so many columns; label: the width of the column of services; unknown: columns without a value."""
     room, fitting, bars = width - label, set(), 0
-    for name in _FIRST:
+    for name in (name for name in _FIRST if name not in unknown):
         needed = 2 * (SPARK_COLUMNS[-1] + 1) if name == "sparks" else _BY_NAME[name].width
         if needed > room:
             break
@@ -106,43 +140,53 @@ def layout(width: int, label: int = _SERVICE_WIDTH) -> Layout:
     return Layout(tuple(name for name in _BY_NAME if name in fitting), bars, label)
 
 
-def arranged(history: History, sort: str, port: str) -> list[Row]:
-    """Return the services as rows in their order, those of one port only if one is given, `other` always last.
+def arranged(history: History, window: Window, sort: str, search: Search) -> list[Row]:
+    """Return the services as rows in their order, those alone that are looked for, `other` always last.
 
     The largest come first, in the order of ports for `service` and where values are equal, so that rows move only for a reason.
     With `wrong` those come first of which most went wrong, then those with most handshakes.
     """
-    rows = [_row(history, s) for s in history.services if port in ("", s.port)]
+    rows = [row for row in (_row(history, window, one) for one in window.found) if _fits(row, search)]
     rows.sort(key=lambda row: (len(row.service.port), row.service.port, row.service.key))
     if sort == WRONG:
         rows.sort(key=lambda row: (-row.service.wrong, -row.service.handshakes))
     elif sort != SERVICE:
-        value = _BY_NAME[sort].value
+        value = _NUMBERS[sort].value
         rows.sort(key=lambda row: -1.0 if (number := value(row)) is None else number, reverse=True)
     return sorted(rows, key=lambda row: row.service.role == OTHER)
 
 
-def _row(history: History, service: Service) -> Row:
-    moments = history.moments[service.key]
-    rate = float(moments[-1, 0])
-    return Row(service.name, service, None if isnan(rate) else rate, moments)
+def _row(history: History, window: Window, one: Lately) -> Row:
+    service = one.service
+    moments = history.moments.get(service.key)
+    rate = float("nan") if moments is None else float(moments[-1, 0])
+    whose = window.whose.get(service.key, NOBODY)
+    return Row(service.name, service, None if isnan(rate) else rate, one.sent_rate, one.received_rate, whose, moments)
+
+
+def _fits(row: Row, search: Search) -> bool:
+    return search.fits(row.service.port, row.whose.process, row.whose.peer, *(value for _, value in row.service.labels))
 
 
 def services_table(
-    history: History, rows: Sequence[Row], *, sort: str, chosen: Key | None, width: int, height: int
+    rows: Sequence[Row], *, sort: str, chosen: Key | None, width: int, height: int, nothing: str = NOTHING
 ) -> list[Line]:
-    """Return the table in at most so many lines; what has no room is one summed row, and the chosen row is always there."""
+    """Return the table in at most so many lines; what has no room is one summed row, and the chosen row is always there.
+
+    nothing: what is said where there are no rows.
+    """
     if not rows:
-        return [cut(line(Piece(" no connection was opened or closed yet", "dim")), width)][:height]
-    fits = layout(width, label_width(rows, width))
+        return [cut(line(Piece(f" {nothing}", "dim")), width)][:height]
+    unknown = [words.name for words in _WORDS if not any(words.words(row) for row in rows)]
+    fits = layout(width, label_width(rows, width), unknown)
     whole = height >= LINES_AROUND + min(len(rows), FEW_ROWS)
     head = [_groups(fits), _head(fits, sort)] if whole else [_head(fits, sort)][:height]
-    shown = _window(history, rows, chosen, height - len(head))
+    shown = _part(rows, chosen, height - len(head))
     lines = [*head, *(_body(row, fits, width, chosen=row.service.key == chosen) for row in shown)]
     return [cut(one, width) for one in lines]
 
 
-def _window(history: History, rows: Sequence[Row], chosen: Key | None, height: int) -> list[Row]:
+def _part(rows: Sequence[Row], chosen: Key | None, height: int) -> list[Row]:
     if len(rows) <= height:
         return list(rows)
     size = max(height - 1, min(height, 1))
@@ -150,7 +194,8 @@ def _window(history: History, rows: Sequence[Row], chosen: Key | None, height: i
     start = max(0, at - size + 1)
     rest = [*rows[:start], *rows[start + size :]]
     rates = [row.rate for row in rest if row.rate is not None]
-    total = Row(f"others: {len(rest)}", summed(history.report, [row.service for row in rest]), sum(rates) if rates else None)
+    carried = sum(row.sent for row in rest), sum(row.received for row in rest)
+    total = Row(f"others: {len(rest)}", together([row.service for row in rest]), sum(rates) if rates else None, *carried)
     return [*rows[start : start + size], total][:height]
 
 
@@ -174,10 +219,16 @@ def _over(group: str, width: int) -> str:
 def _head(fits: Layout, sort: str) -> Line:
     mark = "▴" if sort == SERVICE else ""
     pieces = [f" {SERVICE}{mark}".ljust(fits.label)]
-    pieces += [("▾" * (name == sort) + name).rjust(_BY_NAME[name].width) for name in fits.columns]
+    pieces += [_heading(_BY_NAME[name], sort) for name in fits.columns]
     if fits.spark:
         pieces += [f" {name:<{fits.spark}}" for name in ("/s", "p99")]
     return line(*(Piece(piece, "bold") for piece in pieces))
+
+
+def _heading(column: Column | Words, sort: str) -> str:
+    if isinstance(column, Words):
+        return f" {column.name}".ljust(column.width)
+    return ("▾" * (column.name == sort) + column.name).rjust(column.width)
 
 
 def _body(row: Row, fits: Layout, width: int, *, chosen: bool) -> Line:
@@ -191,7 +242,9 @@ def _body(row: Row, fits: Layout, width: int, *, chosen: bool) -> Line:
     return restyled(tuple(pieces), "chosen", width) if chosen else tuple(pieces)
 
 
-def _cell(column: Column, row: Row) -> Piece:
+def _cell(column: Column | Words, row: Row) -> Piece:
+    if isinstance(column, Words):
+        return Piece(f" {shortened(column.words(row) or UNKNOWN, column.width - 2)}".ljust(column.width))
     value = column.value(row)
     if column.style and not value:
         return Piece(UNKNOWN.rjust(column.width), "dim")

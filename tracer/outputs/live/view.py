@@ -1,6 +1,7 @@
 """The live view: from what is known and what the user has chosen to the lines of a screen. Pure functions.
 
-table.py has the services, notes.py the lines below them, detail.py one service's screen, keys.py what keys do.
+table.py has the services, notes.py the lines below them, detail.py one service's screen, connections.py its connections and
+their ladders, keys.py what keys do.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from collections.abc import Sequence
 from tracer.model.history import History
 from tracer.model.report import Report, Service
 from tracer.outputs.live.blocks import Block, beside
+from tracer.outputs.live.connections import connections_lines, ladder
 from tracer.outputs.live.detail import detail
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text, share_text
 from tracer.outputs.live.opened import slow_services, worst
+from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, length, line
-from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, arranged, services_table
+from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, NOTHING, arranged, services_table
+from tracer.outputs.live.window import SINCE_START, SPANS, Window, span_text, window
 from tracer.outputs.snapshot import forecast_text, limit_text
 from tracer.outputs.units import count_text
 
@@ -24,29 +28,32 @@ LEAST_TABLES = 2
 """Lines of the smallest of those tables that are shown only where there is room."""
 
 _HINTS = {
-    "services": ("? help", "q quit", "s sort", "↑↓ Enter detail", "w worst", "/ port", "space pause"),
-    "detail": ("Esc back", "? help", "q quit", "↑↓ next service", "space pause"),
+    "services": ("? help", "q quit", "t span", "↑↓ Enter detail", "s sort", "w worst", "/ search", "space pause"),
+    "detail": ("Esc back", "? help", "q quit", "Enter connections", "↑↓ next service", "space pause"),
+    "connections": ("Esc back", "? help", "q quit", "↑↓ Enter ladder", "space pause"),
+    "ladder": ("Esc back", "? help", "q quit", "↑↓ scroll", "space pause"),
     "worst": ("w Esc back", "? help", "q quit", "space pause"),
     "help": ("any key: back", "q quit"),
 }
 _HELP = (
     ("↑ ↓  j k", "choose a service (PgUp, PgDn, Home, End too)"),
-    ("Enter", "show the chosen service alone; Esc goes back"),
+    ("Enter", "the chosen service, its connections, the ladder of one; Esc: back"),
+    ("t", "count the last minute, the last 10 s, or all since the start"),
     ("w", "the worst open connections of all services; w or Esc goes back"),
     ("s S  > <", "sort by the next column, the previous; at first: by what is wrong"),
-    ("/  f", "show one port only: digits, Enter; Esc or no digit: all"),
+    ("/  f", "find the beginning of a port, or text in process and peer; Enter"),
     ("space  p", "pause; the tracing goes on, and so do the metrics"),
     ("?  h", "this help"),
     ("q  Ctrl-C", "quit, with a summary (Ctrl-C: exit status 130)"),
     ("", ""),
     ("/s", "handshakes a second, in the last second"),
-    ("times", "of handshakes, since the start; p99: 99 % took no longer"),
+    ("times", "of handshakes; p99: 99 % took no longer"),
     ("last minute", "█ the row's highest; /s: ▁ is none; p99: a bar less is a quarter"),
     ("resent", "retransmitted segments; for every 100 connections seen, open,"),
     ("", "ended and failed ones, each of them once"),
     ("ports", "ephemeral ones in use from one address to a destination"),
-    ("lost", "events: ring full; untracked: table full; partial: older than"),
-    ("", "the tracing; misses: runs the kernel skipped; overflow: 'other'"),
+    ("lost", "since the start: events, ring full; untracked, table full; partial,"),
+    ("", "existing ones; misses, runs the kernel skipped; overflow, 'other'"),
     ("audit", "our counts less the kernel's own, of tcptrace's namespace"),
 )
 
@@ -56,34 +63,47 @@ def frame(state: ViewState, history: History | None, width: int, height: int) ->
     shown = state.paused or history
     if shown is None:
         return [cut(line(Piece(" tcptrace", "bold"), " has begun; the first figures come in a second"), width)][:height]
+    figures = window(shown, state.span)
     if height < 2:
-        return [_title(state, shown.report, width)][:height]
+        return [_title(state, shown.report, figures, width)][:height]
     room = height - 2
+    body = _body(state, shown, figures, width, room)
+    return [_title(state, shown.report, figures, width), *body, *[()] * (room - len(body)), _footer(state, width)]
+
+
+def _body(state: ViewState, shown: History, figures: Window, width: int, height: int) -> list[Line]:
     if state.screen == "help":
-        body = [cut(line(Piece(f" {key:<13}", "bold"), text), width) for key, text in _HELP][:room]
-    elif state.screen == "detail":
-        body = detail(shown, state.chosen, width, room)
-    elif state.screen == "worst":
-        body = worst(shown.report, width, room)
-    else:
-        body = _services(state, shown, width, room)
-    return [_title(state, shown.report, width), *body, *[()] * (room - len(body)), _footer(state, width)]
+        return [cut(line(Piece(f" {key:<11}", "bold"), text), width) for key, text in _HELP][:height]
+    if state.screen == "detail":
+        return detail(shown, state.chosen, width, height)
+    if state.screen == "connections" and state.chosen:
+        return connections_lines(shown, state.chosen, state.connection, width, height)
+    if state.screen == "ladder":
+        return ladder(shown, state.connection, width, height, state.skip)
+    return worst(shown.report, width, height) if state.screen == "worst" else _services(state, shown, figures, width, height)
 
 
-def _services(state: ViewState, history: History, width: int, height: int) -> list[Line]:
+def _services(state: ViewState, history: History, figures: Window, width: int, height: int) -> list[Line]:
     """Return the table and what is below it; the table has what the notes leave, and at least the smaller half."""
-    rows = arranged(history, state.sort, state.port)
+    search = Search(state.search)
+    rows = arranged(history, figures, state.sort, search)
     services = [row.service for row in rows]
-    found = [*slow_services(history.report, state.port), *notes(history, services, state.port)]
+    found = [*slow_services(history.report, search), *notes(history, services, search)]
     wanted = len(rows) + LINES_AROUND
     below = note_lines(found, width, min(len(found), max(height - wanted, (height - SMALLEST_TABLE) // 2 + 1, 0)))
     gap = [()] if below and height - len(below) > min(wanted, SMALLEST_TABLE) else []
-    table = services_table(
-        history, rows, sort=state.sort, chosen=state.chosen, width=width, height=height - len(below) - len(gap)
-    )
+    table_height, nothing = height - len(below) - len(gap), _nothing(state, history)
+    table = services_table(rows, sort=state.sort, chosen=state.chosen, width=width, height=table_height, nothing=nothing)
     room = height - len(table) - len(gap) - len(below) - 1
     more = beside(_tables(history.report, services), width) if room >= LEAST_TABLES else []
     return [*table, *gap, *below, *([(), *more] if 0 < len(more) <= room else [])]
+
+
+def _nothing(state: ViewState, history: History) -> str:
+    """Return why there is no service."""
+    if not history.services:
+        return NOTHING
+    return f"nothing {f'with {state.search} ' if state.search else ''}happened in the {span_text(state.span)}; t: another span"
 
 
 def _tables(report: Report, services: Sequence[Service]) -> list[Block]:
@@ -111,22 +131,34 @@ def _matrix(title: str, cells: Sequence[tuple[Service, dict[str, str]]]) -> Bloc
     return Block((title, *names), [(label, *(texts.get(name, "-") for name in names)) for label, texts in rows])
 
 
-def _title(state: ViewState, report: Report, width: int) -> Line:
-    series = report.series
-    parts = [
-        duration_text(report.duration_seconds),
-        f"{count_text(int(series.connections.sum()))} open",
-        f"{count_text(int(series.handshakes.sum()))} handshakes",
-        f"{count_text(int(series.failures.sum()))} failed",
-    ]
-    name = " ".join(filter(None, state.chosen)) if state.screen == "detail" and state.chosen else "tcptrace"
-    left = line(Piece(f" {name}", "bold"), f"  {' · '.join(parts)}")
+def _title(state: ViewState, report: Report, figures: Window, width: int) -> Line:
+    name = _name(state)
+    left = line(Piece(f" {name}", "bold"), f"  {' · '.join(_figures(state, report, figures))}")
     marks = [Piece(" paused ", "chosen")] if state.paused else []
-    marks += [Piece(f" port {state.port} ", "chosen")] if state.port else []
+    marks += [Piece(f" {'port' if Search(state.search).is_port else 'with'} {state.search} ", "chosen")] if state.search else []
     marks += [Piece(f" {state.mark} ", "chosen")] if state.mark else []
     room = width - sum(len(mark.text) for mark in marks)
     left = cut(left, max(room, 0))
     return cut((*left, Piece(" " * (room - length(left))), *marks), width)
+
+
+def _name(state: ViewState) -> str:
+    if state.screen in {"detail", "connections", "ladder"} and state.chosen:
+        return " ".join(filter(None, state.chosen))
+    return "tcptrace"
+
+
+def _figures(state: ViewState, report: Report, figures: Window) -> list[str]:
+    """Return what the head counts: of the span where services are listed, else since the start."""
+    opened = f"{count_text(int(report.series.connections.sum()))} open"
+    since = duration_text(report.duration_seconds)
+    if state.screen == "services" and SINCE_START < state.span < report.duration_seconds:
+        counted = f"{count_text(figures.handshakes)} handshakes", f"{count_text(figures.failed)} failed"
+        return [f"{span_text(state.span)} of {since}", opened, *counted]
+    series = report.series
+    counted = f"{count_text(int(series.handshakes.sum()))} handshakes", f"{count_text(int(series.failures.sum()))} failed"
+    longer = state.screen == "services" and report.duration_seconds > min(filter(None, SPANS))
+    return [f"{since} since the start" if longer else since, opened, *counted]
 
 
 def duration_text(seconds: float) -> str:
@@ -141,7 +173,7 @@ def duration_text(seconds: float) -> str:
 
 def _footer(state: ViewState, width: int) -> Line:
     if state.typing is not None:
-        return cut(line(Piece(f" port: {state.typing}", "bold"), Piece("_ Enter applies, Esc cancels", "dim")), width)
+        return cut(line(Piece(f" find: {state.typing}", "bold"), Piece("_ Enter applies, Esc cancels", "dim")), width)
     text, *more = _HINTS[state.screen]
     for hint in more:
         text += f"  {hint}" if len(text) + len(hint) + 3 <= width else ""

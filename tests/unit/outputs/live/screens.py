@@ -6,6 +6,8 @@ import errno
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.conftest import model_of_traffic
 from tracer.ingest.snapshot import PortUse, Snapshot
@@ -74,3 +76,49 @@ def of_a_minute(seconds: int = 90) -> History:
         now = history(model.report(), now)
     assert now is not None
     return now
+
+
+def of_calm(seconds: int = 90) -> History:
+    """Return a service that did something in its first second alone."""
+    model = Model(CONTEXT, start_ns=0)
+    now = None
+    for second in range(1, seconds + 1):
+        model.add(reading(*([events("handshake", 3), events("failure")] if second == 1 else []), time_ns=second * SECOND))
+        now = history(model.report(), now)
+    assert now is not None
+    return now
+
+
+def of_connections() -> History:
+    """Return two connections of a client to port 443, one that has ended and one that is open, and one that was refused."""
+    batch = np.concatenate(
+        [
+            events(
+                "handshake",
+                local_port=50001,
+                connection=1,
+                time_ns=SECOND,
+                handshake_ns=1_000_000,
+                process=b"curl",
+                initial_sequence=7,
+            ),
+            events(
+                *("close", 1),
+                local_port=50001,
+                connection=1,
+                time_ns=2 * SECOND,
+                sent_bytes=1000,
+                srtt_us=500,
+                from_state="fin_wait2",
+                state_ns={"syn_sent": 1_000_000, "established": 900_000_000, "fin_wait1": 60_000_000, "fin_wait2": 40_000_000},
+                process=b"curl",
+            ),
+            events("handshake", local_port=50002, connection=2, time_ns=2 * SECOND, handshake_ns=1_000_000),
+            events(
+                "failure", local_port=50003, connection=3, time_ns=2 * SECOND, error=errno.ECONNREFUSED, from_state="syn_sent"
+            ),
+        ]
+    )
+    model = Model(CONTEXT, start_ns=0)
+    model.add(reading(batch, time_ns=3 * SECOND))
+    return history(model.report(), None, (batch,))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.outputs.live.screens import of_many_services, of_nothing
+from tests.unit.outputs.live.screens import of_connections, of_many_services, of_nothing
 from tracer.model.history import History
 from tracer.outputs.live.keys import ViewState, keys, press
 from tracer.outputs.live.table import SORTS
@@ -70,10 +70,10 @@ def test_pause_keeps_what_is_there_until_it_is_pressed_again() -> None:
 
 
 def test_digits_and_enter_filter_by_port() -> None:
-    typing = after("/", *"443x")
-    assert (typing.typing, typing.port) == ("443", "")
-    assert after("enter", state=typing) == ViewState(sort="count", port="443")
-    assert after("f", *"44", "backspace", *"3", "enter").port == "43"
+    typing = after("/", *"443")
+    assert (typing.typing, typing.search) == ("443", "")
+    assert after("enter", state=typing) == ViewState(sort="count", search="443")
+    assert after("f", *"44", "backspace", *"3", "enter").search == "43"
 
 
 def test_escape_ends_the_typing_and_takes_the_filter_away() -> None:
@@ -82,8 +82,30 @@ def test_escape_ends_the_typing_and_takes_the_filter_away() -> None:
     assert after("/", "8", "enter", "/", "backspace", "enter") == BY_COUNT
 
 
-def test_no_more_than_a_ports_digits_are_taken() -> None:
-    assert after("/", *"1234567").typing == "12345"
+def test_text_with_blanks_can_be_looked_for_and_is_bounded() -> None:
+    assert after("/", *"web", "pause", *"1", "enter").search == "web 1"
+    assert after("/", *"a" * 50).typing == "a" * 40
+    assert after("/", *"0044", "enter").search == "44"
+
+
+def test_t_goes_through_the_spans() -> None:
+    assert [after(*"t" * n).span for n in range(4)] == [60, 10, 0, 60]
+
+
+def test_enter_goes_from_a_service_to_its_connections_and_to_the_ladder_of_one_and_escape_back() -> None:
+    now = of_connections()
+    state, screens = BY_COUNT, []
+    for key in ("enter", "enter", "down", "enter", "escape", "escape", "escape"):
+        state = press(state, key, now)
+        screens.append(state.screen)
+    assert screens == ["detail", "connections", "connections", "ladder", "connections", "detail", "services"]
+    assert state.connection is not None
+
+
+def test_a_ladder_is_scrolled() -> None:
+    drawn = after("enter", "enter", "enter", now=of_connections())
+    assert (drawn.screen, drawn.skip) == ("ladder", 0)
+    assert after("down", "down", "up", state=drawn).skip == 1
 
 
 def test_q_quits_but_not_while_typing() -> None:

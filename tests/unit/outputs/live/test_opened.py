@@ -14,6 +14,7 @@ from tracer.model.report import Report, services
 from tracer.model.tcp import ROLE
 from tracer.model.why import NO_RULE, RULES
 from tracer.outputs.live.opened import open_block, slow_services, worst
+from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import plain
 
 LOSS = next(number for number, rule in enumerate(RULES) if "loses segments" in rule.sentence)
@@ -34,10 +35,10 @@ def report() -> Report:
 
 
 def test_services_whose_connections_are_held_up_are_named_with_the_cause() -> None:
-    (note,) = slow_services(report(), "")
+    (note,) = slow_services(report(), Search(""))
     assert note.texts == ("client 443 1 by network",)
-    assert slow_services(report(), "80") == []
-    assert slow_services(report_of(events("handshake")), "") == []
+    assert slow_services(report(), Search("80")) == []
+    assert slow_services(report_of(events("handshake")), Search("")) == []
 
 
 def test_a_services_connections_are_listed_those_that_are_held_up_first() -> None:

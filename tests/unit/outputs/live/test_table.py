@@ -7,16 +7,22 @@ from tests.unit.outputs.conftest import model_of_traffic
 from tests.unit.outputs.live.screens import of_a_minute, of_many_services, of_nothing, of_traffic, texts
 from tracer.model.history import History, history
 from tracer.model.totals import Model
-from tracer.outputs.live.table import SORTS, WRONG, Key, arranged, services_table
+from tracer.outputs.live.search import Search
+from tracer.outputs.live.table import SORTS, WRONG, Row, arranged, services_table
+from tracer.outputs.live.window import SINCE_START, Key, window
+
+
+def rows_of(now: History, sort: str, text: str = "") -> list[Row]:
+    return arranged(now, window(now, SINCE_START), sort, Search(text))
 
 
 def drawn(now: History, width: int = 80, height: int = 20, *, sort: str = "count", chosen: Key | None = None) -> list[str]:
-    rows = arranged(now, sort, "")
-    return texts(services_table(now, rows, sort=sort, chosen=chosen, width=width, height=height))
+    rows = rows_of(now, sort)
+    return texts(services_table(rows, sort=sort, chosen=chosen, width=width, height=height))
 
 
 def names(now: History, sort: str, port: str = "") -> list[str]:
-    return [row.label for row in arranged(now, sort, port)]
+    return [row.label for row in rows_of(now, sort, port)]
 
 
 def test_the_table_is_read_in_eighty_columns() -> None:
@@ -41,9 +47,9 @@ def test_a_wide_terminal_has_every_column_and_longer_sparklines() -> None:
     head, row = drawn(of_a_minute(), width=200)[1:]
     assert head.split() == [
         *("service", "▾count", "/s", "p50", "p90", "p99", "max", "failed", "open", "closed", "resent"),
-        *("/s", "p99"),
+        *("sent", "received", "peer", "/s", "p99"),
     ]
-    assert len(row.split("-")[-1].strip()) == 61  # 30 bars of two seconds each, twice
+    assert len(row.split("192.0.2.1")[-1].strip()) == 61  # 30 bars of two seconds each, twice
 
 
 def test_big_numbers_stay_in_their_columns() -> None:
@@ -54,7 +60,7 @@ def test_big_numbers_stay_in_their_columns() -> None:
     model.add(
         reading(events("failure", 123_456, port=65535), events("retransmit", port=65535, segments=10**9), time_ns=2 * SECOND)
     )
-    line = drawn(history(model.report()), width=130)[2]
+    line = drawn(history(model.report()), width=170)[2]
     assert line.split()[:15] == [
         *("client", "65535", "123k", "61728", "981", "s", "981", "s", "981", "s", "999", "s", "123k", "0", "123k"),
     ]
@@ -113,9 +119,19 @@ def test_what_is_unknown_comes_last() -> None:
     assert names(history(model.report()), "p99") == ["client 443", "server 8080", "client 99"]
 
 
-def test_a_filter_leaves_one_port() -> None:
+def test_digits_find_the_beginning_of_a_port() -> None:
     assert names(of_many_services(), "count", "1007") == ["client 1007"]
-    assert names(of_many_services(), "count", "100") == []
+    assert names(of_many_services(), "service", "100") == [f"client 100{n}" for n in range(10)]
+    assert names(of_many_services(), "count", "07") == []
+
+
+def test_text_finds_processes_and_peers_in_whatever_case() -> None:
+    model = Model(CONTEXT, start_ns=0)
+    model.add(reading(events("handshake", port=80, process=b"Nginx"), events("handshake", port=81, peer="2001:db8::7")))
+    now = history(model.report())
+    assert names(now, "count", "nginx") == ["client 80"]
+    assert names(now, "count", "db8::7") == ["client 81"]
+    assert names(now, "count", "curl") == []
 
 
 def test_the_heading_of_the_column_that_sorts_is_marked() -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.unit.outputs.live.screens import (
     of_a_minute,
+    of_calm,
+    of_connections,
     of_many_services,
     of_nothing,
     of_traffic,
@@ -23,7 +25,7 @@ from tracer.outputs.live.view import duration_text, frame
 SERVICES = ViewState(sort="count")
 DETAIL = ViewState(screen="detail", chosen=("client", "443"))
 HELP = ViewState(screen="help")
-TYPING = ViewState(typing="44", port="8080")
+TYPING = ViewState(typing="44", search="8080")
 
 
 def drawn(now: History | None, width: int = 80, height: int = 24, state: ViewState = SERVICES) -> list[str]:
@@ -48,7 +50,7 @@ def test_eighty_columns_and_24_lines() -> None:
         " failures    refused   resent per 100 connections  timeout",
         " client 443        5   client 443                     10.7",
         *[""] * 8,
-        " ? help  q quit  s sort  ↑↓ Enter detail  w worst  / port  space pause",
+        " ? help  q quit  t span  ↑↓ Enter detail  s sort  w worst  / search  space pause",
     ]
 
 
@@ -63,7 +65,7 @@ def test_forty_columns_and_10_lines() -> None:
         " resent    per 100: timeout 4.1",
         " TIME_WAIT none",
         " lost      4 partial, 1 misses",
-        " ? help  q quit  s sort  ↑↓ Enter detail",
+        " ? help  q quit  t span  ↑↓ Enter detail",
     ]
 
 
@@ -124,11 +126,11 @@ def test_many_services_leave_the_lines_below_them_their_place() -> None:
 
 
 def test_the_last_minute_of_a_service_is_drawn() -> None:
-    assert drawn(of_a_minute())[3] == " client 443     405     0 16.3 ms  256 ms      -      - ▆▇█▅█▆▇█▅█ ▆▆▆▆▆▇████"
+    assert drawn(of_a_minute())[3] == " client 443     270     0 32.6 ms  256 ms      -      - ▆▇█▅█▆▇█▅█ ▆▆▆▆▆▇████"
 
 
 def test_a_filter_is_said_and_holds_for_the_lines_below_the_table_too() -> None:
-    lines = drawn(of_trouble(), state=replace(SERVICES, port="8080"))
+    lines = drawn(of_trouble(), state=replace(SERVICES, search="8080"))
     assert lines[0].endswith(" port 8080")
     assert [line.split()[:2] for line in lines[3:9]] == [
         ["server", "8080"],
@@ -138,6 +140,26 @@ def test_a_filter_is_said_and_holds_for_the_lines_below_the_table_too() -> None:
         ["TIME_WAIT", "90:"],
         ["ports", "90"],
     ]
+
+
+def test_the_head_says_which_span_is_shown_and_rows_are_of_that_alone() -> None:
+    now = of_a_minute()
+    for span, head, count in (
+        (60, "last minute of 1:30", "270"),
+        (10, "last 10 s of 1:30", "45"),
+        (0, "1:30 since the start", "405"),
+    ):
+        lines = drawn(now, state=replace(SERVICES, span=float(span)))
+        assert lines[0] == f" tcptrace  {head} · 405 open · {count} handshakes · 0 failed"
+        assert lines[3].split()[:3] == ["client", "443", count]
+
+
+def test_rows_that_did_nothing_leave_and_that_is_said_where_none_is_left() -> None:
+    now = of_calm()
+    assert "client 443" in "\n".join(drawn(now, state=replace(SERVICES, span=0.0)))
+    lines = drawn(now)
+    assert lines[1] == " nothing happened in the last minute; t: another span"
+    assert lines[0].endswith("0 handshakes · 0 failed")
 
 
 def test_what_is_paused_stays_and_is_marked() -> None:
@@ -165,7 +187,7 @@ def test_one_service_alone() -> None:
         " handshake times",
         "  977 µs to 1.95 ms     23 ██████████████████████████████",
         *[""] * 7,
-        " Esc back  ? help  q quit  ↑↓ next service  space pause",
+        " Esc back  ? help  q quit  Enter connections  ↑↓ next service  space pause",
     ]
 
 
@@ -193,15 +215,21 @@ def test_the_help_fits_into_eighty_columns_and_24_lines() -> None:
 
 
 def test_the_port_that_is_being_typed_is_seen() -> None:
-    assert drawn(of_traffic(), state=TYPING)[-1] == " port: 44_ Enter applies, Esc cancels"
+    assert drawn(of_traffic(), state=TYPING)[-1] == " find: 44_ Enter applies, Esc cancels"
 
 
-@pytest.mark.parametrize("state", [SERVICES, DETAIL, HELP, TYPING, replace(SERVICES, chosen=("client", "1007"), port="1007")])
-@pytest.mark.parametrize("make", [of_nothing, of_traffic, of_trouble, of_many_services, of_a_minute])
+@pytest.mark.parametrize(
+    "state",
+    [
+        *(SERVICES, DETAIL, HELP, TYPING, replace(SERVICES, chosen=("client", "1007"), search="1007")),
+        *(replace(DETAIL, screen="connections"), replace(DETAIL, screen="ladder", connection=1)),
+    ],
+)
+@pytest.mark.parametrize("make", [of_nothing, of_traffic, of_trouble, of_many_services, of_a_minute, of_connections])
 def test_no_screen_is_larger_than_the_terminal(state: ViewState, make: Callable[[], History]) -> None:
     now = make()
-    for width in (*range(1, 30), 39, 40, 79, 80, 81, 120, 200):
-        for height in (*range(1, 14), 24, 60):
+    for width in (*range(1, 10), 20, 29, 40, 80, 81, 200):
+        for height in (*range(1, 8), 13, 24, 60):
             lines = frame(state, now, width, height)
             assert len(lines) == height
             assert max(map(length, lines)) <= width

@@ -1,0 +1,89 @@
+"""Whose connections a label set has: the process and the peer of its last handshake, and whether there were others before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.ingest.names import name_text
+from tracer.model.labels import FIXED, Columns
+from tracer.model.naming import address_text
+
+Rows = NDArray[np.intp]
+
+MORE = " …"
+"""Put behind a name where there were others."""
+
+_WHO = np.dtype(
+    [("process", "S16"), ("address", "u1", (16,)), ("netns", "=u4"), ("seen", "?"), ("processes", "?"), ("peers", "?")]
+)
+"""seen: whether there was a handshake; processes, peers: whether there were several."""
+
+
+@dataclass(frozen=True)
+class Whose:
+    """A label set's process and peer for people, "" for what is not known, MORE behind the latest of several."""
+
+    process: str = ""
+    peer: str = ""
+
+
+@dataclass(frozen=True)
+class Who:
+    """What is known of each row of a Report's Series, shape (rows,)."""
+
+    table: NDArray[np.void]
+
+    def of(self, row: int) -> Whose:
+        """Return it for one row; a row of many services has nobody."""
+        one = self.table[row]
+        if not one["seen"]:
+            return Whose()
+        process = name_text(one["process"])
+        peer = address_text(one["address"].tobytes(), int(one["netns"]))
+        return Whose(process and process + MORE * bool(one["processes"]), peer + MORE * bool(one["peers"]))
+
+
+NOBODY = Who(np.empty(0, _WHO))
+
+
+class Handshakes:
+    """Takes in handshakes, and knows each row's last one."""
+
+    def __init__(self) -> None:
+        self._table = np.zeros(FIXED, _WHO)
+
+    def reserve(self, rows: int) -> None:
+        """Have room for so many rows."""
+        if rows > len(self._table):
+            self._table = np.concatenate([self._table, np.zeros(rows - len(self._table), _WHO)])
+
+    def opened(self, part: Columns, rows: Rows) -> None:
+        """Note who had the connections of these records, rows: their label sets."""
+        own = rows >= FIXED
+        rows, table = rows[own], self._table
+        before = table[rows]
+        for name, column in (("process", "process"), ("address", "remote_address"), ("netns", "netns")):
+            table[name][rows] = part[column][own]
+        table["seen"][rows] = True
+        for several, name, column in (("processes", "process", "process"), ("peers", "address", "remote_address")):
+            values = part[column][own]
+            others = _differ(values, table[name][rows]) | (before["seen"] & _differ(values, before[name]))
+            table[several][rows[others]] = True
+
+    def fold(self, rows: Rows, _onto: Rows) -> None:
+        """Forget the rows of label sets that leave."""
+        self._table[rows] = np.zeros(1, _WHO)
+
+    def snapshot(self, rows: Rows) -> Who:
+        """Return what is known of some rows."""
+        return Who(self._table[rows])
+
+
+def _differ(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which values differ, names or addresses, shape (n,)."""
+    different: NDArray[np.bool_] = (some != others).reshape(len(some), -1).any(axis=1)
+    return different
