@@ -31,6 +31,7 @@ from tracer.outputs.lines import summary
 from tracer.outputs.web.access import Access
 from tracer.outputs.web.basicauth import Users
 from tracer.outputs.web.http import _Connection, _Listener
+from tracer.outputs.web.pages import NO_FILES, Pages
 from tracer.outputs.web.scrapes import Scrapes
 from tracer.outputs.web.settings import parse
 from tracer.outputs.web.webconfig import SECTIONS, access_of
@@ -157,7 +158,8 @@ def web_config_seeds() -> list[bytes]:
 def _listener() -> _Listener:
     report = model_of_traffic().report()
     access = Access(passwords=Users({"alice": ALICE.encode()}), headers={"X-Frame-Options": "deny"})
-    return _Listener(socket.create_server(("127.0.0.1", 0)), Scrapes(lambda: report), lambda: True, access, 1.0, 4)
+    pages = Pages(lambda: report, lambda: True, lambda: None, NO_FILES)
+    return _Listener(socket.create_server(("127.0.0.1", 0)), Scrapes(lambda: report), pages, lambda: True, access, 1.0, 4)
 
 
 def http(data: bytes) -> None:

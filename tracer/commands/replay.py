@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -16,11 +17,13 @@ from tracer.commands.recorded import choose, open_recording, parse_without_right
 from tracer.commands.replayed import replay_audit, replay_events, replay_follow
 from tracer.commands.report import show_file
 from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
+from tracer.commands.serving import Kept, shipped_files
 from tracer.commands.session import stop_on_signals
 from tracer.commands.view import Latest, View, is_drawn
 from tracer.errors import UsageError
 from tracer.ingest.chosen import Chosen
 from tracer.model.naming import Naming, numbered
+from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.web import http
 from tracer.pipeline import Pipeline, Stop, ticks
@@ -104,7 +107,10 @@ def replay(
         names, peers = options.labels(label, peer_group, peer_rest)
         ttl = options.seconds("--label-ttl", label_ttl) or None
         access = options.access(web_config)
-        serve = partial(http.serve, access=access, max_series=max_series)
+        kept = Kept()
+        serve = partial(
+            http.serve, access=access, max_series=max_series, past=lambda: kept.spans, files=shipped_files() if listen else {}
+        )
         listener = http.bind(listen) if listen else None
         recorded = open_recording(file)
         source = choose(recorded, filters, pid)
@@ -116,7 +122,7 @@ def replay(
         server = serve(listener, pipeline.report, lambda: True) if listener else None
         if server:
             print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
-        play_all(context, pipeline, server, speed=speed, view=view, as_json=as_json, latest=latest)
+        play_all(context, pipeline, server, speed=speed, view=view, as_json=as_json, latest=latest, kept=kept)
 
 
 def check_options(context: typer.Context, verb: str) -> None:
@@ -139,12 +145,13 @@ def play_all(
     speed: float | None,
     view: bool | None,
     as_json: bool,
-    latest: Latest | None = None,
+    latest: Latest | None,
+    kept: Kept,
 ) -> None:
     """Show all of a recording as `run` does, and its summary; serve until Ctrl-C where that was asked for."""
     try:
         with stop_on_signals() as stop, View(stop, table=view if speed else False, color=context.obj, latest=latest) as shown:
-            play(pipeline, stop, speed, shown)
+            play(pipeline, stop, speed, shown, kept.beside(shown.show, shown))
             if server and not stop.is_set():
                 shown.say("end of the recording", "still serving, Ctrl-C ends")
                 for _ in ticks(stop, None, shown.pause):
@@ -157,7 +164,7 @@ def play_all(
     stop.leave()
 
 
-def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View) -> None:
+def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View, show: Callable[[Report], None]) -> None:
     """Pump to the end, sleeping between readings as long as it took then, divided by speed; None neither sleeps nor shows."""
     began = time.monotonic()
     first_ns: int | None = None
@@ -169,9 +176,9 @@ def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View) -> Non
         elapsed = time.monotonic() - began
         if elapsed - shown >= 1:
             shown = elapsed
-            view.show(pipeline.report())
+            show(pipeline.report())
         view.poll()
         for _ in ticks(stop, (reading.time_ns - first_ns) / 1e9 / speed - elapsed, view.pause):
             view.poll()
     if speed and not stop.is_set():
-        view.show(pipeline.report())
+        show(pipeline.report())

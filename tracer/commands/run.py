@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from tracer.commands import options
 from tracer.commands.notify import ServiceManager
+from tracer.commands.serving import Kept, shipped_files
 from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.commands.view import Latest, View, is_drawn
 from tracer.ingest.cgroups import CgroupNames
@@ -55,6 +57,7 @@ def run(
     ttl = options.seconds("--label-ttl", label_ttl) or None
     access = options.access(web_config)
     listener = http.bind(listen)
+    kept, files = Kept(), shipped_files()
     manager = ServiceManager(os.environ)
     with_cgroups = not CGROUP_LABELS.isdisjoint(names)
     source = open_kernel(settings, user, with_cgroups=with_cgroups, executes=drawn)
@@ -68,12 +71,13 @@ def run(
     latest = Latest() if drawn else None
     pipeline = Pipeline(source, model, latest)
     pipeline.pump()  # where the audit begins: before it is said that everything is traced
-    server = http.serve(listener, pipeline.fresh_report, pipeline.healthy, access=access, max_series=max_series)
+    serve = partial(http.serve, access=access, max_series=max_series, past=lambda: kept.spans, files=files)
+    server = serve(listener, pipeline.fresh_report, pipeline.healthy)
     with stop_on_signals() as stop:
         stop.wake_on(source.filling)
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
         with View(stop, table=view, color=context.obj, latest=latest) as shown, manager.serving(server.url, shown.show) as show:
-            drain(pipeline, stop, duration, show, shown.poll, shown.pause)
+            drain(pipeline, stop, duration, kept.beside(show, shown), shown.poll, shown.pause)
     report = pipeline.last_report()
     server.close()
     pipeline.close()

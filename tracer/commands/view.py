@@ -17,6 +17,7 @@ from tracer.ingest.decode import Events
 from tracer.ingest.source import Reading
 from tracer.model.history import History, history
 from tracer.model.report import Report
+from tracer.model.spans import Spans
 from tracer.outputs.lines import Point, interval, point
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import plain
@@ -89,6 +90,11 @@ class View:
                 self._screen = stack.enter_context(Screen(terminal, color=self._color))
                 self._stack = stack.pop_all()
         return self
+
+    @property
+    def spans(self) -> Spans | None:
+        """What is known of the last ten minutes, None where nothing is drawn."""
+        return self._history.spans if self._history else None
 
     def pause(self) -> float:
         """Return the seconds after which poll() is to be called again; keys and signals end the wait before."""

@@ -26,17 +26,20 @@ class History:
     """What a live view shows: the latest Report, and how it came to that.
 
     services: of the Report, in its order. moments: by Service.key, shape (n <= INTERVALS, 2), oldest first: handshakes a
-    second, and the p99 of their times in seconds (nan where none was known). drifts: of the audit, by counter, as far as the
-    Report before had it too: what is under way has been counted by one side first, and says nothing.
-    spans: the last minute in counts. records: the latest ones, in batches, the oldest first; as many as whoever made it keeps.
+    second, and the p99 of their times in seconds (nan where none was known). spans: the last minute in counts. records: the
+    latest ones, in batches, the oldest first; as many as whoever made it keeps.
     """
 
     report: Report
     services: tuple[Service, ...]
     moments: Mapping[tuple[str, ...], Moments]
-    drifts: Mapping[str, int]
     spans: Spans
     records: tuple[Events, ...] = ()
+
+    @property
+    def drifts(self) -> Mapping[str, int]:
+        """The lasting drifts of the audit, by counter."""
+        return self.spans.drifts
 
 
 def history(report: Report, earlier: History | None = None, records: tuple[Events, ...] = ()) -> History:
@@ -49,8 +52,7 @@ def history(report: Report, earlier: History | None = None, records: tuple[Event
     for service, moment in zip(found, _moments(found, before, seconds), strict=True):
         known = past.get(service.key)
         moments[service.key] = moment[None] if known is None else np.concatenate([known, moment[None]])[-INTERVALS:]
-    drifts = _lasting_drifts(report, earlier.report if earlier else None)
-    return History(report, found, moments, drifts, spans(report, earlier.spans if earlier else None), records)
+    return History(report, found, moments, spans(report, earlier.spans if earlier else None), records)
 
 
 def _moments(now: Sequence[Service], before: Mapping[tuple[str, ...], Service], seconds: float) -> Moments:
@@ -64,9 +66,3 @@ def _moments(now: Sequence[Service], before: Mapping[tuple[str, ...], Service], 
     if len(late):
         p99s[late] = quantile(stacked([times[at] for at in late.tolist()]), 0.99)
     return np.stack([rates, p99s], axis=1).astype(np.float32)
-
-
-def _lasting_drifts(now: Report, before: Report | None) -> dict[str, int]:
-    then = {line.counter: line.drift or 0 for line in before.audit} if before else {}
-    both = {line.counter: (line.drift or 0, then.get(line.counter, 0)) for line in now.audit}
-    return {name: min(drifts, key=abs) for name, drifts in both.items() if drifts[0] * drifts[1] > 0}

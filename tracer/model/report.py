@@ -1,7 +1,4 @@
-"""A Report: everything the outputs need, frozen at one moment; and the JSON document `run --json` makes of it.
-
-It is the one thing that crosses from the model to the outputs, and may be read by any thread: nothing in it changes.
-"""
+"""A Report: everything the outputs need, frozen at one moment, for any thread to read; and the document of `run --json`."""
 
 from __future__ import annotations
 
@@ -97,11 +94,11 @@ class Report:
     What the source has not said yet is None: transitions, events_lost, untracked, partial, unreached and refused before the
     first reading, the snapshot before the first one. unreached: changes of state that reached no program, as later ones show.
     refused: of the events lost, those that a ring with room refused. label_overflow: records that were counted under `other`.
-    audit: empty before the kernel's books were seen. workloads: whose the label sets are, with the label `container` alone.
+    audit: empty before the kernel's counters were seen. workloads: whose the label sets are, with the label `container` alone.
     unseen_beginnings, unseen_ends: connections that a dump of all sockets found open, or no longer, although no record said so.
     elsewhere: of the failures and resets that have no label set of their own, the ports with most.
-    listeners: the fullest first. leaks: open connections that only one side has closed, CLOSE_WAIT first, the largest
-    first; None before a dump with figures. who: whose connections each row of series has.
+    listeners: the fullest first. leaks: those that only one side has closed, CLOSE_WAIT first, the largest first; None before
+    a dump with figures. who: whose connections each row of series has.
     """
 
     context: Context
@@ -157,9 +154,8 @@ class Report:
 
 @dataclass(frozen=True)
 class Service:
-    """One label set, for views that people read.
+    """One label set, for views that people read. labels: the names and values of those that --label added.
 
-    labels: the names and values of those that --label added.
     failures, closes and retransmitted: by name, zeros left out. times: a Histogram of one row.
     """
 

@@ -10,12 +10,13 @@ Whole Reports would do as well, and weigh 20 MB each. With 2,048 sets that all d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.model.audit import AuditLine
 from tracer.model.histogram import BUCKETS, Histogram, stacked, upper_maxima
 from tracer.model.naming import OTHER
 from tracer.model.report import Report, Series, Service, named
@@ -78,12 +79,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Spans:
-    """The last minute and the last ten, up to a Report. last: what was counted then; intervals, steps: the latest last."""
+    """The last minute and the last ten, up to a Report. last: what was counted then; intervals, steps: the latest last.
+
+    audit: as of then. drifts: of it, by counter, as far as the Report before had them too: what is under way has been counted
+    by one side first, and says nothing.
+    """
 
     seconds: float
     last: State
     intervals: tuple[Interval, ...] = ()
     steps: tuple[Step, ...] = ()
+    audit: tuple[AuditLine, ...] = ()
+    drifts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def minute(self) -> float:
@@ -113,7 +120,14 @@ def spans(report: Report, earlier: Spans | None = None) -> Spans:
     interval = _grown(earlier.last if earlier else _NOTHING, now, seconds)
     kept = (*(earlier.intervals if earlier else ()), interval)
     steps = _stepped(earlier.steps if earlier else (), interval)
-    return Spans(report.duration_seconds, now, _latest(kept, MINUTE_SECONDS), steps)
+    drifts = _lasting_drifts(report.audit, earlier.audit if earlier else ())
+    return Spans(report.duration_seconds, now, _latest(kept, MINUTE_SECONDS), steps, report.audit, drifts)
+
+
+def _lasting_drifts(now: Sequence[AuditLine], before: Sequence[AuditLine]) -> dict[str, int]:
+    then = {line.counter: line.drift or 0 for line in before}
+    both = {line.counter: (line.drift or 0, then.get(line.counter, 0)) for line in now}
+    return {name: min(drifts, key=abs) for name, drifts in both.items() if drifts[0] * drifts[1] > 0}
 
 
 def lately(past: Spans, report: Report, seconds: float) -> tuple[list[Lately], float]:
@@ -160,11 +174,17 @@ def together(group: Sequence[Service]) -> Service:
 
 
 def trends(past: Spans, series: Series) -> dict[Key, NDArray[np.float32]]:
-    """Return how many a second of TRENDS each label set had in each step, by its labels, shape (steps, 3), oldest first."""
+    """Return how many a second of TRENDS each label set had in each step, by its labels, shape (steps, 3), oldest first.
+
+    A last step that has only just begun is shown as one with that before, as its rate would say little.
+    """
+    steps = past.steps
+    if len(steps) > 1 and steps[-1].seconds < STEP_SECONDS / 2:
+        steps = (*steps[:-2], _joined(*steps[-2:]))
     ids = _ids(series)
     order = np.argsort(ids)
-    found = np.zeros((len(ids), len(past.steps), len(TRENDS)), np.float32)
-    for at, step in enumerate(past.steps):
+    found = np.zeros((len(ids), len(steps), len(TRENDS)), np.float32)
+    for at, step in enumerate(steps):
         rows, known = _places(ids[order], step.ids)
         found[order[rows[known]], at] = step.counts[known] / max(step.seconds, 1e-9)
     return dict(zip(series.labels, found, strict=True))

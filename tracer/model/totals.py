@@ -1,7 +1,6 @@
 """The Model: readings in, Reports out.
 
-Each kind of record has one short function that takes the columns it needs and adds them to the grids, a numpy call each; the
-cost of a record is that of its share in those calls. What the kernel counted exactly (cells) is kept as it came.
+Each kind of record has a short function that adds its columns to grids, a numpy call each. Exact counts (cells) are kept as is.
 """
 
 from __future__ import annotations

@@ -10,15 +10,28 @@ from tracer.outputs.graphic.markup import Markup, element, joined
 Row = Sequence[object]
 
 
-def document(title: str, body: Iterable[object], *, reload_seconds: int | None = None, policy: str = POLICY) -> str:
-    """Return a whole document, which loads nothing and runs nothing. reload_seconds: when the browser is to load it again."""
+def document(
+    title: str,
+    body: Iterable[object],
+    *,
+    reload_seconds: int | None = None,
+    policy: str = POLICY,
+    style: str = STYLE,
+    script: str = "",
+) -> str:
+    """Return a whole document, which loads nothing, and runs nothing but the script that is given, which the policy must allow.
+
+    reload_seconds: when the browser is to load it again, where it runs no script.
+    """
+    again = element("meta", http_equiv="refresh", content=reload_seconds) if reload_seconds else ""
     head = (
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("title", title),
-        element("meta", http_equiv="refresh", content=reload_seconds) if reload_seconds else "",
+        element("noscript", again) if script else again,
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("style", Markup(STYLE)),
+        element("style", Markup(style)),
+        element("script", Markup(script)) if script else "",
     )
     whole = element("html", element("head", *head), "\n", element("body", joined(body, "\n")), lang="en")
     return f"<!doctype html>\n{whole}"

@@ -68,7 +68,7 @@ svg .axis {{ stroke: var(--soft); fill: none; }} svg .rule {{ stroke: var(--line
 
 
 def style_source(style: str = STYLE) -> str:
-    """Return what a content policy calls this stylesheet, where it is an element of the document."""
+    """Return what a content policy calls this stylesheet, or script, where it is an element of the document."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
 
 

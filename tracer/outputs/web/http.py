@@ -1,4 +1,4 @@
-"""The HTTP server: /metrics, /healthz and a page for people, in as many threads as there are connections, up to a bound.
+"""The HTTP server: /metrics, /healthz and pages for people, in as many threads as there are connections, up to a bound.
 
 Binding is apart from serving, because the socket is opened before rights are given up. Nothing is imported while a request is
 answered: after the drop, modules in an unreadable home can no longer be. A framework was the alternative: three pages do not
@@ -16,7 +16,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
@@ -24,9 +23,11 @@ from typing import Any
 
 from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
+from tracer.model.spans import Spans
 from tracer.outputs.accept import accepts_gzip, negotiate
-from tracer.outputs.web import page
 from tracer.outputs.web.access import HEALTH, Access, say_goodbye
+from tracer.outputs.web.answer import Answer
+from tracer.outputs.web.pages import NO_FILES, File, Pages
 from tracer.outputs.web.scrapes import Scrapes
 
 PATIENCE_SECONDS = 75.0
@@ -37,7 +38,6 @@ LOOK_SECONDS = 15.0
 
 MAX_CONNECTIONS = 64
 
-TEXT = "text/plain; charset=utf-8"
 CHALLENGE = 'Basic realm="tcptrace", charset="UTF-8"'
 EVERYBODY = Access()
 
@@ -87,12 +87,16 @@ def serve(
     patience: float = PATIENCE_SECONDS,
     connections: int = MAX_CONNECTIONS,
     max_series: int | None = None,
+    past: Callable[[], Spans | None] = lambda: None,
+    files: Mapping[str, File] = NO_FILES,
 ) -> Server:
     """Return a Server that answers on a listening socket, which it now owns, until close().
 
     report and healthy are called in the server's threads, once a request. max_series: samples in /metrics, None for all.
+    past: what the page draws of the last ten minutes. files: what is served besides, by path.
     """
-    return Server(_Listener(sock, Scrapes(report, max_series), healthy, access, patience, connections))
+    pages = Pages(report, healthy, past, files)
+    return Server(_Listener(sock, Scrapes(report, max_series), pages, healthy, access, patience, connections))
 
 
 class Server:
@@ -126,6 +130,7 @@ class _Listener(ThreadingMixIn, TCPServer):
         self,
         sock: socket.socket,
         scrapes: Scrapes,
+        pages: Pages,
         healthy: Callable[[], bool],
         access: Access,
         patience: float,
@@ -134,8 +139,8 @@ class _Listener(ThreadingMixIn, TCPServer):
         super().__init__(sock.getsockname(), _Connection, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
-        self.report, self.healthy, self.access, self.patience = scrapes.take, healthy, access, patience
-        self.scrapes = scrapes
+        self.healthy, self.access, self.patience = healthy, access, patience
+        self.scrapes, self.pages = scrapes, pages
         self._bound = connections
         self._lock = threading.Lock()
         self._since: dict[socket.socket, float] = {}
@@ -194,16 +199,6 @@ def _end(sock: socket.socket, since: dict[socket.socket, float]) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a request gets."""
-
-    status: HTTPStatus
-    body: bytes
-    content_type: str = TEXT
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-
 class _Connection(BaseHTTPRequestHandler):
     """Requests of one connection, one after the other."""
 
@@ -225,7 +220,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.server.progressed(self.request)
 
     def do_GET(self) -> None:
-        """Answer with one of the three pages."""
+        """Answer with what there is at the path."""
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body would be read as the next request
         self._send(self._refusal() or self._answer())
@@ -233,12 +228,10 @@ class _Connection(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - http.server's own name
 
     def _answer(self) -> Answer:
-        pages = {"/metrics": self._metrics, HEALTH: self._health, "/": self._page}
-        make = pages.get(self.path.partition("?")[0])
-        if make is None:
-            return Answer(HTTPStatus.NOT_FOUND, b"not found; there are /metrics, /healthz and /\n")
+        path = self.path.partition("?")[0]
+        own = {"/metrics": self._metrics, HEALTH: self._health}
         try:
-            return make()
+            return own[path]() if path in own else self._page(path)
         except Exception:  # noqa: BLE001 - a bug is shown here, and the client is told, whatever it is
             traceback.print_exc()
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"a bug in tcptrace; its standard error says more\n")
@@ -271,9 +264,12 @@ class _Connection(BaseHTTPRequestHandler):
             return Answer(HTTPStatus.OK, b"ok\n")
         return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"not attached, or events are not being read\n")
 
-    def _page(self) -> Answer:
-        body = page.page(self.server.report(), healthy=self.server.healthy()).encode()
-        return Answer(HTTPStatus.OK, body, "text/html; charset=utf-8", {"Content-Security-Policy": page.POLICY})
+    def _page(self, path: str) -> Answer:
+        found = self.server.pages.find(path)
+        if found is None:
+            return Answer(HTTPStatus.NOT_FOUND, b"not found; there are /metrics, /healthz, /report and /\n")
+        content_type, body, policy = found
+        return Answer(HTTPStatus.OK, body, content_type, {"Content-Security-Policy": policy} if policy else {})
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

@@ -1,171 +1,191 @@
-"""The page for people at `/`: what is traced and what was seen, in one self-contained HTML document.
+"""The page for people at `/`: a verdict, what was counted, and each service with its last ten minutes.
 
-A pure function of a Report. No script, no external resource: it works behind any proxy, offline, and under the strictest
-content policy; the browser itself reloads it every few seconds.
+A pure function of a Report and of Spans. One self-contained document with a small script that keeps it up to date (look.py); it
+works without, offline, and behind any proxy. It shows SERVICES_SHOWN services at most, so that making it stays cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tracer import __version__
 from tracer.model.report import Report, Service, services, summed
-from tracer.model.tcp import STATES
-from tracer.outputs.snapshot import forecast_text, limit_text
-from tracer.outputs.units import UNKNOWN, count_text, time_text
+from tracer.model.spans import STEP_SECONDS, TRENDS, Spans, trends
+from tracer.outputs.graphic.document import card, cards, document
+from tracer.outputs.graphic.markup import Markup, element, joined
+from tracer.outputs.graphic.spark import spark_bars, sparkline
+from tracer.outputs.units import UNKNOWN, bytes_text, time_text
+from tracer.outputs.web.look import PAGE_POLICY, PAGE_STYLE, RELOAD_SECONDS, SCRIPT, in_document
+from tracer.outputs.web.sections import folded, sections, table
+from tracer.outputs.web.verdict import Verdict, verdict
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
-RELOAD_SECONDS = 5
 SERVICES_SHOWN = 50
+LINKS = ("/report", "/metrics", "/dashboards/overview", "/dashboards/connections", "/dashboards/fleet", "/rules", "/healthz")
 
-_STYLE = """
-:root {
-  color-scheme: light dark;
-  --ink: #1c2128; --soft: #656d76; --line: #d8dee4; --card: #f6f8fa; --bad: #b42318; --good: #1a7f37;
-}
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #8d96a0; --line: #30363d; --card: #161b22; --bad: #ff7b72; --good: #3fb950; }
-  body { background: #0d1117; }
-}
-body { color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
-h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .4rem; }
-p { color: var(--soft); margin: .2rem 0; } a { color: inherit; }
-.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .9rem; min-width: 6.5rem; }
-.card b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
-.card span { color: var(--soft); font-size: .85rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-.bad { color: var(--bad); } .good { color: var(--good); }
-footer { margin-top: 2rem; color: var(--soft); font-size: .85rem; }
-"""
-
-Row = Sequence[str]
+Rates = NDArray[np.float32]
 
 
-def page(report: Report, *, healthy: bool = True) -> str:
-    """Return the HTML document of a Report."""
-    shown = _shown(report)
+@dataclass(frozen=True)
+class Shown:
+    """A service on the page. rates: a second, of each step of the last ten minutes, columns of TRENDS. row: in Series."""
+
+    service: Service
+    rates: Rates | None = None
+    row: int | None = None
+
+
+def page(report: Report, past: Spans | None = None, *, healthy: bool = True, links: Sequence[str] = LINKS) -> str:
+    """Return the HTML document of a Report; past: up to some moment before it. links: of LINKS, those that there are."""
+    lately = trends(past, report.series) if past else {}
+    sums = _sums(past)
+    found = verdict(report, healthy=healthy, lately=sums, drifts=past.drifts if past else {})
     body = (
-        _header(report),
-        _cards(report, healthy=healthy),
-        _section("Handshakes", ("service", "count", "p50", "p90", "p99", "max"), map(_handshakes, shown)),
-        _section("Failures", ("service", "reason", "count"), _by_name(shown, "failures")),
-        _section("Closes", ("service", "reason", "count"), _by_name(shown, "closes")),
-        _section("Retransmitted segments", ("service", "kind", "count"), _by_name(shown, "retransmitted")),
-        _section("Failures and resets of ports without a service", ("port", "failures", "resets"), _elsewhere(report)),
-        _ports(report),
-        _section("Listeners", ("port", "process", "waiting", "limit", "dropped"), _listeners(report)),
-        _section("Closed by one side only", ("service", "state", "sockets"), _leaks(report)),
-        _section("State changes", ("from", "to", "count"), _transitions(report)),
-        f'<footer><a href="/metrics">/metrics</a> · <a href="/healthz">/healthz</a> · tcptrace {escape(__version__)}</footer>',
+        element("p", id="state"),
+        element("h1", "tcptrace"),
+        _head(found),
+        _about(report),
+        element("nav", joined((element("a", link.removeprefix("/"), href=link) for link in links), " ")),
+        _cards(report, sums),
+        element("section", folded("services", "Services", _services(report, lately), opened=True)),
+        *sections(report, past.drifts if past else {}),
+        element("footer", f"tcptrace {__version__}"),
     )
-    return _document("\n".join(body))
+    policy = in_document(PAGE_POLICY)
+    reload = {"reload_seconds": RELOAD_SECONDS, "script": SCRIPT}
+    return document("tcptrace", body, policy=policy, style=PAGE_STYLE, **reload)  # type: ignore[arg-type]
 
 
-def _document(body: str) -> str:
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>tcptrace</title>\n'
-        f'<meta http-equiv="refresh" content="{RELOAD_SECONDS}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+def _head(found: Verdict) -> Markup:
+    """Return the one verdict, with its reasons: the worst first."""
+    first = element("p", element("strong", found.word))
+    return element(
+        "div", first, *(element("p", each) for each in found.sentences), class_=f"verdict l{found.level}", role="status"
     )
 
 
-def _shown(report: Report) -> list[Service]:
-    found = services(report)
-    rest = found[SERVICES_SHOWN:]
-    return found[:SERVICES_SHOWN] + ([summed(report, rest)] if rest else [])
-
-
-def _header(report: Report) -> str:
+def _about(report: Report) -> Markup:
     context = report.context
-    return (
-        f"<h1>tcptrace</h1>\n<p>TCP connections of this machine, as the kernel sees them, for {report.duration_seconds:.0f} s. "
-        f"Kernel {escape(context.kernel)}, bcc {escape(context.bcc)}.</p>\n{_programs(report)}"
-    )
-
-
-def _programs(report: Report) -> str:
-    attached = ", ".join(escape(program.name) for program in report.programs if program.attached)
-    missing = ", ".join(map(escape, report.context.missing))
-    lines = [f"<p>Attached: {attached}</p>"] if attached else []
-    return "\n".join(lines + ([f'<p class="bad">Not shown by this kernel: {missing}</p>'] if missing else []))
-
-
-def _cards(report: Report, *, healthy: bool) -> str:
-    series = report.series
-    cards = (
-        _card("health", "good" if healthy else "not reading", bad=not healthy, good=healthy),
-        _card("handshakes", count_text(int(series.handshakes.sum()))),
-        _card("failures", count_text(int(series.failures.sum()))),
-        _card("open now", count_text(int(series.connections.sum()))),
-        _card("closed", count_text(int(series.closes.sum()))),
-        _card("in TIME_WAIT", count_text((report.sockets or {}).get("time_wait"))),
-        _card("events lost", count_text(report.events_lost), bad=bool(report.events_lost)),
-        _card("untracked", count_text(report.untracked), bad=bool(report.untracked)),
-    )
-    return f'<div class="cards">{"".join(cards)}</div>'
-
-
-def _card(label: str, value: str, *, bad: bool = False, good: bool = False) -> str:
-    style = ' class="bad"' if bad else ' class="good"' if good else ""
-    return f'<div class="card"><b{style}>{escape(value)}</b><span>{escape(label)}</span></div>'
-
-
-def _section(title: str, head: Row, rows: Iterable[Row]) -> str:
-    lines = [_row("td", row) for row in rows]
-    if not lines:
-        return f"<h2>{escape(title)}</h2>\n<p>none yet</p>"
-    table = "\n".join([_row("th", head), *lines])
-    return f'<h2>{escape(title)}</h2>\n<div class="scroll"><table>\n{table}\n</table></div>'
-
-
-def _row(cell: str, values: Row) -> str:
-    return "<tr>" + "".join(f"<{cell}>{escape(value)}</{cell}>" for value in values) + "</tr>"
-
-
-def _handshakes(service: Service) -> Row:
-    return (service.name, f"{service.handshakes:,}", *(time_text(service.quantile(q)) for q in (0.5, 0.9, 0.99, 1)))
-
-
-def _by_name(shown: Iterable[Service], column: str) -> Iterable[Row]:
-    for service in shown:
-        for name, count in getattr(service, column).items():
-            yield service.name, name, f"{count:,}"
-
-
-def _elsewhere(report: Report) -> Iterable[Row]:
-    """Yield the largest of what is counted under `other`, because no connection to that port ever was established."""
-    for tried in report.elsewhere:
-        yield f"{tried.role} {tried.port}", f"{tried.failures:,}", f"{tried.resets:,}"
-
-
-def _listeners(report: Report) -> Iterable[Row]:
-    for row in report.listeners:
-        numbers = (UNKNOWN if number is None else f"{number:,}" for number in (row.waiting, row.limit, row.drops))
-        yield row.port, row.process or UNKNOWN, *numbers
-
-
-def _leaks(report: Report) -> Iterable[Row]:
-    for leak in report.leaks or ():
-        yield leak.name, leak.state.upper(), f"{leak.sockets:,}"
-
-
-def _ports(report: Report) -> str:
-    if report.places is None:
-        return ""
-    rows = [
-        (use.destination, use.local_address, f"{use.used:,}", limit_text(use), forecast_text(use))
-        for use in report.places.ports
+    lines = [
+        f"TCP connections of this machine, as the kernel sees them, for {report.duration_seconds:,.0f} s. "
+        f"Kernel {context.kernel}, bcc {context.bcc}."
     ]
-    return _section("Ephemeral ports in use", ("destination", "from", "used", "limit", "exhausted"), rows)
+    if context.missing:
+        lines.append(f"Not shown by this kernel: {', '.join(context.missing)}.")
+    return joined(element("p", line) for line in lines)
 
 
-def _transitions(report: Report) -> Iterable[Row]:
-    if report.transitions is None:
-        return [(UNKNOWN, UNKNOWN, UNKNOWN)]
-    return [(STATES[a], STATES[b], f"{report.transitions[a, b]:,}") for a, b in zip(*report.transitions.nonzero(), strict=True)]
+def _sums(past: Spans | None) -> dict[str, float]:
+    """Return how many of each of TRENDS there were in the last ten minutes."""
+    if past is None:
+        return {}
+    counts = sum((step.counts.sum(axis=0, dtype=np.float64) for step in past.steps), np.zeros(len(TRENDS)))
+    return dict(zip(TRENDS, counts.tolist(), strict=True))
+
+
+def _cards(report: Report, sums: dict[str, float]) -> Markup:
+    series = report.series
+    failed = int(series.failures.sum())
+    waiting = (report.sockets or {}).get("time_wait")
+    return cards(
+        card("handshakes", f"{int(series.handshakes.sum()):,}"),
+        card("failures", f"{failed:,}", bad=bool(sums.get("failures"))),
+        card("retransmitted", f"{int(series.retransmitted.sum()):,}"),
+        card("open now", f"{int(series.connections.sum()):,}"),
+        card("closed", f"{int(series.closes.sum()):,}"),
+        card("in TIME_WAIT", UNKNOWN if waiting is None else f"{waiting:,}"),
+        card("events lost", _number(report.events_lost), bad=bool(report.events_lost)),
+        card("untracked", _number(report.untracked), bad=bool(report.untracked)),
+    )
+
+
+def _number(count: int | None) -> str:
+    return UNKNOWN if count is None else f"{count:,}"
+
+
+def _services(report: Report, lately: dict[tuple[str, ...], Rates]) -> Markup:
+    """Return the table, those first of which most went wrong in the last ten minutes, then since the start."""
+    found = services(report)
+    rows = {labels: row for row, labels in enumerate(report.series.labels)}
+    shown = [Shown(service, lately.get(service.key), rows[service.key]) for service in found]
+    shown.sort(key=lambda one: (one.service.role == "other", -_wrong(one.rates)))
+    rest = [one.service for one in shown[SERVICES_SHOWN:]]
+    more = [Shown(summed(report, rest))] if rest else []
+    head = ("service", "failed", "retransmitted", "10 min", "open", "handshakes", "10 min", "p50", "p99")
+    note = element("p", "Counts are since the start; click a service for its reasons and times.", class_="soft")
+    lines = [_service(report, one) for one in (*shown[:SERVICES_SHOWN], *more)]
+    return joined((note, element("div", table("services-table", head, lines), class_="services")))
+
+
+def _wrong(rates: Rates | None) -> float:
+    return 0.0 if rates is None else float(rates[:, 1:].sum())
+
+
+def _service(report: Report, one: Shown) -> tuple[object, ...]:
+    service = one.service
+    ident = f"service {service.name}" if one.row is not None else "service others"
+    return (
+        element("details", element("summary", service.name), _reasons(report, one), id=ident),
+        _failed(one),
+        f"{service.segments:,}",
+        _spark(one.rates, 2, "retransmitted segments"),
+        f"{service.connections:,}",
+        f"{service.handshakes:,}",
+        _spark(one.rates, 0, "handshakes"),
+        *(time_text(service.quantile(q)) for q in (0.5, 0.99)),
+    )
+
+
+def _failed(one: Shown) -> object:
+    """Return how many failed, marked where some did lately."""
+    text = f"{one.service.failed:,}"
+    return element("span", text, class_="bad") if one.rates is not None and one.rates[:, 1].any() else text
+
+
+def _spark(rates: Rates | None, column: int, name: str) -> object:
+    if rates is None or not rates[:, column].any():
+        return UNKNOWN
+    values = rates[:, column].tolist()
+    label = f"{name}: at most {max(values):.3g}, now {values[-1]:.3g} a second, last {_minutes(len(values))}"
+    return sparkline(values, label) if column == 0 else spark_bars(values, label, color=2)
+
+
+def _minutes(steps: int) -> str:
+    minutes = round(steps * STEP_SECONDS / 60)
+    return f"{minutes} min" if minutes else "minute"
+
+
+def _reasons(report: Report, one: Shown) -> Markup:
+    """Return what folds out below a service's name."""
+    service = one.service
+    times = ", ".join(f"{name} {time_text(service.quantile(q))}" for name, q in _QUANTILES)
+    facts = [
+        ("handshake times", times),
+        ("failures", _counted(service.failures)),
+        ("closes", _counted(service.closes)),
+        ("retransmitted segments", _counted(service.retransmitted)),
+        *(_figures(report, one.row) if one.row is not None else ()),
+    ]
+    return element("dl", *(joined((element("dt", name), element("dd", text))) for name, text in facts if text))
+
+
+_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
+
+
+def _counted(counts: object) -> str:
+    assert isinstance(counts, dict)
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])) or "none"
+
+
+def _figures(report: Report, row: int) -> list[tuple[str, str]]:
+    series = report.series
+    whose = report.who.of(row) if len(report.who.table) else None
+    sent, received = (bytes_text(int(column[row])) for column in (series.sent_bytes, series.received_bytes))
+    return [
+        ("payload", f"{sent} sent, {received} received"),
+        ("process", whose.process if whose else ""),
+        ("peer", whose.peer if whose else ""),
+    ]

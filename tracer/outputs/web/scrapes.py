@@ -20,6 +20,25 @@ TURN_SECONDS = 0.0002
 turns."""
 
 
+class Shared:
+    """A document that is made one at a time: whoever comes meanwhile shares the next one."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._body = b""
+
+    def body(self) -> bytes:
+        """Return the document as it is at some moment after the call."""
+        begun = self._begun
+        with self._lock:
+            if self._begun == begun:
+                self._begun += 1
+                self._body = self._make()
+            return self._body
+
+
 class Scrapes:
     """Bodies by content type, plain or packed, each of one Report. max_series: samples in each at most, None: no bound."""
 

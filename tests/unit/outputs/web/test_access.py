@@ -201,7 +201,7 @@ def test_a_tls_connection_is_ended_with_a_goodbye(tmp_path: Path) -> None:
     assert said.endswith(b"ok\n")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/", "/nothing", "/healthz/"])
+@pytest.mark.parametrize("path", ["/metrics", "/", "/report", "/rules", "/nothing", "/healthz/"])
 @pytest.mark.parametrize("user", ["", "alice:wrong", "alice:", "eve:secret", ":secret", "alice"])
 def test_nobody_gets_anything_without_the_right_name_and_password(tmp_path: Path, path: str, user: str) -> None:
     with secured(tmp_path, USERS) as server:
@@ -221,7 +221,7 @@ def test_health_is_told_without_a_client_certificate_and_nothing_else_is(tmp_pat
     text = f"{REQUIRED}  client_allowed_sans: [prometheus.example]\n  max_version: {version}\n"
     with secured(tmp_path, text + USERS) as server:
         assert ask(server.address, "/healthz", context=client_context())[:2] == (200, b"ok\n")
-        for path in ("/metrics", "/", "/nothing"):
+        for path in ("/metrics", "/", "/report", "/rules", "/nothing"):
             assert ask(server.address, path, context=client_context(), user="alice:secret")[0] == 403
 
 

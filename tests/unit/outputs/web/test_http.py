@@ -117,6 +117,24 @@ def test_the_page_for_people_is_html_that_may_load_nothing(server: Server) -> No
     assert b"<h1>tcptrace</h1>" in body
 
 
+def test_the_report_is_html_that_runs_nothing(server: Server) -> None:
+    status, body, headers = ask(server, "/report")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "script" not in headers["Content-Security-Policy"]
+    assert b"client 443" in body
+
+
+def test_files_are_served_at_their_paths_and_linked_on_the_page(report: Report) -> None:
+    server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True, files={"/rules": ("text/plain", b"groups: []\n")})
+    try:
+        assert ask(server, "/rules")[:2] == (200, b"groups: []\n")
+        page = ask(server, "/")[1]
+        assert b'href="/rules"' in page
+        assert b'href="/dashboards/fleet"' not in page
+    finally:
+        server.close()
+
+
 def test_an_unknown_path_is_not_found_and_says_what_there_is(server: Server) -> None:
     status, body, _ = ask(server, "/metric")
     assert status == 404
