@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -94,7 +95,7 @@ def test_a_duration_ends_it_with_a_summary() -> None:
     with tracing("--duration", "0.5") as tracer:
         out, _ = tracer.process.communicate(timeout=PATIENCE)
     assert tracer.process.returncode == 0
-    assert out.startswith(b'{"duration_seconds": 0.5')
+    assert json.loads(out)["duration_seconds"] >= 0.5
 
 
 def test_several_tracers_run_side_by_side(side: Namespace) -> None:

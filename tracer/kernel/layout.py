@@ -3,6 +3,9 @@
 The header is the only definition. This reads a small, strict subset of C and refuses anything else, because a layout that is
 half understood reads garbage; the static assertions it renders make the compiler check what was understood. ctypes
 structures or struct formats written by hand were the alternative: a second definition, which drifts.
+
+A member is as wide on every machine, and none may stand behind padding: so the record is the same on x86-64
+and arm64.
 """
 
 from __future__ import annotations

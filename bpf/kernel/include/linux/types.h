@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The types that bcc's own headers and our programs use; see ../../README.md. */
+/*
+ * The types that bcc's own headers and our programs use; see ../../README.md.
+ * The compiler's target is bpf on every machine, and so are their widths; of
+ * the machine itself (asm/) nothing is asked.
+ */
 #ifndef TCPTRACE_TYPES_H
 #define TCPTRACE_TYPES_H
 
