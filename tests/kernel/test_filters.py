@@ -164,6 +164,7 @@ def fixture_cgroup() -> Iterator[Path]:
         path.rmdir()
 
 
+@pytest.mark.needs_kernel("cgroups")
 @pytest.mark.parametrize("place", ["", "below"])
 def test_a_cgroup_filter_shows_its_processes_and_those_below(link: Link, port: int, cgroup: Path, place: str) -> None:
     with Peer(link.client) as client, Peer(link.client) as stranger, Peer(link.server) as server:
@@ -176,6 +177,7 @@ def test_a_cgroup_filter_shows_its_processes_and_those_below(link: Link, port: i
     assert connections_only(summary.transitions) == CLIENT_SIDE
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_a_cgroup_filter_shows_accepted_connections_of_its_listeners(link: Link, port: int, cgroup: Path) -> None:
     with Peer(link.client) as client, Peer(link.server) as server:
         (cgroup / "cgroup.procs").write_text(str(server.pid), encoding="ascii")

@@ -78,6 +78,7 @@ def test_what_a_services_first_connection_lost_is_in_its_own_series(side: Namesp
         assert not scrape.value("retransmitted_segments_total", kind="syn", port="other")
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_a_listener_has_the_workload_of_its_cgroup(side: Namespace, port: int) -> None:
     unit = f"tcptrace-test-{os.getpid()}.service"
     with (
@@ -104,6 +105,7 @@ def seen(scrape: Scrape, role: str, port: int) -> dict[tuple[str | None, str | N
     }
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_workloads_and_groups_of_peers_are_told_apart(side: Namespace, port: int) -> None:
     container, uid = secrets.token_hex(32), "7d3f2b1c-0000-1111-2222-333344445555"
     groups = ("--peer-group", "office=127.7.0.0/16", "--peer-group", "all=127.0.0.0/8", "--peer-rest", "other")
@@ -127,6 +129,7 @@ def test_workloads_and_groups_of_peers_are_told_apart(side: Namespace, port: int
     assert seen(scrape, "server", port) == {(uid, "all"): 3, (uid, "office"): 12}
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_clients_that_end_at_once_and_their_server_are_named_on_both_sides(side: Namespace, port: int) -> None:
     with (
         cgroups() as top,

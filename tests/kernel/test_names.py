@@ -160,6 +160,7 @@ def assert_both_labels(found: list[dict[str, str]]) -> None:
     assert {labels["container"] for labels in found if labels["role"] == "client"} == set(CGROUPS.values())
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_plain_text(shown: Shown) -> None:
     text = shown.tracer.get("/metrics")[0].decode()
     assert unseen(text) == set()
@@ -167,6 +168,7 @@ def test_plain_text(shown: Shown) -> None:
     assert_both_labels([labels for labels in found if {"process", "role"} <= labels.keys()])
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_openmetrics(shown: Shown) -> None:
     text = shown.tracer.get("/metrics", Accept=OPENMETRICS)[0].decode()
     assert unseen(text) == set()
@@ -174,6 +176,7 @@ def test_openmetrics(shown: Shown) -> None:
     assert_both_labels([labels for labels in found if {"process", "role"} <= labels.keys()])
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_protobuf(shown: Shown) -> None:
     found = {family.name: family for family in families(shown.tracer.get("/metrics", Accept=PROTOBUF)[0])}
     labels = [labels_of(metric) for metric in found["tcptrace_handshakes_total"].metric]
@@ -188,6 +191,7 @@ def test_json_has_an_object_a_line_with_the_names_that_the_metrics_have(shown: S
     assert {row["process"] for row in rows if row["role"] == "client"} == set(PROCESSES.values())
 
 
+@pytest.mark.needs_kernel("cgroups")
 def test_csv_has_a_line_an_event_and_no_formula(shown: Shown) -> None:
     text = shown.csv
     assert unseen(text) == set()

@@ -8,11 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.kernel.cgroups import cgroups
 from tests.kernel.net import Namespace
 from tests.kernel.tracing import Scrape, tracing
 from tests.kernel.traffic import listening
 from tests.kernel.until import PATIENCE, until
+
+pytestmark = pytest.mark.needs_kernel("cgroups")
 
 ADDRESS = "127.0.0.1"
 POD = "pod7d3f2b1c_0000_1111_2222_333344445555"

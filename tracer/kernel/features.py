@@ -46,6 +46,13 @@ def _member(type_name: str, path: str) -> Callable[[Btf], bool]:
 
 FEATURES = (
     Feature(
+        "cgroups",
+        "the cgroup of a connection",
+        "`container` of events is null, the labels `container` and `workload` are empty, and `--cgroup` is refused",
+        "5.15",
+        _member("sock", "sk_cgrp_data.cgroup"),
+    ),
+    Feature(
         "calls",
         "what `send()` and `recv()` returned",
         "`follow` draws no calls and no workers",

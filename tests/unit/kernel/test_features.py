@@ -12,7 +12,7 @@ def test_a_kernel_that_has_everything_lacks_nothing() -> None:
 
 
 def test_an_old_kernel_lacks_what_newer_ones_pass_and_have() -> None:
-    without = ("sock_send_length", "inet_sock.local_port_range")
+    without = ("sock_send_length", "inet_sock.local_port_range", "sock.sk_cgrp_data.cgroup")
     names = [feature.name for feature in lacking(SomeKernel(*without, old=True))]
     assert names == [feature.name for feature in FEATURES]
 
