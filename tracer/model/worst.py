@@ -56,11 +56,19 @@ class Gathered:
     def add(self, events: Events) -> None:
         """Take in a batch."""
         events = settle(events)
-        ports = {side: np.ascontiguousarray(events[f"{side}_port"]) for side in ("local", "remote")}
+        likely = events[self._may_be(events)]
         for at, wanted in enumerate(self._wanted):
-            mine = np.flatnonzero(_shares_ends(events, ports, wanted))
+            mine = np.flatnonzero(_shares_ends(likely, wanted))
             if len(mine):
-                self._keep(at, events[mine])
+                self._keep(at, likely[mine])
+
+    def _may_be(self, events: Events) -> NDArray[np.intp]:
+        """Return which records have the number or the ports of any: few, to be looked at closely."""
+        wanted = self._wanted
+        pairs = [_pair(wanted[f"{mine}_port"], wanted[f"{its}_port"]) for mine, its in _ENDS]
+        ports = np.isin(_pair(events["local_port"], events["remote_port"]), np.concatenate(pairs))
+        found: NDArray[np.intp] = np.flatnonzero(ports | np.isin(events["connection"], wanted["connection"]))
+        return found
 
     def _keep(self, at: int, mine: Events) -> None:
         self.cut[at] |= len(mine) > self._left[at]
@@ -74,13 +82,16 @@ class Gathered:
         return overlapping(together[together["connection"] != 0], int(self._wanted[at]["connection"]))
 
 
-def _shares_ends(events: Events, ports: dict[str, NDArray[np.uint16]], wanted: np.void) -> NDArray[np.bool_]:
+def _pair(first: NDArray[np.uint16], second: NDArray[np.uint16]) -> NDArray[np.uint32]:
+    return first.astype(np.uint32) << np.uint32(16) | second
+
+
+def _shares_ends(events: Events, wanted: np.void) -> NDArray[np.bool_]:
     """Return which records have the ends of another one, either way round, or are of its connection."""
     found: NDArray[np.bool_] = events["connection"] == wanted["connection"]
     for mine, its in _ENDS:
-        same = (ports["local"] == wanted[f"{mine}_port"]) & (ports["remote"] == wanted[f"{its}_port"])
-        if same.any():
-            for side, other in (("local", mine), ("remote", its)):
-                same &= (events[f"{side}_address"] == wanted[f"{other}_address"]).all(axis=1)
-            found |= same
+        same = (events["local_port"] == wanted[f"{mine}_port"]) & (events["remote_port"] == wanted[f"{its}_port"])
+        for side, other in (("local", mine), ("remote", its)):
+            same &= (events[f"{side}_address"] == wanted[f"{other}_address"]).all(axis=1)
+        found |= same
     return found
