@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.browser import NAME, chromium
-from tests.kernel.capture import Frame, capture, retransmitted
+from tests.kernel.capture import LAG, Frame, capture, retransmitted
 from tests.kernel.path import CLIENT, DEVICE, SERVER, route
 from tests.kernel.scene import exchange
 from tests.kernel.test_record import recording, stop, tcptrace
@@ -127,13 +127,19 @@ def check(rows: dict[str, Any], way: str, frames: list[Frame], size: int) -> Non
 
 
 def check_graph(lines: list[str], frames: list[Frame], size: int) -> None:
-    """Compare the graph of what was sent with the frames: every retransmission, every byte, and the last acknowledgement."""
+    """Compare the graph of what was sent with the frames: every retransmission, every byte, and the last acknowledgement.
+
+    A retransmission is traced when its segment has left (__tcp_retransmit_skb), which the device's capture sees before: some
+    10 to 100 µs, but more where softirqs run on the way back from the device, or the processor is somebody else's. The socket
+    is locked meanwhile, so that the connection's next segment leaves afterwards: that is the bound on any machine.
+    """
     initial = next(frame.sequence for frame in frames if frame.length == 0)
-    again = [(f.time_ns / 1e9, (f.sequence - initial) % 2**32) for f in retransmitted(frames)]
+    again = retransmitted(frames)
     drawn = [(float(time), int(number)) for word, time, number in (li.split() for li in lines if li.startswith("diamond"))]
-    assert [number for _, number in drawn] == [number for _, number in again]
-    apart = sorted(abs(mine - its) for (mine, _), (its, _) in zip(drawn, again, strict=True))
-    assert apart[len(apart) // 2] < 0.001
+    assert [number for _, number in drawn] == [(frame.sequence - initial) % 2**32 for frame in again]
+    for (mine, _), frame in zip(drawn, again, strict=True):
+        following = next((f.time_ns for f in frames if f.time_ns > frame.time_ns), frame.time_ns)
+        assert frame.time_ns / 1e9 - LAG < mine < max(following, frame.time_ns) / 1e9 + LAG
     segments = [tuple(map(float, li.split()[1:])) for li in colored(lines, "white")]
     covered = {(f.sequence - initial) % 2**32 for f in frames if f.length}
     assert {int(first) for _, first, _, _ in segments} <= covered
