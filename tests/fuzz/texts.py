@@ -7,9 +7,10 @@ import json
 import socket
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from tests.unit.ingest.test_recording import sample
@@ -57,34 +58,42 @@ def recording(data: bytes) -> None:
     file = framed(data[1:]) if data[:1] == b"\0" else data
     with suppress(TcptraceError):
         source = RecordedSource(io.BytesIO(file), "a.tcptrace")
-        taken = None
-        while (reading := source.read()) is not None:
-            taken = taken or Taken(source)
-            taken.take(reading)
-        if taken:
-            taken.show()
+        first = source.read()  # the header before all else
+        COMMANDS[data[-1] % len(COMMANDS)](source, chain([first], iter(source.read, None)) if first else [])
 
 
-class Taken:
-    """What every command makes of a recording, in this process."""
+def _counted(source: RecordedSource, readings: Iterable[Reading]) -> None:
+    model = Model(source.context)
+    for reading in readings:
+        model.add(reading)
+    summary(model.report())
 
-    def __init__(self, source: RecordedSource) -> None:
-        context = source.context
-        self._model, self._search = Model(context), Search(context)
-        lives = (show_json(context, _Nowhere(), lambda cgroup: source.whose(cgroup).name), _draw)
-        self._followers = [Follower(context, show, segments=True) for show in lives]
 
-    def take(self, reading: Reading) -> None:
-        """Take a reading."""
-        for taker in (self._model.add, self._search.add, *(follower.take for follower in self._followers)):
-            taker(reading)
+def _reported(source: RecordedSource, readings: Iterable[Reading]) -> None:
+    search = Search(source.context)
+    for reading in readings:
+        search.add(reading)
+    found = search.findings()
+    json.dumps(report_document(found))
+    report_lines(found)
 
-    def show(self) -> None:
-        """Show what was found at the end."""
-        summary(self._model.report())
-        found = self._search.findings()
-        json.dumps(report_document(found))
-        report_lines(found)
+
+def _followed(source: RecordedSource, readings: Iterable[Reading]) -> None:
+    show = show_json(source.context, _Nowhere(), lambda cgroup: source.whose(cgroup).name)
+    _follow(Follower(source.context, show, segments=True), readings)
+
+
+def _drawn(source: RecordedSource, readings: Iterable[Reading]) -> None:
+    _follow(Follower(source.context, _draw, segments=True), readings)
+
+
+def _follow(follower: Follower, readings: Iterable[Reading]) -> None:
+    for reading in readings:
+        follower.take(reading)
+
+
+COMMANDS: list[Callable[[RecordedSource, Iterable[Reading]], None]] = [_counted, _reported, _followed, _drawn]
+"""What commands make of a recording, in this process; an input's last byte says which."""
 
 
 class _Nowhere:
@@ -110,13 +119,13 @@ def _head() -> bytes:
 
 def framed(data: bytes) -> bytes:
     """Return a recording whose frames have these tags, times and contents."""
-    file, at = _head(), 0
+    file, at = [_head()], 0
     while at + _FRAME.size <= len(data):
         tag, length, time_ns = _FRAME.unpack_from(data, at)
         packed = zlib.compress(data[at + _FRAME.size :][:length], 0)
-        file += struct.pack("<4sIQ", _TAGS[tag % len(_TAGS)], len(packed), time_ns) + packed
+        file.append(struct.pack("<4sIQ", _TAGS[tag % len(_TAGS)], len(packed), time_ns) + packed)
         at += _FRAME.size + length
-    return file
+    return b"".join(file)
 
 
 def _unframed(file: bytes) -> bytes:
@@ -131,8 +140,8 @@ def _unframed(file: bytes) -> bytes:
 
 
 def recording_seeds() -> list[bytes]:
-    """Return a whole recording, and its frames."""
-    return [sample(), _unframed(sample())]
+    """Return a whole recording, and its frames with more behind them, so that each command reads it."""
+    return [sample(), *(_unframed(sample()) + bytes([command]) for command in range(len(COMMANDS)))]
 
 
 PLACE = Path("/nonexistent/web.yml")
