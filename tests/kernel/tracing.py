@@ -143,8 +143,12 @@ class Tracing:
         return [int(pid) for task in tasks for pid in (task / "children").read_text(encoding="ascii").split()]
 
     def descriptors(self) -> list[str]:
-        """Return what its open descriptors are, sorted."""
-        return sorted(str(fd.readlink()) for fd in Path(f"/proc/{self.pid}/fd").iterdir())
+        """Return what its open descriptors are, sorted; not those that are closed meanwhile."""
+        found: list[str] = []
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.append(str(descriptor.readlink()))
+        return sorted(found)
 
     def bpf_objects(self) -> BpfObjects:
         """Return the programs that it holds, and the maps that those use."""

@@ -7,6 +7,7 @@ tracer/kernel runs as root, and tracer/model computes and does nothing else.
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,11 @@ def test_what_runs_as_root_imports_only_the_standard_library_and_bcc(path: Path)
 def test_the_model_reads_writes_and_waits_for_nothing(path: Path) -> None:
     assert {name.split(".")[0] for name in imports_of(path)} & IO_MODULES == set()
     assert set(calls_of(path)) & (IO_CALLS | CLOCK_CALLS) == set()
+
+
+def test_run_starts_the_loader_before_it_imports_what_takes_long() -> None:
+    code = "import sys, tracer.cli; tracer.cli.command_line(['run']); print({'numpy', 'prometheus_client'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_no_module_has_a_vague_name() -> None:

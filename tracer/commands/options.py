@@ -1,19 +1,24 @@
-"""Options that several commands share, each written once: their types, help and checks."""
+"""Options that several commands share, each written once: their types, help and checks.
+
+What checking them needs and takes long to import is imported only then: `run` has the loader at work meanwhile.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tracer.errors import UsageError
 from tracer.kernel.filters import Filters
-from tracer.model.naming import OPTIONAL, optional_names
-from tracer.model.peers import PeerGroups, peer_groups
-from tracer.outputs.budget import LEAST
-from tracer.outputs.web.access import Access
+from tracer.model.labelnames import OPTIONAL, optional_names
+from tracer.outputs.limits import LEAST
+
+if TYPE_CHECKING:
+    from tracer.model.peers import PeerGroups
+    from tracer.outputs.web.access import Access
 
 Ports = Annotated[list[int] | None, typer.Option("--port", min=1, max=65535, help="Only this service port (repeatable).")]
 Addresses = Annotated[
@@ -66,16 +71,25 @@ DEFAULT_LISTEN = "127.0.0.1:19293"
 def access(web_config: Path | None) -> Access:
     """Return who may ask for the metrics; raises TcptraceError when the file will not do."""
     if web_config is None:
+        from tracer.outputs.web.access import Access  # noqa: PLC0415 - see above
+
         return Access()
     from tracer.outputs.web.webconfig import read_access  # noqa: PLC0415 - megabytes that only this option needs
 
     return read_access(web_config)
 
 
-def labels(names: list[str] | None, groups: list[str] | None, rest: str) -> tuple[tuple[str, ...], PeerGroups]:
-    """Return the labels that the options add, and the groups of peers, which are a label too; raises UsageError."""
+def label_names(names: list[str] | None, groups: list[str] | None) -> tuple[str, ...]:
+    """Return the labels that the options add, of which groups of peers are one; raises UsageError."""
     more = ["peer_group"] if groups else []
-    return optional_names([*(names or ()), *more]), peer_groups(groups or (), rest)
+    return optional_names([*(names or ()), *more])
+
+
+def peers(groups: list[str] | None, rest: str) -> PeerGroups:
+    """Return the groups of peers; raises UsageError."""
+    from tracer.model.peers import peer_groups  # noqa: PLC0415 - see above
+
+    return peer_groups(groups or (), rest)
 
 
 def seconds(name: str, text: str) -> float:

@@ -13,7 +13,8 @@ import typer
 from tracer.commands import options
 from tracer.commands.rotation import KEPT, STDOUT, never_due, open_files, parse_rotation
 from tracer.commands.session import complain, open_kernel, stop_on_signals
-from tracer.commands.view import View, is_drawn
+from tracer.commands.terminal import is_drawn
+from tracer.commands.view import View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.recorder import Rotating, Sparing

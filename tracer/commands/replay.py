@@ -16,10 +16,12 @@ from tracer.commands.printing import FORMATS, KINDS
 from tracer.commands.recorded import choose, open_recording, parse_without_rights
 from tracer.commands.replayed import replay_audit, replay_events, replay_follow
 from tracer.commands.report import show_file
-from tracer.commands.run import DEFAULT_MAX_SERIES, print_summary
+from tracer.commands.run import DEFAULT_MAX_SERIES
 from tracer.commands.serving import Kept, shipped_files
 from tracer.commands.session import stop_on_signals
-from tracer.commands.view import Latest, View, is_drawn
+from tracer.commands.terminal import is_drawn
+from tracer.commands.tracing import print_summary
+from tracer.commands.view import Latest, View
 from tracer.errors import UsageError
 from tracer.ingest.chosen import Chosen
 from tracer.model.naming import Naming, numbered
@@ -104,7 +106,7 @@ def replay(
     else:
         if web_config and not listen:
             raise UsageError("--web-config is for what --listen serves", "give both")
-        names, peers = options.labels(label, peer_group, peer_rest)
+        names, peers = options.label_names(label, peer_group), options.peers(peer_group, peer_rest)
         ttl = options.seconds("--label-ttl", label_ttl) or None
         access = options.access(web_config)
         kept = Kept()

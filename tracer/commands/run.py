@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from functools import partial
 from typing import Annotated
 
 import typer
 
 from tracer.commands import options
-from tracer.commands.notify import ServiceManager
-from tracer.commands.serving import Kept, shipped_files
-from tracer.commands.session import announce, open_kernel, stop_on_signals
-from tracer.commands.view import Latest, View, is_drawn
-from tracer.ingest.cgroups import CgroupNames
-from tracer.ingest.netnames import NamespaceNames
+from tracer.commands.terminal import is_drawn
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
-from tracer.model.naming import CGROUP_LABELS, OWNER_LABELS, Naming
-from tracer.model.report import Report, document
-from tracer.model.totals import Model
-from tracer.outputs.lines import summary
-from tracer.outputs.web import http
-from tracer.pipeline import Pipeline, drain
+from tracer.model.labelnames import OWNER_LABELS
 
 DEFAULT_MAX_SERIES = 5000
 
@@ -50,44 +38,28 @@ def run(
 ) -> None:
     """Trace this machine's TCP connections; serve Prometheus metrics and a live view until Ctrl-C."""
     start = time.monotonic()
-    names, peers = options.labels(label, peer_group, peer_rest)
+    names = options.label_names(label, peer_group)
     filters = options.filters(port, address, role, pid, cgroup, netns)
+    ttl = options.seconds("--label-ttl", label_ttl) or None
     drawn = is_drawn(view)
     settings = Settings(filters, snapshots=True, owners=drawn or pid is not None or not OWNER_LABELS.isdisjoint(names))
-    ttl = options.seconds("--label-ttl", label_ttl) or None
-    access = options.access(web_config)
-    listener = http.bind(listen)
-    kept, files = Kept(), shipped_files()
-    manager = ServiceManager(os.environ)
-    with_cgroups = not CGROUP_LABELS.isdisjoint(names)
-    source = open_kernel(settings, user, with_cgroups=with_cgroups, executes=drawn)
-    model = Model(
-        source.context,
-        labels=names,
-        label_ttl=ttl,
-        given=port or (),
-        naming=Naming(CgroupNames().workload, NamespaceNames(), peers),
-    )
-    latest = Latest() if drawn else None
-    pipeline = Pipeline(source, model, latest)
-    pipeline.pump()  # where the audit begins: before it is said that everything is traced
-    serve = partial(http.serve, access=access, max_series=max_series, past=lambda: kept.spans, files=files)
-    server = serve(listener, pipeline.fresh_report, pipeline.healthy)
-    with stop_on_signals() as stop:
-        stop.wake_on(source.filling)
-        announce(start, f"metrics on {server.url}metrics", source.context.missing)
-        with View(stop, table=view, color=context.obj, latest=latest) as shown, manager.serving(server.url, shown.show) as show:
-            drain(pipeline, stop, duration, kept.beside(show, shown), shown.poll, shown.pause)
-    report = pipeline.last_report()
-    server.close()
-    pipeline.close()
-    print_summary(report, as_json=as_json)
-    stop.leave()
+    with Loading(settings) as loading:
+        # what takes a third of a second to import, while the loader is at work
+        from tracer.commands.tracing import Wanted, trace  # noqa: PLC0415
 
-
-def print_summary(report: Report, *, as_json: bool) -> None:
-    """Write the end of a run to standard output: one JSON object, or text."""
-    if as_json:
-        print(json.dumps(document(report)))
-    else:
-        print("\n".join(summary(report)))
+        wanted = Wanted(
+            start=start,
+            listen=listen,
+            access=options.access(web_config),
+            max_series=max_series,
+            labels=names,
+            peers=options.peers(peer_group, peer_rest),
+            label_ttl=ttl,
+            ports=tuple(port or ()),
+            user=user,
+            duration=duration,
+            view=view,
+            color=context.obj,
+            as_json=as_json,
+        )
+        trace(loading, wanted)

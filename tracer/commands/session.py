@@ -29,7 +29,7 @@ from tracer.ingest.served import ServedPorts
 from tracer.ingest.source import ASKED
 from tracer.ingest.watch import Watch
 from tracer.kernel.confinement import confine
-from tracer.kernel.launch import load_programs
+from tracer.kernel.launch import Loading
 from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_without_rights
 from tracer.kernel.programs import Settings
 from tracer.kernel.sources import PACKAGE
@@ -39,7 +39,7 @@ from tracer.model.sockets import Summarizer
 
 
 def open_kernel(
-    settings: Settings,
+    settings: Settings | Loading,
     user_name: str | None,
     look_every_ns: int = 1_000_000_000,
     *,
@@ -48,12 +48,14 @@ def open_kernel(
 ) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
+    settings: or a loader that is at work already, which is waited for.
     with_cgroups: whether snapshots are to say in which cgroups there are listeners. executes: see give_up_rights().
     What has to be opened with rights (a listening socket below 1024, a file of root's) is opened before.
     """
     bound_heaps()
     user = unprivileged_user(user_name)
-    loaded = load_programs(settings)
+    with settings if isinstance(settings, Loading) else Loading(settings) as loading:
+        settings, loaded = loading.settings, loading.wait()
     served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts(loaded.bound)
     watch = None
     if loaded.doors and settings.snapshots:

@@ -17,6 +17,7 @@ ENTER = b"\x1b[?1049h\x1b[?25l\x1b[2J"
 LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
 """Attributes off, cursor shown, normal screen: xterm's, which every terminal of today understands."""
 
+STDERR = 2
 PATIENCE_SECONDS = 1.0
 """How long the end may wait for a terminal that takes nothing (Ctrl-S, a broken line)."""
 
@@ -35,6 +36,11 @@ def is_usable(fd: int) -> bool:
         return os.tcgetpgrp(fd) == os.getpgrp()
     except OSError:  # not this session's terminal, so that there is no background to be in
         return True
+
+
+def is_drawn(table: bool | None) -> bool:
+    """Say whether there will be a live view: --view and --no-view, and a terminal for it."""
+    return table is not False and is_usable(STDERR)
 
 
 class Terminal:

@@ -12,7 +12,7 @@ from typing import Self
 
 from tracer.commands.screen import Screen
 from tracer.commands.session import Stop
-from tracer.commands.terminal import Terminal, is_usable
+from tracer.commands.terminal import STDERR, Terminal, is_usable
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Reading
 from tracer.model.history import History, history
@@ -25,15 +25,10 @@ from tracer.outputs.live.view import frame
 from tracer.outputs.live.window import SINCE_START
 from tracer.pipeline import IDLE_SECONDS, POLL_SECONDS
 
-STDIN, STDERR = 0, 2
+STDIN = 0
 PRINTED_SIZE = (80, 60)
 RECORDS_KEPT = 8192
 """They take 4 MB."""
-
-
-def is_drawn(table: bool | None) -> bool:
-    """Say whether there will be a live view: --view and --no-view, and a terminal for it."""
-    return table is not False and is_usable(STDERR)
 
 
 class Latest:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Self
 
 from tracer.errors import TcptraceError
 from tracer.kernel.handoff import Loaded, receive_loaded
@@ -36,25 +37,48 @@ _LOADER = (
 
 def load_programs(settings: Settings) -> Loaded:
     """Run the loader to its end and return the descriptors it opened; raises TcptraceError with its reason if it failed."""
-    if obstacle := machine_obstacle():
-        raise obstacle
-    if lacking := missing_right():
-        raise TcptraceError(lacking.what, rights_hint())
-    if not os.access(SYSTEM_PYTHON, os.X_OK):
-        raise TcptraceError(f"there is no {SYSTEM_PYTHON}, for which bcc is installed", "apt-get install python3 python3-bpfcc")
-    require_descriptors()
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        fd = theirs.fileno()
-        with _started(loader_command(fd, settings), fd) as loader:
-            theirs.close()
+    with Loading(settings) as loading:
+        return loading.wait()
+
+
+class Loading:
+    """A loader at work, so that something else can be done meanwhile; at the end of the with statement it has ended.
+
+    Raises TcptraceError where none can be started.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        if obstacle := machine_obstacle():
+            raise obstacle
+        if lacking := missing_right():
+            raise TcptraceError(lacking.what, rights_hint())
+        if not os.access(SYSTEM_PYTHON, os.X_OK):
+            raise TcptraceError(
+                f"there is no {SYSTEM_PYTHON}, for which bcc is installed", "apt-get install python3 python3-bpfcc"
+            )
+        require_descriptors()
+        self.settings = settings
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
             try:
-                return receive_loaded(ours)
-            except BaseException:  # Ctrl-C among them: nothing goes on as root
-                loader.kill()
+                self._loader = _started(loader_command(theirs.fileno(), settings), theirs.fileno())
+            except TcptraceError:
+                self._channel.close()
                 raise
-            finally:
-                loader.wait()
+
+    def wait(self) -> Loaded:
+        """Return the descriptors that it opened; raises TcptraceError with its reason if it failed."""
+        return receive_loaded(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error_type: object, *_: object) -> None:
+        """Wait for its end; at an error (Ctrl-C among them) end it: nothing goes on as root."""
+        if error_type:
+            self._loader.kill()
+        self._channel.close()
+        self._loader.wait()
 
 
 def loader_command(fd: int, settings: Settings) -> list[str]:

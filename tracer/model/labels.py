@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import Listening
 from tracer.ingest.workloads import Workload
-from tracer.model.naming import BASE, CGROUP_LABELS, OTHER, PEER_LABELS, Naming, optional_names
+from tracer.model.labelnames import BASE, CGROUP_LABELS, PEER_LABELS, optional_names
+from tracer.model.naming import OTHER, Naming
 from tracer.model.tcp import KIND, RETRANSMIT_KINDS, ROLE, ROLES, STATE
 from tracer.model.tenure import Tenure
 

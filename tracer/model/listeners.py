@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import Listening, Snapshot
+from tracer.model.labelnames import BASE
 from tracer.model.labels import FIXED, LabelSets
-from tracer.model.naming import BASE
 
 SHARE = 0.25
 """Of all label sets, what listeners may have at the cost of others."""

@@ -21,6 +21,7 @@ from tracer.model.naming import OTHER
 from tracer.model.report import Report, Series
 from tracer.model.tcp import ROLES
 from tracer.model.tenure import HALF_LIFE_NS, weights
+from tracer.outputs.limits import BRIEF
 from tracer.outputs.matrix import Matrix, pack, summed, taken, unpack
 from tracer.outputs.metrics import METRICS, HistogramMetric, L
 from tracer.outputs.samples import HISTOGRAM_SAMPLES, LEFT
@@ -39,12 +40,6 @@ STAYS = 2.0
 
 PROCESS_SAMPLES = 8
 """Of this process's own, at most."""
-
-LEAST = 1000
-"""The smallest bound: what is of no label set, and what has left and `other` of two roles, find room within it in any case."""
-
-BRIEF = 1400
-"""Below this bound state_duration_seconds, of which there are up to 330 classic samples, is left out."""
 
 _VARYING = {"resets_sent_total", "resets_received_total", "container_info"}
 """Metrics that have samples for label sets, although not with all of their labels."""

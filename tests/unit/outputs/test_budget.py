@@ -18,7 +18,8 @@ from tracer.ingest.source import Program
 from tracer.model.report import Report
 from tracer.model.sockets import SHOWN_STATES
 from tracer.model.totals import Model
-from tracer.outputs.budget import BRIEF, LEAST, Budget
+from tracer.outputs.budget import Budget
+from tracer.outputs.limits import BRIEF, LEAST
 from tracer.outputs.prometheus import PROTOBUF, TEXT, render
 
 HOUR = 3600 * SECOND
