@@ -106,12 +106,6 @@ class Lately:
     sent_rate: float
     received_rate: float
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing happened."""
-        one = self.service
-        return not (one.handshakes or one.failed or one.closed or one.segments or self.sent_rate or self.received_rate)
-
 
 def spans(report: Report, earlier: Spans | None = None) -> Spans:
     """Return the spans up to a Report; without earlier ones, the first interval began with the tracing."""
@@ -131,10 +125,13 @@ def _lasting_drifts(now: Sequence[AuditLine], before: Sequence[AuditLine]) -> di
 
 
 def lately(past: Spans, report: Report, seconds: float) -> tuple[list[Lately], float]:
-    """Return what every label set did in the last so many seconds, and how many these were: whole intervals count."""
+    """Return what label sets did in the last so many seconds, those that did something, and how many these were.
+
+    Whole intervals count.
+    """
     intervals = _latest(past.intervals, seconds)
     length = sum(interval.seconds for interval in intervals)
-    ids = _ids(report.series)
+    series, ids = report.series, _ids(report.series)
     order = np.argsort(ids)
     counts = np.zeros((len(ids), _ENDS[-1]), np.uint64)
     carried = np.zeros((len(ids), len(_BYTES)))
@@ -146,9 +143,16 @@ def lately(past: Spans, report: Report, seconds: float) -> tuple[list[Lately], f
         carried[rows[known]] += interval.carried[known]
         inside = known[interval.cells // BUCKETS]
         cells = rows[interval.cells // BUCKETS] * BUCKETS + interval.cells % BUCKETS
-        np.add.at(times.reshape(-1), cells[inside], interval.hits[inside])
+        times.reshape(-1)[cells[inside]] += interval.hits[inside]
+    active = np.flatnonzero(counts.any(axis=1) | carried.any(axis=1))
+    maxima = upper_maxima(times[active], series.handshake_times.maxima[active])
+    histograms = Histogram(times[active], np.zeros(len(active)), maxima)
     rates = carried / length if length else carried
-    return [_lately(report.series, row, counts[row], rates[row], times[row]) for row in range(len(ids))], length
+    found = [
+        Lately(_service(series, row, counts[row], histograms.of(slice(at, at + 1))), *rates[row].tolist())
+        for at, row in enumerate(active.tolist())
+    ]
+    return found, length
 
 
 def together(group: Sequence[Service]) -> Service:
@@ -190,23 +194,14 @@ def trends(past: Spans, series: Series) -> dict[Key, NDArray[np.float32]]:
     return dict(zip(series.labels, found, strict=True))
 
 
-def _lately(
-    series: Series,
-    row: int,
-    counts: NDArray[np.uint64],
-    rates: NDArray[np.float64],
-    times: NDArray[np.uint64],
-) -> Lately:
+def _service(series: Series, row: int, counts: NDArray[np.uint64], times: Histogram) -> Service:
     key = series.labels[row]
-    histogram = Histogram(times[None], np.zeros(1), upper_maxima(times[None], series.handshake_times.maxima[row : row + 1]))
     failures, closes, kinds = (
         named(names, counts[_SLICES[column]])
         for names, column in ((FAILURE_REASONS, "failures"), (CLOSE_REASONS, "closes"), (RETRANSMIT_KINDS, "retransmitted"))
     )
     labels = tuple(zip(series.names[2:], key[2:], strict=False))
-    opened, connections = int(counts[0]), int(series.connections[row])
-    service = Service(key[0], key[1], opened, connections, failures, closes, kinds, histogram, labels)
-    return Lately(service, float(rates[0]), float(rates[1]))
+    return Service(key[0], key[1], int(counts[0]), int(series.connections[row]), failures, closes, kinds, times, labels)
 
 
 def _ids(series: Series) -> Ids:
@@ -232,6 +227,8 @@ _NOTHING = State(
 
 
 def _grown(before: State, now: State, seconds: float) -> Interval:
+    if np.array_equal(before.ids, now.ids) and np.array_equal(before.counts, now.counts):
+        return _idle(seconds)
     growth = _growth(before, now, before.counts, now.counts)
     rows = np.flatnonzero(growth.any(axis=1))
     hits = _growth(before, now, before.times, now.times, rows)
@@ -244,6 +241,12 @@ def _grown(before: State, now: State, seconds: float) -> Interval:
         (places * BUCKETS + buckets).astype(np.int32),
         hits[places, buckets].astype(np.uint32),
     )
+
+
+def _idle(seconds: float) -> Interval:
+    none = np.empty(0, np.int64)
+    counts, carried = np.empty((0, _ENDS[-1]), np.uint32), np.empty((0, len(_BYTES)))
+    return Interval(seconds, none, counts, carried, none.astype(np.int32), none.astype(np.uint32))
 
 
 def _growth(

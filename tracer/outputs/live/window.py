@@ -41,8 +41,7 @@ def window(history: History, span: float) -> Window:
     if span == SINCE_START or report.duration_seconds <= span:
         found, seconds = _since_start(history), report.duration_seconds
     else:
-        every, seconds = lately(history.spans, report, span)
-        found = [one for one in every if not one.idle]
+        found, seconds = lately(history.spans, report, span)
     rows = {labels: row for row, labels in enumerate(report.series.labels)}
     known = len(report.who.table)
     whose = {one.service.key: report.who.of(rows[one.service.key]) for one in found} if known else {}

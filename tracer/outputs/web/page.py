@@ -161,7 +161,8 @@ def _minutes(steps: int) -> str:
 def _reasons(report: Report, one: Shown) -> Markup:
     """Return what folds out below a service's name."""
     service = one.service
-    times = ", ".join(f"{name} {time_text(service.quantile(q))}" for name, q in _QUANTILES)
+    known = service.quantile(1) is not None
+    times = ", ".join(f"{name} {time_text(service.quantile(q))}" for name, q in _QUANTILES) if known else ""
     facts = [
         ("handshake times", times),
         ("failures", _counted(service.failures)),
@@ -177,7 +178,7 @@ _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max
 
 def _counted(counts: object) -> str:
     assert isinstance(counts, dict)
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])) or "none"
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _figures(report: Report, row: int) -> list[tuple[str, str]]:
