@@ -43,7 +43,7 @@ def serving(speed: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 def fixture_url() -> Iterator[str]:
     """Return the address of a server at the end of the recording, so that nothing changes any more."""
     with serving(1000) as (url, _):
-        until(lambda: counted(url, "tcptrace_handshakes_total") == HANDSHAKES, "the recording is at its end")
+        until(lambda: counted(metrics(url), "tcptrace_handshakes_total") == HANDSHAKES, "the recording is at its end")
         yield url
 
 
@@ -61,19 +61,22 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.05)
 
 
-def metrics(url: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+Samples = dict[str, list[tuple[dict[str, str], float]]]
+
+
+def metrics(url: str) -> Samples:
     """Return the samples of /metrics by their names."""
     with urllib.request.urlopen(f"{url}metrics", timeout=30) as answer:
-        found: dict[str, list[tuple[dict[str, str], float]]] = {}
+        found: Samples = {}
         for family in text_string_to_metric_families(answer.read().decode()):
             for sample in family.samples:
                 found.setdefault(sample.name, []).append((dict(sample.labels), sample.value))
         return found
 
 
-def counted(url: str, name: str, **labels: str) -> float:
+def counted(samples: Samples, name: str, **labels: str) -> float:
     """Return the sum of a metric's samples with these labels."""
-    return sum(value for has, value in metrics(url).get(name, ()) if labels.items() <= has.items())
+    return sum(value for has, value in samples.get(name, ()) if labels.items() <= has.items())
 
 
 def rows(page: Page, table: str) -> list[list[str]]:
@@ -88,7 +91,7 @@ def number(text: str) -> float:
 
 
 def test_every_figure_of_a_service_is_that_of_the_metrics(url: str, browser: Browser) -> None:
-    page = browser.open(url)
+    page, samples = browser.open(url), metrics(url)
     found = {row[0]: row for row in rows(page, "services-table")}
     assert len(found) >= 8
     for name, row in found.items():
@@ -99,11 +102,11 @@ def test_every_figure_of_a_service_is_that_of_the_metrics(url: str, browser: Bro
             (4, "tcptrace_connections"),
             (5, "tcptrace_handshakes_total"),
         ):
-            assert number(row[at]) == counted(url, metric, role=role, port=port), (name, metric)
+            assert number(row[at]) == counted(samples, metric, role=role, port=port), (name, metric)
 
 
 def test_the_cards_are_the_sums_of_the_metrics(url: str, browser: Browser) -> None:
-    page = browser.open(url)
+    page, samples = browser.open(url), metrics(url)
     texts = page.run("[...document.querySelectorAll('.card')].map((card) => [...card.children].map((e) => e.innerText))")
     cards = {label: number(value) for value, label in texts}
     for label, metric in (
@@ -113,8 +116,8 @@ def test_the_cards_are_the_sums_of_the_metrics(url: str, browser: Browser) -> No
         ("open now", "tcptrace_connections"),
         ("closed", "tcptrace_connections_closed_total"),
     ):
-        assert cards[label] == counted(url, metric), label
-    assert cards["in TIME_WAIT"] == counted(url, "tcptrace_sockets", state="time_wait")
+        assert cards[label] == counted(samples, metric), label
+    assert cards["in TIME_WAIT"] == counted(samples, "tcptrace_sockets", state="time_wait")
 
 
 @pytest.mark.parametrize(("path", "sizes"), [("", SIZES), ("report", SIZES[1:3])])
@@ -144,7 +147,7 @@ def test_without_a_script_the_page_has_the_same_figures(url: str, browser: Brows
 def test_the_page_keeps_itself_up_to_date_and_what_is_folded_out_stays_so() -> None:
     """Also where the browser is not allowed anything but this server, and until there is none: then it says so."""
     with serving(1) as (url, process), chromium() as browser:
-        until(lambda: counted(url, "tcptrace_handshakes_total") > 0, "there is a service")
+        until(lambda: counted(metrics(url), "tcptrace_handshakes_total") > 0, "there is a service")
         page = browser.open(url)
         first = card(page, "handshakes")
         page.run("document.querySelector('#transitions').open = true")

@@ -17,6 +17,7 @@ from tracer.commands.terminal import is_drawn
 from tracer.commands.view import View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.cgroups import CgroupNames
+from tracer.ingest.netnames import NamespaceNames
 from tracer.ingest.recorder import Rotating, Sparing
 from tracer.ingest.remains import ASK_SECONDS, RemainsSource
 from tracer.ingest.spool import Spool
@@ -64,7 +65,7 @@ def record(
     settings = Settings(filters, snapshots=True, follow=follow or segments, segments=segments)
     with closing(open_files(output, keep if rotate else 0)) as files, said_as_failure(output):
         source = RemainsSource(open_kernel(settings, user, with_cgroups=True, executes=is_drawn(view)), complain)
-        writer = Rotating(files.next_file, source.context, CgroupNames().workload, due)
+        writer = Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames())
         sparing = Sparing(writer)
         spool = Spool(sparing, writer.flush, sparing.end)
         pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), spool)

@@ -41,6 +41,12 @@ VERBS = {
 }
 """What can be asked for, and the options that mean something there."""
 
+_FIGURES = (
+    "it has events and sums over the sockets, but not the figures of each open connection, which the kernel tells when asked"
+)
+NOT_RECORDED = {"connections": _FIGURES, "snapshot": _FIGURES}
+"""What the live command of that name would need and no recording keeps."""
+
 Verb = Annotated[
     str, typer.Argument(metavar="[VERB]", show_default=False, help=f"What to show: {', '.join(VERBS)}; default: run.")
 ]
@@ -117,7 +123,7 @@ def replay(
         recorded = open_recording(file)
         source = choose(recorded, filters, pid)
         parse_without_rights(executes=speed is not None and is_drawn(view))
-        naming = Naming(recorded.whose if recorded.context.start_ns else numbered, peers=peers)
+        naming = Naming(recorded.whose if recorded.context.start_ns else numbered, recorded.named, peers)
         exact = not isinstance(source, Chosen)
         latest = Latest() if speed and view is not False else None
         pipeline = Pipeline(source, Model(source.context, labels=names, naming=naming, label_ttl=ttl, exact=exact), latest)
@@ -129,6 +135,8 @@ def replay(
 
 def check_options(context: typer.Context, verb: str) -> None:
     """Raise UsageError for a verb that there is not, and for options that mean nothing to it."""
+    if verb in NOT_RECORDED:
+        raise UsageError(f"a recording is not replayed as {verb}: {NOT_RECORDED[verb]}", f"choose from {', '.join(VERBS)}")
     if verb not in VERBS:
         raise UsageError(f"a recording is not replayed as {verb}", f"choose from {', '.join(VERBS)}")
     for option in context.command.params:

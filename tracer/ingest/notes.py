@@ -1,8 +1,9 @@
 """Notes of a recording: what readings have beside records and counters, as JSON, each part only when it has changed.
 
 Parts: programs, snapshot, anchor_ns, interfaces (names, by namespace and index), containers (whose a cgroup is, by its id),
-counters (the kernel's, before and after ours: those that differ from the last ones), remains (of ended connections). What
-belongs to one reading alone, counters and remains, is in that reading's note. `books` is `counters` with all of them.
+namespaces (names that `ip netns` gave, by number), counters (the kernel's, before and after ours: those that differ from the
+last ones), remains (of ended connections). What belongs to one reading alone, counters and remains, is in that reading's note.
+`books` is `counters` with all of them.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ _STATES = max(LAYOUT.enums["tcp_state"].values())
 Whose = Callable[[int], Workload]
 """Whose a cgroup is, by its id."""
 
+Named = Callable[[int], str]
+"""What a network namespace is called: its number where it has no name."""
+
 
 class NoteWriter:
-    """Turns readings into notes. whose: tells whose cgroups are, while they are there."""
+    """Turns readings into notes. whose: tells whose cgroups are, while they are there; named: likewise of namespaces."""
 
-    def __init__(self, whose: Whose = lambda _: Workload()) -> None:
-        self._whose = whose
+    def __init__(self, whose: Whose = lambda _: Workload(), named: Named = str) -> None:
+        self._whose, self._named = whose, named
+        self._namespaces: dict[int, str] = {}
         self._written: dict[str, str] = {}
         self._containers: dict[int, Workload] = {}
         self._counters: dict[str, int] = {}
@@ -62,6 +67,8 @@ class NoteWriter:
         parts: dict[str, Any] = {}
         if containers := self._new_containers(reading):
             parts["containers"] = [[cgroup, *astuple(found)] for cgroup, found in containers.items()]
+        if namespaces := self._new_namespaces(reading):
+            parts["namespaces"] = [list(item) for item in namespaces.items()]
         if reading.books:
             sides = reading.books.before, reading.books.after
             parts["counters"] = [self._changed_counters(side) for side in sides]
@@ -77,6 +84,13 @@ class NoteWriter:
         self._containers |= new
         return new
 
+    def _new_namespaces(self, reading: Reading) -> dict[int, str]:
+        """Return what the namespaces of these records are called, where they have a name that was not written yet."""
+        unknown = set(np.unique(reading.events["netns"]).tolist()) - self._namespaces.keys() if len(reading.events) else set()
+        found = {netns: self._named(netns) for netns in sorted(unknown)}
+        self._namespaces |= found
+        return {netns: name for netns, name in found.items() if name != str(netns)}
+
     def _changed_counters(self, side: Mapping[str, int]) -> dict[str, int | None]:
         """Return the counters that are others than those before; None for one that is gone."""
         changed: dict[str, int | None] = {name: value for name, value in side.items() if self._counters.get(name) != value}
@@ -86,13 +100,17 @@ class NoteWriter:
 
 
 class NoteReader:
-    """Takes notes, and has what holds for the reading that follows. containers: whose cgroups are, by their id."""
+    """Takes notes, and has what holds for the reading that follows.
+
+    containers: whose cgroups are, by their id. namespaces: their names, by number.
+    """
 
     def __init__(self) -> None:
         self.programs: tuple[Program, ...] = ()
         self.snapshot: Snapshot | None = None
         self.anchor_ns: int | None = None
         self.containers: dict[int, Workload] = {}
+        self.namespaces: dict[int, str] = {}
         self.books: Books | None = None
         self.remains: tuple[Remains, ...] = ()
         self._counters: dict[str, int] = {}
@@ -110,6 +128,10 @@ class NoteReader:
         """Return whose a cgroup of the recorded machine is, as far as that was recorded."""
         return self.containers.get(cgroup, Workload())
 
+    def named(self, netns: int, workload: Workload | None = None) -> str:
+        """Return what a namespace of the recorded machine is called, as netnames.py would have there."""
+        return self.namespaces.get(netns) or (workload.name if workload and workload.container_id else str(netns))
+
     def _programs(self, value: Any) -> None:
         self.programs = tuple(Program(**checked(program, _PROGRAM)) for program in value)
 
@@ -124,6 +146,9 @@ class NoteReader:
 
     def _containers(self, value: Any) -> None:
         self.containers.update({int(cgroup): Workload(*map(str, words)) for cgroup, *words in value})
+
+    def _namespaces(self, value: Any) -> None:
+        self.namespaces.update({int(netns): str(name) for netns, name in value})
 
     def _books(self, value: Any) -> None:
         if value is None:
@@ -155,6 +180,7 @@ _PARTS: Mapping[str, Callable[[NoteReader, Any], None]] = {
     "anchor_ns": NoteReader._anchor,  # noqa: SLF001
     "interfaces": NoteReader._interfaces,  # noqa: SLF001
     "containers": NoteReader._containers,  # noqa: SLF001
+    "namespaces": NoteReader._namespaces,  # noqa: SLF001
     "books": NoteReader._books,  # noqa: SLF001
     "counters": NoteReader._counters_since,  # noqa: SLF001
     "remains": NoteReader._remains,  # noqa: SLF001

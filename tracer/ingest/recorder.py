@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT
-from tracer.ingest.notes import NoteWriter, Whose
+from tracer.ingest.notes import Named, NoteWriter, Whose
 from tracer.ingest.recording import FRAME, MAGIC, PAIR, START, VERSION
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
@@ -31,9 +31,9 @@ def nobodys(_cgroup: int) -> Workload:
 
 
 class Recorder:
-    """Writes readings to a binary file, in their order. whose: tells whose cgroups are, while they are there."""
+    """Writes readings to a binary file, in their order. whose, named: tell of cgroups and namespaces, while they are there."""
 
-    def __init__(self, file: BinaryIO, context: Context, whose: Whose = nobodys) -> None:
+    def __init__(self, file: BinaryIO, context: Context, whose: Whose = nobodys, named: Named = str) -> None:
         header = json.dumps(
             {
                 "layout": LAYOUT.identity,
@@ -42,7 +42,7 @@ class Recorder:
             }
         ).encode()
         self._file = file
-        self._notes = NoteWriter(whose)
+        self._notes = NoteWriter(whose, named)
         self._cells: NDArray[np.uint64] | None = None
         self.size = 0
         self._put(START.pack(MAGIC, VERSION, len(header)) + header)
@@ -139,16 +139,21 @@ class Rotating:
     """
 
     def __init__(
-        self, next_file: Callable[[], BinaryIO], context: Context, whose: Whose, due: Callable[[int, int], bool]
+        self,
+        next_file: Callable[[], BinaryIO],
+        context: Context,
+        whose: Whose,
+        due: Callable[[int, int], bool],
+        named: Named = str,
     ) -> None:
         self._next_file = next_file
         self._context = context
-        self._whose = whose
+        self._whose, self._named = whose, named
         self._due = due
         self._began_ns = 0
         self._base: NDArray[np.uint64] | None = None
         self._last: Reading | None = None
-        self._recorder = Recorder(next_file(), context, whose)
+        self._recorder = Recorder(next_file(), context, whose, named)
 
     def write(self, reading: Reading) -> None:
         """Append a reading, to a new recording when the present one has had enough."""
@@ -162,7 +167,7 @@ class Rotating:
         self._recorder.flush()
         self._began_ns, self._base = last.time_ns, last.cells.copy()
         context = replace(self._context.at(last), start_ns=last.time_ns)
-        self._recorder = Recorder(self._next_file(), context, self._whose)
+        self._recorder = Recorder(self._next_file(), context, self._whose, self._named)
         self._recorder.write(self._counted(replace(last, events=last.events[:0], remains=())))
 
     def _counted(self, reading: Reading) -> Reading:

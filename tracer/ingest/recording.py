@@ -96,6 +96,10 @@ class RecordedSource:
         notes.next_reading()
         return found
 
+    def named(self, netns: int, workload: Workload | None = None) -> str:
+        """Return what a network namespace of the recorded machine is called, as far as it has been read."""
+        return self._notes.named(netns, workload)
+
     def whose(self, cgroup: int) -> Workload:
         """Return whose a cgroup of the recorded machine is, as far as it has been read."""
         return self._notes.whose(cgroup)

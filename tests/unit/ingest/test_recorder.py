@@ -126,6 +126,24 @@ def test_whose_cgroups_are_is_recorded_when_it_is_known() -> None:
     assert source.whose(7) == known[7]
 
 
+def test_names_of_namespaces_are_recorded_once_and_only_where_there_are_any() -> None:
+    asked: list[int] = []
+
+    def named(netns: int) -> str:
+        asked.append(netns)
+        return {8: "blue"}.get(netns, str(netns))
+
+    file = io.BytesIO()
+    recorder = Recorder(file, CONTEXT, named=named)
+    for second in (1, 2):
+        recorder.write(reading(events("close", netns=7), events("close", netns=8), time_ns=second))
+    source = opened(file.getvalue())
+    read_all(source)
+    assert asked == [7, 8]
+    assert (source.named(7), source.named(8)) == ("7", "blue")
+    assert source.named(7, Workload("web", "0" * 64)) == "web"
+
+
 def test_rotated_recordings_count_from_zero_and_begin_where_the_last_one_ended() -> None:
     files: list[io.BytesIO] = []
 
