@@ -8,6 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from tests.kernel.until import PATIENCE
 from tests.needs import ROOT
@@ -45,6 +48,36 @@ def test_a_live_report_has_what_was_opened_refused_and_carried_while_it_traced()
     largest = found["largest_connections"]
     assert {(row["sent_bytes"], row["received_bytes"], row["pid"]) for row in largest} == {(100, 5000, os.getpid())}
     assert {row["state"]: row["count"] for row in found["states"]}["established"] == CONNECTIONS
+
+
+@pytest.mark.parametrize("form", ["json", "html"])
+def test_one_connection_of_the_next_seconds_is_told_with_both_of_its_ends(form: str, tmp_path: Path) -> None:
+    file, graph = tmp_path / "report", tmp_path / "graph"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        end = f"127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-m", "tracer", "report", "--duration", "300", "--connection", end, "--format", form]
+        command += ["--port", end.partition(":")[2], "-o", str(file), "--xpl", str(graph)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr is not None
+                line = process.stderr.readline()
+                assert "tracing for 300 s" in line, line + process.stderr.read()
+                exchange(server)
+                process.send_signal(signal.SIGTERM)
+                out, log = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
+    assert (process.returncode, out) == (0, ""), log
+    text = file.read_text(encoding="utf-8")
+    assert graph.read_text(encoding="ascii").startswith("timeval double")
+    if form == "html":
+        assert "SYN_SENT" in text
+        assert "Time-sequence graph" in text
+        return
+    found = json.loads(text)
+    assert len(found["connections"]) == 2
+    sent = next(row for row in found["directions"] if row["name"] == "unique bytes")
+    assert (sent["a_to_b"], sent["b_to_a"]) == (len(QUESTION), len(ANSWER))
 
 
 def exchange(server: socket.socket) -> None:

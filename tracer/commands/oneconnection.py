@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 from tracer.commands.outputfile import written
 from tracer.commands.recorded import open_recording, parse_without_rights, require
-from tracer.errors import TcptraceError
+from tracer.commands.session import open_kernel
+from tracer.commands.traced import take_for
+from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.decode import Events
 from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Context
 from tracer.kernel.callersfile import open_as_caller
+from tracer.kernel.filters import Filters
+from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn, drawn
 from tracer.model.oneconnection import OneConnection, mirrored, named, overlapping, parse_wanted
 from tracer.model.timesequence import time_sequence
@@ -42,6 +47,35 @@ def show_connection(path: Path, text: str, format_name: str, *, xpl: Path | None
             with graph_file:
                 write_graph(graph_file, found, context)
         write(text_of(found, context, format_name))
+
+
+def trace_connection(
+    text: str,
+    filters: Filters,
+    seconds: float,
+    user: str | None,
+    format_name: str,
+    *,
+    xpl: Path | None = None,
+    output: Path | None = None,
+) -> None:
+    """Print what the next seconds, or those until a signal, tell of a connection; as show_connection()."""
+    start = time.monotonic()
+    wanted = parse_wanted(text)
+    if isinstance(wanted, int):
+        raise UsageError("--connection by number is for a FILE", "give ADDRESS:PORT of an end; numbers are of one recording")
+    with written(output) as write:
+        graph_file = open_as_caller(xpl) if xpl else None
+        source = open_kernel(Settings(filters, follow=True, segments=True), user)
+        found = OneConnection(wanted)
+        take_for(seconds, source, start, lambda reading: found.add(reading.events))
+        if not len(found.records):
+            raise TcptraceError(f"nothing came of or to {text}", "trace for longer with --duration, or give another end")
+        one = only_one(found.records, source.context, text)
+        if graph_file:
+            with graph_file:
+                write_graph(graph_file, one, source.context)
+        write(text_of(one, source.context, format_name))
 
 
 def both_ends(recorded: RecordedSource, wanted: int | tuple[bytes, int]) -> Events:

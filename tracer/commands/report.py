@@ -13,14 +13,14 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.commands.oneconnection import show_connection
+from tracer.commands.oneconnection import show_connection, trace_connection
 from tracer.commands.outputfile import written
 from tracer.commands.recorded import choose, open_recording, parse_without_rights
-from tracer.commands.session import announce, open_kernel, stop_on_signals
+from tracer.commands.session import open_kernel
+from tracer.commands.traced import take_for
 from tracer.commands.worstconnections import NEEDS_FILE, draw_worst
 from tracer.errors import UsageError
 from tracer.ingest.recording import RecordedSource
-from tracer.ingest.source import Source
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn
@@ -28,7 +28,6 @@ from tracer.model.findings import Search
 from tracer.outputs.findings.document import report_document
 from tracer.outputs.findings.page import report_page
 from tracer.outputs.findings.table import report_lines
-from tracer.pipeline import IDLE_SECONDS, Stop, ticks
 
 FORMATS = ("table", "json", "html")
 DEFAULT_SECONDS = 10.0
@@ -43,7 +42,7 @@ Seconds = Annotated[
 ]
 Connection = Annotated[
     str | None,
-    typer.Option(metavar="ID|ADDRESS:PORT", help="One connection of FILE in two columns: its number, or an end."),
+    typer.Option(metavar="ID|ADDRESS:PORT", help="One connection in two columns: its number in FILE, or an end."),
 ]
 Xpl = Annotated[
     Path | None,
@@ -81,9 +80,12 @@ def report(
     """
     check_form(format_name)
     if connection is not None:
-        if file is None or duration is not None:
-            raise UsageError("--connection is for a FILE", "record first: tcptrace record --segments -o FILE")
-        show_connection(file, connection, format_name, xpl=xpl, output=output)
+        if file is not None:
+            refuse_tracing(duration, cgroup)
+            show_connection(file, connection, format_name, xpl=xpl, output=output)
+        else:
+            filters = options.filters(port, address, role, pid, cgroup, netns)
+            trace_connection(connection, filters, duration or DEFAULT_SECONDS, user, format_name, xpl=xpl, output=output)
         return
     if xpl is not None:
         raise UsageError("--xpl draws one connection", "give --connection, too")
@@ -92,12 +94,17 @@ def report(
         with written(output) as write:
             write(text_of(trace(filters, duration or DEFAULT_SECONDS, user, courses=format_name == "html"), format_name))
         return
+    refuse_tracing(duration, cgroup)
+    filters = options.filters(port, address, role, None, None, netns)
+    show_file(file, filters, pid, format_name=format_name, output=output)
+
+
+def refuse_tracing(duration: float | None, cgroup: str | None) -> None:
+    """Raise UsageError for what only tracing can do, of a FILE."""
     if duration is not None:
         raise UsageError("--duration is for tracing, not for a FILE", "leave it out: all of the recording is reported")
     if cgroup is not None:
         raise UsageError("--cgroup is for tracing, not for a FILE", "record with --cgroup: ids of cgroups are of one machine")
-    filters = options.filters(port, address, role, None, None, netns)
-    show_file(file, filters, pid, format_name=format_name, output=output)
 
 
 def check_form(name: str) -> None:
@@ -148,22 +155,5 @@ def trace(filters: Filters, seconds: float, user: str | None, *, courses: bool) 
     start = time.monotonic()
     source = open_kernel(Settings(filters), user)
     search = Search(source.context, courses=courses)
-    try:
-        with stop_on_signals() as stop:
-            stop.wake_on(source.filling)
-            announce(start, f"tracing for {seconds:g} s; Ctrl-C ends it sooner", source.context.missing)
-            _collect(source, search, stop, seconds)
-    finally:
-        source.close()
+    take_for(seconds, source, start, search.add)
     return search
-
-
-def _collect(source: Source, search: Search, stop: Stop, seconds: float) -> None:
-    for _ in ticks(stop, seconds, lambda: IDLE_SECONDS):
-        _take(source, search)
-    _take(source, search)
-
-
-def _take(source: Source, search: Search) -> None:
-    if (reading := source.read()) is not None:
-        search.add(reading)
