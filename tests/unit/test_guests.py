@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -98,11 +99,16 @@ def test_that_fails() -> None:
 """
 
 
+@pytest.mark.parametrize("names", [[""], ["::test_that_passes", "::test_that_fails"]], ids=["a file", "tests by name"])
 @pytest.mark.parametrize(("passes", "status", "what"), [(True, 0, "passed"), (False, 1, "failed")])
-def test_what_failed_is_tried_once_more_and_that_counts(passes: bool, status: int, what: str, tmp_path: Path) -> None:
+def test_what_failed_is_tried_once_more_and_that_counts(
+    passes: bool, status: int, what: str, names: list[str], tmp_path: Path
+) -> None:
     tried = tmp_path / "test_tried.py"
     tried.write_text(TRIED.format(passes=passes))
-    command = repeating(f"{sys.executable} -m pytest -q -o cache_dir={tmp_path}/cache", str(tried))
+    command = repeating(
+        f"{sys.executable} -m pytest -q -o cache_dir={tmp_path}/cache", shlex.join(f"{tried}{name}" for name in names)
+    )
     done = subprocess.run(["bash", "-c", command], env={**os.environ, "OUT": str(tmp_path)}, capture_output=True, check=False)
     assert done.returncode == status
     found = outcomes_in(tmp_path)
