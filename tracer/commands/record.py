@@ -14,7 +14,7 @@ from tracer.commands import options
 from tracer.commands.rotation import KEPT, STDOUT, never_due, open_files, parse_rotation
 from tracer.commands.session import complain, open_kernel, stop_on_signals
 from tracer.commands.terminal import is_drawn
-from tracer.commands.view import View
+from tracer.commands.view import Latest, View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
@@ -68,11 +68,12 @@ def record(
         writer = Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames())
         sparing = Sparing(writer)
         spool = Spool(sparing, writer.flush, sparing.end)
-        pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), spool)
+        latest = Latest(spool) if is_drawn(view) else None
+        pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), latest or spool)
         with closing(pipeline), stop_on_signals() as stop:
             print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
             stop.wake_on(source.filling)
-            with View(stop, table=view, color=context.obj) as shown:
+            with View(stop, table=view, color=context.obj, latest=latest) as shown:
                 drain(pipeline, stop, duration, shown.show, shown.poll, lambda: pause(source, shown))
             spool.close()
     told = sys.stderr if output == STDOUT else sys.stdout

@@ -14,6 +14,7 @@ from tracer.commands.screen import Screen
 from tracer.commands.session import Stop
 from tracer.commands.terminal import STDERR, Terminal, is_usable
 from tracer.ingest.decode import Events
+from tracer.ingest.recorder import Writes
 from tracer.ingest.source import Reading
 from tracer.model.history import History, history
 from tracer.model.report import Report
@@ -32,9 +33,10 @@ RECORDS_KEPT = 8192
 
 
 class Latest:
-    """The records of the last readings, for the ladders of the live view; as many as are kept."""
+    """The records of the last readings, for the ladders of the live view; as many as are kept. onto: what gets all, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, onto: Writes | None = None) -> None:
+        self._onto = onto
         self._batches: deque[Events] = deque()
         self._records = 0
 
@@ -45,6 +47,8 @@ class Latest:
 
     def write(self, reading: Reading) -> None:
         """Keep the records of a reading, and let go of the oldest."""
+        if self._onto:
+            self._onto.write(reading)
         if not len(reading.events):
             return
         batch = reading.events[-RECORDS_KEPT:]

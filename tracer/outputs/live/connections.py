@@ -18,7 +18,6 @@ from tracer.model.history import History
 from tracer.model.labels import service_ports
 from tracer.model.lives import Lives
 from tracer.model.naming import address_text
-from tracer.model.report import Report
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KIND, ROLE, close_reasons, failure_reasons
 from tracer.model.unfolded import unfolded
 from tracer.outputs.ladder import NARROWEST, Style, head_lines, ladder_lines
@@ -131,7 +130,8 @@ def ladder(history: History, connection: int | None, width: int, height: int, sk
     if not len(records):
         return [cut(line(Piece(f" {_FROM_THEN}", "dim")), width)][:height]
     style = Style(width=max(width - 1, NARROWEST))
-    lives = Lives(_reasons(history.report), positions=False)
+    asked = history.report.context.asked
+    lives = Lives(dict(history.report.context.reset_reasons), segments="segments" in asked, positions="follow" in asked)
     head = head_lines(style)[:1]
     lines = ladder_lines(lives.add(records), style)
     part = lines[min(skip, max(len(lines) - (height - 1), 0)) :]
@@ -139,15 +139,16 @@ def ladder(history: History, connection: int | None, width: int, height: int, sk
 
 
 def _records(history: History, connection: int | None) -> Events:
-    """Return the records of the last connection between the two ends, with the changes of state that they stand for."""
-    wanted = np.uint64(connection or 0)
-    together = np.concatenate([np.empty(0, EVENT), *(batch[ends_key(batch) == wanted] for batch in history.records)])
-    if connection is None or not len(together):
+    """Return the records of the last connection between the two ends, with the changes of state that they stand for.
+
+    Where `follow` was asked for (a recording), these are among them.
+    """
+    if connection is None:
         return np.empty(0, EVENT)
-    numbers: NDArray[np.uint64] = together["connection"]
-    last = numbers[numbers != 0][-1:] if numbers.any() else numbers[-1:]
-    return unfolded(together[(numbers == last[0]) | (numbers == 0)])
-
-
-def _reasons(report: Report) -> dict[int, str]:
-    return dict(report.context.reset_reasons)
+    together = np.concatenate([np.empty(0, EVENT), *history.records])
+    ours = ends_key(together) == np.uint64(connection)
+    numbers: NDArray[np.uint64] = together["connection"][ours]
+    last = numbers[numbers != 0][-1:]
+    # by its number, too: the first change of state comes before a client has a port
+    chosen = together[np.isin(together["connection"], last) | (ours & (together["connection"] == 0))]
+    return chosen if "follow" in history.report.context.asked else unfolded(chosen)
