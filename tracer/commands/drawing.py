@@ -40,7 +40,8 @@ class Lines(Protocol):
 def show_ladder(output: Lines, style: Style) -> Show:
     """Write the head of the ladder, and return what draws the rest."""
     output.write(head_lines(style))
-    return lambda _, steps, __: output.write(ladder_lines(steps, style))
+    told: set[str] = set()
+    return lambda _, steps, __: output.write(ladder_lines(steps, style, told))
 
 
 def show_json(context: Context, output: Lines, container: Callable[[int], str]) -> Show:

@@ -8,7 +8,7 @@ closed. Facts by kind of step:
 
   syn_ack_received, ack_received  fast_open; peer_initial: the number of its SYN, when no step has told it
   retransmission  kind, attempt, segments, interval (seconds since it was sent before, None: not seen),
-                  error (why it never left, else 0)
+                  doubled (the interval, since the attempt before), error (why it never left, else 0)
   reset_sent      cause: the kernel's word, "" for none
   call            call, result; process and descriptor are the caller's
   failed          reason, error; no_syn: nothing was sent
@@ -129,6 +129,7 @@ def retransmit(track: Track, record: Any) -> list[Step]:
         "attempt": record.attempt,
         "segments": record.segments,
         "interval": interval,
+        "doubled": track.is_doubled(record.sequence, interval),
         "error": abs(record.error) if record.flags & FLAG["failed"] else 0,
     }
     bits = {"syn": ("SYN",), "syn_ack": ("SYN", "ACK"), "fin": ("FIN", "ACK")}.get(kind, ())

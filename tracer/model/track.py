@@ -18,6 +18,9 @@ from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
 SENT_REMEMBERED = 16
 """Numbers of which the time of the last sending is kept, for the interval until they are sent again."""
 
+DOUBLED = 1.6
+"""From so many times the interval before on it has doubled: timers are late, by a tick or when the machine is busy."""
+
 NOT_FROM_START = ("older", "restored", "stray")
 CARRY_DATA = ("fast", "timeout", "tail_loss_probe", "mtu")
 
@@ -68,6 +71,7 @@ class Track:
         self.since_ns: int | None = None
         self._segments = segments
         self._sent_ns: dict[int, int] = {}
+        self._intervals: dict[int, float] = {}
         self._sent_again = 0
 
     def step(self, kind: str, time_ns: int | None, **fields: Any) -> Step:
@@ -109,6 +113,15 @@ class Track:
         if len(self._sent_ns) > SENT_REMEMBERED:
             del self._sent_ns[next(iter(self._sent_ns))]
         return None if before is None else (time_ns - before) / 1e9
+
+    def is_doubled(self, number: int, interval: float | None) -> bool:
+        """Note after which interval a number was sent again; return whether that is about twice the one before, or more."""
+        before = self._intervals.pop(number, None)
+        if interval is not None:
+            self._intervals[number] = interval
+        if len(self._intervals) > SENT_REMEMBERED:
+            del self._intervals[next(iter(self._intervals))]
+        return before is not None and interval is not None and interval >= DOUBLED * before
 
     def data(self, record: Any) -> list[Step]:
         """Return what has gone either way since the record before, and note where the connection is now."""

@@ -64,12 +64,19 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     ),
     "acknowledged": ("The peer has everything below this number, so that we can forget it.", "RFC 9293 §3.4"),
     "retransmission.syn": (
-        "No answer to SYN, which may be lost as well as its answer; the timer doubles each time, so that a network in trouble "
-        "is not flooded.",
+        "No answer to SYN, which may be lost as well as its answer: it is sent anew when the timer runs out.",
         "RFC 6298 §2, §5",
     ),
+    "retransmission.syn.doubled": (
+        "The timer has doubled since the last attempt, so that a network in trouble is not flooded.",
+        "RFC 6298 §5",
+    ),
     "retransmission.syn_ack": (
-        "The last ACK has not come: our SYN-ACK may be lost, or the answer to it; the timer doubles each time.",
+        "The last ACK has not come: our SYN-ACK may be lost, or the answer to it.",
+        "RFC 6298 §5",
+    ),
+    "retransmission.syn_ack.doubled": (
+        "The timer has doubled since the last attempt, so that a network in trouble is not flooded.",
         "RFC 6298 §5",
     ),
     "retransmission.fast": (
@@ -77,9 +84,12 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "RFC 8985 §6, RFC 5681 §3.2",
     ),
     "retransmission.timeout": (
-        "Nothing was acknowledged for the retransmission timeout; it doubles each time, so that a network in trouble "
-        "gets rest, and the window begins anew with one segment.",
+        "Nothing was acknowledged for the retransmission timeout, so that the window begins anew with one segment.",
         "RFC 6298 §5, RFC 5681 §3.1",
+    ),
+    "retransmission.timeout.doubled": (
+        "The timeout has doubled since the last attempt, so that a network in trouble gets rest.",
+        "RFC 6298 §5",
     ),
     "retransmission.tail_loss_probe": (
         "The last segments have no successor that could show their loss: after two round trips or a little more a probe "
@@ -180,8 +190,8 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "RFC 9293 §3.6",
     ),
     "time_wait": (
-        "Who closes first waits, so that a lost last ACK can be repeated for the peer, and old duplicates die out before the "
-        "same ports are used again: it protects the peer and the next connection.",
+        "Linux told of CLOSE before, as a small object has taken the socket's place: who closes first waits, so that a lost "
+        "last ACK can be repeated for the peer, and old duplicates die out before the same ports are used again.",
         "RFC 9293 §3.6",
     ),
     "gap": ("The ring was full: this state is right, and what led to it is not known.", ""),
@@ -197,7 +207,9 @@ def explanation(step: Step) -> str:
 def _key(step: Step) -> str:
     facts = step.facts
     if step.kind == "retransmission":
-        return "retransmission.failed" if facts["error"] else f"retransmission.{facts['kind']}"
+        key = f"retransmission.{facts['kind']}"
+        doubled = f"{key}.doubled" if facts["doubled"] else key
+        return "retransmission.failed" if facts["error"] else doubled if doubled in EXPLANATIONS else key
     if step.kind == "call":
         end = "end" if facts["call"] == "receive" and not facts["result"] else "success"
         return f"call.{'error' if facts['result'] < 0 else end}"

@@ -68,16 +68,20 @@ def head_lines(style: Style) -> list[str]:
     return [_plain(line, style) for line in (columns, *_wrap(legend, _width(style), style))]
 
 
-def ladder_lines(steps: Sequence[Step], style: Style) -> list[str]:
-    """Return the lines of these steps, each narrower than the terminal, if that has NARROWEST columns."""
-    return [line for step in steps for line in _lines(step, style)]
+def ladder_lines(steps: Sequence[Step], style: Style, told: set[str] | None = None) -> list[str]:
+    """Return the lines of these steps, each narrower than the terminal, if that has NARROWEST columns.
+
+    told: the explanations that were given before, which are not given again; these steps' are added.
+    """
+    told = set() if told is None else told
+    return [line for step in steps for line in _lines(step, style, told)]
 
 
-def _lines(step: Step, style: Style) -> list[str]:
+def _lines(step: Step, style: Style, told: set[str]) -> list[str]:
     if step.kind == "measured":
         return _measured(step, style)
     lines = _begin(step, style) if step.kind in FULL_WIDTH else _rung(step, style)
-    return lines + (_explained(step, style) if style.explain else [])
+    return lines + (_explained(step, style, told) if style.explain else [])
 
 
 def _begin(step: Step, style: Style) -> list[str]:
@@ -125,8 +129,11 @@ def _tone(step: Step) -> tuple[int, ...]:
     return (RED,) if step.kind in ALARMS else ()
 
 
-def _explained(step: Step, style: Style) -> list[str]:
+def _explained(step: Step, style: Style, told: set[str]) -> list[str]:
     text = explanation(step)
+    if text in told:
+        return []
+    told.add(text)
     indent = " " * (TIME + len(GAP)) + "│ "
     parts = _wrap(text, _width(style) - ID - len(indent), style) if text else []
     return [_id(step, style) + _paint(_plain(indent + part, style), style, DIM) for part in parts]

@@ -84,6 +84,14 @@ def test_colors_change_nothing_but_colors() -> None:
         assert painted == drawn(script, options)
 
 
+def test_an_explanation_is_given_once_and_the_timer_has_doubled_only_when_it_has() -> None:
+    lines = " ".join(drawn(script_of("timed-out-after-retransmissions-of-the-syn"), ["explain", "width=200"]))
+    assert lines.count("No answer to SYN") == 1
+    assert lines.count("The timer has doubled") == 1
+    linear = " ".join(drawn(script_of("two-lost-acks"), ["explain", "width=200"]))
+    assert linear.count("The last ACK has not come") == 1
+
+
 def test_no_process_name_reaches_the_terminal_as_it_is() -> None:
     lines = drawn(script_of("a-hostile-process-name"), ["explain"])
     assert all(line.isprintable() for line in lines)
