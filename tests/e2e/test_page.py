@@ -26,7 +26,7 @@ SIZES = ((1280, False), (800, True), (390, False), (390, True))
 
 
 @contextmanager
-def serving(speed: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(speed: float) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Yield the address of a server that replays the recording that ships, and goes on when it is at its end."""
     replay = (sys.executable, "-m", "tracer", "replay", "tracer/data/demo.tcptrace", "--no-view", "--listen", "127.0.0.1:0")
     command = (*replay, "--speed", str(speed))
@@ -146,7 +146,7 @@ def test_without_a_script_the_page_has_the_same_figures(url: str, browser: Brows
 
 def test_the_page_keeps_itself_up_to_date_and_what_is_folded_out_stays_so() -> None:
     """Also where the browser is not allowed anything but this server, and until there is none: then it says so."""
-    with serving(1) as (url, process), chromium() as browser:
+    with chromium() as browser, serving(0.1) as (url, process):
         until(lambda: counted(metrics(url), "tcptrace_handshakes_total") > 0, "there is a service")
         page = browser.open(url)
         first = card(page, "handshakes")
