@@ -57,14 +57,19 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "The client acknowledges our number: now it is proved that it is where it says it is, and the socket is made.",
         "RFC 9293 §3.5",
     ),
-    "data_sent": ("Each byte has a number; the peer acknowledges the next one that it expects.", "RFC 9293 §3.4"),
+    "data_sent": (
+        "Each byte has a number, the first one is 1, since SYN took 0; the peer acknowledges the next one that it expects, "
+        "which is one above the last that it has.",
+        "RFC 9293 §3.4",
+    ),
     "data_received": (
-        "We acknowledge the next number that we expect, which says that all before it are here.",
+        "We acknowledge the next number that we expect, which says that all before it are here: one above the last byte's, and "
+        "the first byte's is 1, since SYN took 0.",
         "RFC 9293 §3.4",
     ),
     "acknowledged": ("The peer has everything below this number, so that we can forget it.", "RFC 9293 §3.4"),
     "retransmission.syn": (
-        "No answer to SYN, which may be lost as well as its answer: it is sent anew when the timer runs out.",
+        "No answer to SYN, which may be lost as well as its answer: it is retransmitted when the timer runs out.",
         "RFC 6298 §2, §5",
     ),
     "retransmission.syn.doubled": (
@@ -101,11 +106,14 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "leave at once in smaller segments, and the window stays, since nothing was lost to congestion.",
         "RFC 1191 §3, RFC 8201 §4, RFC 4821 §7.6",
     ),
-    "retransmission.fin": ("A FIN is numbered like a byte, and sent again like one until it is acknowledged.", "RFC 6298 §5"),
-    "retransmission.failed": ("The kernel wanted to send it again but this machine did not let it out.", ""),
+    "retransmission.fin": (
+        "A FIN is numbered like a byte, and retransmitted like one until it is acknowledged.",
+        "RFC 6298 §5",
+    ),
+    "retransmission.failed": ("The kernel wanted to retransmit it, but this machine did not let it out.", ""),
     "fin_sent": (
-        "FIN says that we have no more to send; it stands behind the last byte and takes one number, so that it can be "
-        "acknowledged, and sent again.",
+        "FIN says that we have no more to send; its number is one above the count of the bytes, since SYN took one, and it "
+        "takes one itself, so that it can be acknowledged, and retransmitted.",
         "RFC 9293 §3.6",
     ),
     "fin_acknowledged": (
@@ -116,7 +124,10 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "The peer has our FIN: one number ahead, since FIN takes one; it may go on sending until its own.",
         "RFC 9293 §3.6.1",
     ),
-    "fin_received": ("The peer has no more to send; its FIN takes one number behind its last byte.", "RFC 9293 §3.6"),
+    "fin_received": (
+        "The peer has no more to send; its FIN has the number behind its last byte, and takes it.",
+        "RFC 9293 §3.6",
+    ),
     "fin_received.close_wait": (
         "The peer has no more to send, and recv() returns 0 when all is read; we may go on sending until we close too.",
         "RFC 9293 §3.6.1",
@@ -125,7 +136,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "Both sides sent their FIN before the other's came: each waits for its acknowledgement.",
         "RFC 9293 §3.6",
     ),
-    "fin_answered": ("We acknowledge the FIN with one number ahead; without this it would be sent again.", "RFC 9293 §3.6"),
+    "fin_answered": ("We acknowledge the FIN with one number ahead; without this it would be retransmitted.", "RFC 9293 §3.6"),
     "reset_received": (
         "The peer knows no such connection, refuses it, or has aborted: nothing more will come, nothing is acknowledged.",
         "RFC 9293 §3.5.3",

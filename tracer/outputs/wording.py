@@ -161,7 +161,7 @@ def _closed(step: Step) -> str:
     facts = step.facts
     error = f" ({error_name(facts['error'])})" if facts["error"] else ""
     lost = f", {facts['unacknowledged']} B of it never acknowledged" if facts["unacknowledged"] else ""
-    again = f", {facts['retransmitted']} sent again" if facts["retransmitted"] else ""
+    again = f", {facts['retransmitted']} retransmitted" if facts["retransmitted"] else ""
     first = {"local": ", we first", "remote": ", the peer first", "both": ", both at once"}.get(facts["closed_first"], "")
     return f"closed: {_reason(step)}{error}{first}; sent {facts['sent']} B{lost}, received {facts['received']} B{again}"
 
