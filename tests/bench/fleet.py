@@ -31,7 +31,8 @@ from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.budget import Budget
 from tracer.outputs.prometheus import render
-from tracer.outputs.web.http import bind, serve
+from tracer.outputs.web.http import serve
+from tracer.outputs.web.listening import bind
 
 HOSTS = 20
 SERVICES = 10

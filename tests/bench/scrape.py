@@ -36,7 +36,8 @@ from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.model.totals import Model
 from tracer.outputs.prometheus import ReportCollector
 from tracer.outputs.web.access import Access
-from tracer.outputs.web.http import bind, serve
+from tracer.outputs.web.http import serve
+from tracer.outputs.web.listening import bind
 
 HOST = "127.0.0.1"
 PORT = 7919

@@ -26,7 +26,8 @@ from tests.kernel.until import until
 from tests.needs import ROOT
 from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.model.totals import Model
-from tracer.outputs.web.http import bind, serve
+from tracer.outputs.web.http import serve
+from tracer.outputs.web.listening import bind
 
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("prometheus")]
 

@@ -24,9 +24,20 @@ SETTLE_SECONDS = 3.0
 
 LOOK_EVERY_NS = 100_000_000
 
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--duration",
+        metavar="TIME",
+        parser=options.duration_option("--duration"),
+        show_default="10s",
+        help="How long to count: 90, 90s, 5m, 1h.",
+    ),
+]
+
 
 def audit(
-    duration: Annotated[float, typer.Option("--duration", metavar="S", min=0.001, help="How long to count.")] = 10.0,
+    duration: Seconds = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     user: options.UserName = None,
 ) -> None:

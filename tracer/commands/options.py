@@ -6,8 +6,9 @@ What checking them needs and takes long to import is imported only then: `run` h
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +21,52 @@ if TYPE_CHECKING:
     from tracer.model.peers import PeerGroups
     from tracer.outputs.web.access import Access
 
-Ports = Annotated[list[int] | None, typer.Option("--port", min=1, max=65535, help="Only this service port (repeatable).")]
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([smh]?)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+UNITS = ("s", "m", "h")
+
+
+def seconds_of(text: str) -> float | None:
+    """Return a duration given as 90, 90s, 5m or 1h, in seconds; None for what is none."""
+    found = _DURATION.fullmatch(text)
+    return float(found[1]) * _SECONDS[found[2]] if found else None
+
+
+def duration_option(name: str, *, least: float = 0.001) -> Callable[[Any], float]:
+    """Return what reads the duration of an option, given as 90, 90s, 5m or 1h, in seconds; it raises UsageError.
+
+    least: in seconds. A default, which is a number already, stays as it is.
+    """
+
+    def parse(text: Any) -> float:
+        seconds = seconds_of(str(text))
+        if seconds is None:
+            raise UsageError(f"{name} {text} is no duration", "give seconds, or a number with s, m or h: 90, 90s, 5m, 1h")
+        if seconds < least:
+            raise UsageError(f"{name} {text} is too short", f"give {least:g} s at least")
+        return seconds
+
+    return parse
+
+
+def port_numbers(text: str) -> list[int]:
+    """Return the ports of one --port, 80 or 80,443; raises UsageError for what is no port."""
+    numbers = [int(word) if word.isascii() and word.isdigit() and len(word) < 9 else 0 for word in text.split(",")]
+    if any(not 0 < number < 65536 for number in numbers):
+        raise UsageError(f"--port {text} is no port", "give numbers from 1 to 65535: 443, or 80,443")
+    return numbers
+
+
+def _joined(several: Sequence[Sequence[int]] | None) -> list[int] | None:
+    return [number for numbers in several for number in numbers] if several else None
+
+
+Ports = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--port", metavar="N,...", parser=port_numbers, callback=_joined, help="Only these service ports (repeatable)."
+    ),
+]
 Addresses = Annotated[
     list[str] | None, typer.Option("--address", metavar="CIDR", help="Only this network, of either side (repeatable).")
 ]
@@ -29,7 +75,10 @@ Pid = Annotated[int | None, typer.Option("--pid", min=1, help="Only what this pr
 RecordedPid = Annotated[int | None, typer.Option("--pid", min=1, help="Only events of this process.")]
 Cgroup = Annotated[str | None, typer.Option("--cgroup", metavar="PATH", help="Only sockets of this cgroup (v2), and below.")]
 Netns = Annotated[str, typer.Option("--netns", metavar="all|own", help="All network namespaces, or tcptrace's own.")]
-Duration = Annotated[float | None, typer.Option("--duration", metavar="S", min=0.001, help="Stop after this many seconds.")]
+Duration = Annotated[
+    float | None,
+    typer.Option("--duration", metavar="TIME", parser=duration_option("--duration"), help="Stop after 90, 90s, 5m, 1h."),
+]
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 View = Annotated[
     bool | None, typer.Option("--view/--no-view", help="Live view, or a line a second; default: view on a terminal.")
@@ -47,7 +96,14 @@ PeerRest = Annotated[
 ]
 MaxSeries = Annotated[int, typer.Option("--max-series", min=LEAST, help="Samples in /metrics, at most; the rest is 'other'.")]
 LabelTtl = Annotated[
-    str, typer.Option("--label-ttl", metavar="TIME", help="A label set idle for so long leaves: 90, 90s, 5m, 1h; 0: never.")
+    float,
+    typer.Option(
+        "--label-ttl",
+        metavar="TIME",
+        parser=duration_option("--label-ttl", least=0),
+        show_default="1h",
+        help="A label set idle for so long leaves: 90s, 5m, 1h; 0: never.",
+    ),
 ]
 UserName = Annotated[
     str | None, typer.Option("--user", metavar="NAME", help="Serve as this user; default: who called sudo, else nobody.")
@@ -61,10 +117,7 @@ WebConfig = Annotated[
     typer.Option("--web-config", metavar="FILE", help="TLS and passwords for /metrics, as in Prometheus's exporters."),
 ]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)", re.ASCII)
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-DEFAULT_LABEL_TTL = "1h"
+DEFAULT_LABEL_TTL = 3600.0
 DEFAULT_LISTEN = "127.0.0.1:19293"
 
 
@@ -90,14 +143,6 @@ def peers(groups: list[str] | None, rest: str) -> PeerGroups:
     from tracer.model.peers import peer_groups  # noqa: PLC0415 - see above
 
     return peer_groups(groups or (), rest)
-
-
-def seconds(name: str, text: str) -> float:
-    """Return a duration given as 90, 90s, 5m or 1h, in seconds; raises UsageError, with the option's name."""
-    found = _DURATION.fullmatch(text)
-    if not found:
-        raise UsageError(f"{name} {text} is no duration", "give seconds, or a number with s, m or h: 90, 90s, 5m, 1h")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def filters(

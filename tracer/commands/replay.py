@@ -28,6 +28,7 @@ from tracer.model.naming import Naming, numbered
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.web import http
+from tracer.outputs.web.listening import bind
 from tracer.pipeline import Pipeline, Stop, ticks
 
 FILTERS = {"port", "address", "role", "pid", "netns"}
@@ -70,7 +71,7 @@ def replay(
     segments: Segments = False,
     ascii_only: Ascii = False,
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
+        str | None, typer.Option(metavar="[HOST]:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
     ] = None,
     events: Annotated[
         str | None, typer.Option(metavar="|".join(FORMATS), help="The same as 'events --format', with every kind.")
@@ -113,20 +114,21 @@ def replay(
         if web_config and not listen:
             raise UsageError("--web-config is for what --listen serves", "give both")
         names, peers = options.label_names(label, peer_group), options.peers(peer_group, peer_rest)
-        ttl = options.seconds("--label-ttl", label_ttl) or None
         access = options.access(web_config)
         kept = Kept()
         serve = partial(
             http.serve, access=access, max_series=max_series, past=lambda: kept.spans, files=shipped_files() if listen else {}
         )
-        listener = http.bind(listen) if listen else None
+        listener = bind(listen) if listen else None
         recorded = open_recording(file)
         source = choose(recorded, filters, pid)
         parse_without_rights(executes=speed is not None and is_drawn(view))
         naming = Naming(recorded.whose if recorded.context.start_ns else numbered, recorded.named, peers)
         exact = not isinstance(source, Chosen)
         latest = Latest() if speed and view is not False else None
-        pipeline = Pipeline(source, Model(source.context, labels=names, naming=naming, label_ttl=ttl, exact=exact), latest)
+        pipeline = Pipeline(
+            source, Model(source.context, labels=names, naming=naming, label_ttl=label_ttl or None, exact=exact), latest
+        )
         server = serve(listener, pipeline.report, lambda: True) if listener else None
         if server:
             print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)

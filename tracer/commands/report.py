@@ -38,7 +38,13 @@ File = Annotated[
     typer.Argument(metavar="[FILE]", readable=False, show_default=False, help="A recording; else this machine."),
 ]
 Seconds = Annotated[
-    float | None, typer.Option("--duration", metavar="S", min=0.001, help="How long to trace without a FILE; default: 10.")
+    float | None,
+    typer.Option(
+        "--duration",
+        metavar="TIME",
+        parser=options.duration_option("--duration"),
+        help="How long to trace without a FILE: 90, 90s, 5m, 1h; default: 10s.",
+    ),
 ]
 Connection = Annotated[
     str | None,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from tracer.commands.options import UNITS, seconds_of
 from tracer.errors import TcptraceError, UsageError
 from tracer.kernel.callersfile import open_as_caller
 
@@ -18,9 +19,8 @@ STDOUT = Path("-")
 Due = Callable[[int, int], bool]
 """Says of a file's bytes, and of the nanoseconds that it covers, whether it has had enough."""
 
-_LIMIT = re.compile(r"(\d+(?:\.\d+)?)([kMG]B?|[smh])", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kMG])B?", re.ASCII)
 _BYTES = {"k": 10**3, "M": 10**6, "G": 10**9}
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _LEAST_BYTES, _LEAST_SECONDS = 10_000, 1
 
 
@@ -31,16 +31,13 @@ def never_due(_size: int, _age_ns: int) -> bool:
 
 def parse_rotation(text: str) -> Due:
     """Return when a file has had enough, of a size or a time; raises UsageError for what is neither."""
-    found = _LIMIT.fullmatch(text)
-    if not found:
+    size, seconds = _SIZE.fullmatch(text), seconds_of(text) if text.endswith(UNITS) else None
+    limit = float(size[1]) * _BYTES[size[2]] if size else seconds
+    if limit is None:
         raise UsageError(f"--rotate {text} is no size and no time", "give 500k, 100M or 2G bytes, or 90s, 5m or 1h")
-    number, unit = float(found[1]), found[2]
-    limit = number * (_SECONDS[unit] if unit in _SECONDS else _BYTES[unit[0]])
-    if limit < (_LEAST_SECONDS if unit in _SECONDS else _LEAST_BYTES):
+    if limit < (_LEAST_BYTES if size else _LEAST_SECONDS):
         raise UsageError(f"--rotate {text} is too little", "give 10k or 1s at least")
-    if unit in _SECONDS:
-        return lambda _, age_ns: age_ns >= limit * 1e9
-    return lambda size, _: size >= limit
+    return (lambda number, _: number >= limit) if size else (lambda _, age_ns: age_ns >= limit * 1e9)
 
 
 class Files:

@@ -18,7 +18,9 @@ DEFAULT_MAX_SERIES = 5000
 
 def run(
     context: typer.Context,
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve /metrics.")] = options.DEFAULT_LISTEN,
+    listen: Annotated[
+        str, typer.Option(metavar="[HOST]:PORT", help="Where to serve /metrics; :PORT is every address.")
+    ] = options.DEFAULT_LISTEN,
     duration: options.Duration = None,
     as_json: options.Json = False,
     view: options.View = None,
@@ -40,7 +42,6 @@ def run(
     start = time.monotonic()
     names = options.label_names(label, peer_group)
     filters = options.filters(port, address, role, pid, cgroup, netns)
-    ttl = options.seconds("--label-ttl", label_ttl) or None
     drawn = is_drawn(view)
     settings = Settings(filters, snapshots=True, owners=drawn or pid is not None or not OWNER_LABELS.isdisjoint(names))
     with Loading(settings) as loading:
@@ -54,7 +55,7 @@ def run(
             max_series=max_series,
             labels=names,
             peers=options.peers(peer_group, peer_rest),
-            label_ttl=ttl,
+            label_ttl=label_ttl or None,
             ports=tuple(port or ()),
             user=user,
             duration=duration,

@@ -23,6 +23,7 @@ from tracer.model.totals import Model
 from tracer.outputs.lines import summary
 from tracer.outputs.web import http
 from tracer.outputs.web.access import Access
+from tracer.outputs.web.listening import bind
 from tracer.pipeline import Pipeline, drain
 
 
@@ -47,7 +48,7 @@ class Wanted:
 
 def trace(loading: Loading, wanted: Wanted) -> None:
     """Trace until it is stopped or the time is over, serve and show what is found, and end with a summary."""
-    listener = http.bind(wanted.listen)
+    listener = bind(wanted.listen)
     kept, files = Kept(), shipped_files()
     manager = ServiceManager(os.environ)
     with_cgroups, drawn = not CGROUP_LABELS.isdisjoint(wanted.labels), is_drawn(wanted.view)

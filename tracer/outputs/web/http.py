@@ -7,8 +7,6 @@ need one. A silent or slow client holds a thread until its time is up, or until 
 
 from __future__ import annotations
 
-# socket.getaddrinfo asks for this codec by name, at a moment when importing may no longer be possible.
-import encodings.idna  # noqa: F401
 import socket
 import sys
 import threading
@@ -21,7 +19,6 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
-from tracer.errors import TcptraceError, UsageError
 from tracer.model.report import Report
 from tracer.model.spans import Spans
 from tracer.outputs.accept import accepts_gzip, negotiate
@@ -40,42 +37,6 @@ MAX_CONNECTIONS = 64
 
 CHALLENGE = 'Basic realm="tcptrace", charset="UTF-8"'
 EVERYBODY = Access()
-
-_DEFAULT_HINT = "use HOST:PORT, for example 127.0.0.1:19293 or [::1]:19293"
-
-
-def bind(listen: str) -> socket.socket:
-    """Return a listening TCP socket at HOST:PORT ([HOST]:PORT for IPv6; port 0 lets the kernel choose).
-
-    Raises TcptraceError when the text is malformed, the host is unknown, or the address cannot be used.
-    """
-    host, port = _parse(listen)
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise TcptraceError(f"cannot listen on {listen}: host {host!r} is unknown", _DEFAULT_HINT) from error
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(128)
-    except OSError as error:
-        sock.close()
-        raise TcptraceError(
-            f"cannot listen on {listen}: {(error.strerror or str(error)).lower()}",
-            "choose another address with --listen HOST:PORT",
-        ) from error
-    return sock
-
-
-def _parse(listen: str) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    plain = host[1:-1] if bracketed else host
-    if not colon or not plain or (":" in plain) != bracketed or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise UsageError(f"cannot listen on {listen!r}: not HOST:PORT", _DEFAULT_HINT)
-    return plain, int(port)
 
 
 def serve(

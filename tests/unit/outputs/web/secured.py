@@ -14,7 +14,8 @@ from textwrap import dedent
 import trustme
 
 from tests.unit.outputs.conftest import model_of_traffic
-from tracer.outputs.web.http import Server, bind, serve
+from tracer.outputs.web.http import Server, serve
+from tracer.outputs.web.listening import bind
 from tracer.outputs.web.webconfig import read_access
 
 HOST = "127.0.0.1"

@@ -296,7 +296,8 @@ import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from tests.unit.outputs.conftest import model_of_traffic
-from tracer.outputs.web.http import bind, serve
+from tracer.outputs.web.http import serve
+from tracer.outputs.web.listening import bind
 from tracer.outputs.web.webconfig import read_access
 report = model_of_traffic().report()
 server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True, access=read_access(Path(sys.argv[1])))

@@ -16,7 +16,8 @@ from tests.unit.outputs.metricfamily import families
 from tracer.errors import TcptraceError
 from tracer.model.report import Report
 from tracer.outputs.prometheus import PROTOBUF
-from tracer.outputs.web.http import Server, bind, serve
+from tracer.outputs.web.http import Server, serve
+from tracer.outputs.web.listening import bind
 
 
 @pytest.fixture
@@ -266,6 +267,16 @@ def test_ipv6_is_served_and_written_in_brackets(report: Report) -> None:
     server.close()
 
 
+def test_a_port_alone_is_served_on_every_address(report: Report) -> None:
+    server = serve(bind(":0"), lambda: report, lambda: True)
+    port = int(server.address.rpartition(":")[2])
+    for host in ["127.0.0.1", *(["::1"] if server.address.startswith("[::]") else [])]:
+        with socket.create_connection((host, port), timeout=10) as sock:
+            sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.1 200")
+    server.close()
+
+
 def test_a_port_in_use_is_said_with_what_to_do() -> None:
     with bind("127.0.0.1:0") as sock:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
@@ -280,7 +291,7 @@ MALFORMED = [
     "19293",
     "localhost",
     "127.0.0.1:",
-    ":19293",
+    ":",
     "127.0.0.1:http",
     "1.2.3.4:65536",
     "::1:80",
@@ -312,7 +323,8 @@ IMPORTS = f"""
 import socket, sys
 sys.path[:0] = {sys.path!r}
 from tests.unit.outputs.conftest import model_of_traffic
-from tracer.outputs.web.http import bind, serve
+from tracer.outputs.web.http import serve
+from tracer.outputs.web.listening import bind
 report = model_of_traffic().report()
 server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True)
 before = set(sys.modules)
