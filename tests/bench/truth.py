@@ -121,7 +121,7 @@ def lost_acks(side: Link, port: int, watch: Watch) -> Iterator[Row]:
         ),
     )
     yield Row(
-        "SYN-ACKs sent again", "2", f"{summary.count('retransmitted_segments', role='server', kind='syn_ack')}", retrans=len
+        "SYN-ACKs retransmitted", "2", f"{summary.count('retransmitted_segments', role='server', kind='syn_ack')}", retrans=len
     )
 
 
@@ -162,7 +162,7 @@ def no_route(side: Link, port: int, watch: Watch) -> Iterator[Row]:
         truth = side.client.counters()["RetransSegs"] - before
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
     ours = _seen(watch).summary.count("retransmitted_segments", role="client")
-    yield Row("segments sent again", f"{truth}", f"{ours}", retrans=len)
+    yield Row("segments retransmitted", f"{truth}", f"{ours}", retrans=len)
 
 
 def closed_port(side: Link, port: int, watch: Watch) -> Iterator[Row]:

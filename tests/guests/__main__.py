@@ -2,7 +2,7 @@
 
 Words that name a kernel (a version such as 6.1, or a suite such as bookworm) choose guests, all without any; `--chosen` takes
 the tests that continuous integration runs, on the oldest kernel and one in the middle, `--commands` one test a command, for the
-README's table. The rest goes to pytest.
+table of docs/kernels.md. The rest goes to pytest.
 """
 
 from __future__ import annotations

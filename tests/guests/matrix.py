@@ -29,7 +29,7 @@ COMMANDS = {
     "filters": "tests/kernel/test_filters.py::test_an_address_filter_takes_the_clients_address_as_well",
     "`record`": "tests/kernel/test_events.py::test_a_recording_prints_the_same_events_without_rights",
 }
-"""The columns of the README's table, and the test that each stands for."""
+"""The columns of the table in docs/kernels.md, and the test that each stands for."""
 
 LOCKDOWN = "tests/guests/lockdown.py"
 COLUMNS = {**COMMANDS, "lockdown": LOCKDOWN}
@@ -96,7 +96,7 @@ def render(places: dict[str, Path]) -> str:
 
 
 def by_command(places: dict[str, Path]) -> str:
-    """Return the README's table: kernels by command; of programs, the most instructions that the verifier looked at."""
+    """Return the table of docs/kernels.md: kernels by command; the most instructions verified for one program."""
     lines = [f"| kernel | {' | '.join(COLUMNS)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
     for name, place in places.items():
         file = place / FIRST

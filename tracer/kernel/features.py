@@ -1,6 +1,6 @@
 """What some kernels can show and others cannot, asked of the running kernel's BTF; never of its version.
 
-The versions are those in which mainline kernels got a feature. They are for readers of the README's table alone: a distribution
+The versions are those in which mainline kernels got a feature. They are for readers of docs/kernels.md alone: a distribution
 may have taken a change earlier. Tests name what they need from here (`@pytest.mark.needs_kernel`).
 """
 
@@ -115,6 +115,6 @@ def lacking(btf: Btf) -> tuple[Feature, ...]:
 
 
 def table() -> str:
-    """Return the README's table: features by the mainline kernel that has them."""
+    """Return the table of docs/kernels.md: features by the mainline kernel that has them."""
     rows = [f"| {feature.what} | {feature.since} | {feature.without} |" for feature in FEATURES]
     return "\n".join(["| tcptrace shows | since Linux | before |", "| --- | --- | --- |", *rows])

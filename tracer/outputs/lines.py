@@ -124,7 +124,7 @@ def _totals(report: Report) -> list[str]:
 def _unseen(report: Report) -> str:
     if report.events_lost is None:
         return "nothing was read"
-    partial = f", {report.partial:,} connections older than the tracing" if report.partial else ""
+    partial = f", {report.partial:,} existing connections" if report.partial else ""
     return f"{report.events_lost:,} events lost, {report.untracked or 0:,} connections untracked{partial}"
 
 

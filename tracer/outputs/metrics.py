@@ -90,7 +90,7 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric(
         "retransmitted_segments_total",
         "counter",
-        "Segments sent again.",
+        "Segments that were retransmitted.",
         (L, "kind"),
         by_series_and(RETRANSMIT_KINDS, lambda s: s.retransmitted),
     ),

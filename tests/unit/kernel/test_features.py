@@ -21,5 +21,5 @@ def test_a_feature_is_lacking_by_itself() -> None:
     assert [feature.name for feature in lacking(SomeKernel("sock_send_length"))] == ["calls"]
 
 
-def test_the_readme_has_the_table() -> None:
-    assert table() in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_document_of_kernels_has_the_table() -> None:
+    assert table() in (ROOT / "docs/kernels.md").read_text(encoding="utf-8")

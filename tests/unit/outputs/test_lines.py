@@ -52,7 +52,7 @@ def test_the_summary_tells_the_run_in_a_few_lines(report: Report) -> None:
         "  2 closes: reset_sent 2",
         "payload: 7.00 kB sent, 1.00 kB received",
         "state changes: syn_sent→established 23, syn_sent→close 5, close→syn_sent 28",
-        "0 events lost, 0 connections untracked, 4 connections older than the tracing",
+        "0 events lost, 0 connections untracked, 4 existing connections",
     ]
 
 

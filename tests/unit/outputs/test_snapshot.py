@@ -200,7 +200,7 @@ def test_without_a_snapshot_there_is_no_such_metric() -> None:
 def test_the_page_has_a_row_for_each_destination_with_its_forecast() -> None:
     text = page(reported(replace(sums(), ports=(USE,))))
     assert "<td>192.0.2.1:443</td><td>10.0.0.1</td><td>27,000</td><td>28,232</td><td>in 42.0 s</td>" in text
-    assert "Ephemeral ports" not in page(Model(CONTEXT).report())
+    assert 'Ephemeral ports in use</h2><span class="soft"> 0</span>' in page(Model(CONTEXT).report())
 
 
 def test_the_document_of_a_run_has_the_states() -> None:
