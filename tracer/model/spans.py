@@ -1,8 +1,8 @@
 """What happened lately to each service: second by second for a minute, and in steps of ten seconds for ten minutes.
 
 Theory of operation. Each Report is compared with the one before, and what has grown is kept: of label sets that did something,
-their counts and the buckets of their handshake times that were hit. A sum over the latest of these is a span. A set that leaves
-is added to the `other` of its role; that growth is not taken for something that happened.
+their counts and the buckets of their handshake times that were hit. A span is a sum over the latest of these. What a set that
+leaves brings to the `other` of its role is no growth.
 
 Whole Reports would do as well, and weigh 20 MB each. With 2,048 sets that all do something each second a minute takes some
 25 MB and the ten minutes 3 MB; with 20 services it is 300 kB.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ _ENDS = tuple(int(end) for end in np.cumsum(_WIDTHS))
 _SLICES = {name: slice(end - width, end) for name, width, end in zip(_COUNTS, _WIDTHS, _ENDS, strict=True)}
 
 Ids = NDArray[np.int64]
+Count = TypeVar("Count", np.uint32, np.uint64)
 Key = tuple[str, ...]
 
 
@@ -44,13 +46,13 @@ Key = tuple[str, ...]
 class State:
     """What was counted up to a Report, a row for each label set, sorted by ids; roles: by number.
 
-    counts: columns of _SLICES, then _BYTES. times: handshake times by bucket.
+    counts: columns of _SLICES, then _BYTES. times: handshake times by bucket, modulo 2**32, as only growth is asked of them.
     """
 
     ids: Ids
     roles: NDArray[np.int64]
     counts: NDArray[np.uint64]
-    times: NDArray[np.uint64]
+    times: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,7 @@ def lately(past: Spans, report: Report, seconds: float) -> tuple[list[Lately], f
     length = sum(interval.seconds for interval in intervals)
     series, ids = report.series, _ids(report.series)
     order = np.argsort(ids)
-    counts = np.zeros((len(ids), _ENDS[-1]), np.uint64)
-    carried = np.zeros((len(ids), len(_BYTES)))
+    counts, carried = np.zeros((len(ids), _ENDS[-1]), np.uint64), np.zeros((len(ids), len(_BYTES)))
     times = np.zeros((len(ids), BUCKETS), np.uint64)
     for interval in intervals:
         rows, known = _places(ids[order], interval.ids)
@@ -215,14 +216,15 @@ def _state(series: Series) -> State:
     order = np.argsort(ids)
     columns = [getattr(series, name).reshape(len(ids), -1) for name in (*_COUNTS, *_BYTES)]
     roles = np.array([ROLE.get(labels[0], len(ROLE)) for labels in series.labels], np.int64)
-    return State(ids[order], roles[order], np.concatenate(columns, axis=1)[order], series.handshake_times.counts[order])
+    times = series.handshake_times.counts.astype(np.uint32)[order]
+    return State(ids[order], roles[order], np.concatenate(columns, axis=1)[order], times)
 
 
 _NOTHING = State(
     np.empty(0, np.int64),
     np.empty(0, np.int64),
     np.empty((0, _ENDS[-1] + len(_BYTES)), np.uint64),
-    np.empty((0, BUCKETS), np.uint64),
+    np.empty((0, BUCKETS), np.uint32),
 )
 
 
@@ -239,7 +241,7 @@ def _grown(before: State, now: State, seconds: float) -> Interval:
         growth[rows, : _ENDS[-1]].astype(np.uint32),
         growth[rows, _ENDS[-1] :].astype(np.float64),
         (places * BUCKETS + buckets).astype(np.int32),
-        hits[places, buckets].astype(np.uint32),
+        hits[places, buckets],
     )
 
 
@@ -250,19 +252,19 @@ def _idle(seconds: float) -> Interval:
 
 
 def _growth(
-    before: State, now: State, old: NDArray[np.uint64], new: NDArray[np.uint64], rows: NDArray[np.intp] | None = None
-) -> NDArray[np.uint64]:
+    before: State, now: State, old: NDArray[Count], new: NDArray[Count], rows: NDArray[np.intp] | None = None
+) -> NDArray[Count]:
     """Return how much columns have grown, of all rows of now or of some; what sets that left have brought is no growth."""
     some = np.arange(len(now.ids)) if rows is None else rows
     ids, roles = now.ids[some], now.roles[some]
-    base = np.zeros((len(ids), new.shape[1]), np.uint64)
+    base = np.zeros((len(ids), new.shape[1]), new.dtype)
     places, known = _places(before.ids, ids)
     base[known] = old[places[known]]
     gone = np.flatnonzero(~np.isin(before.ids, now.ids))
     for row in np.flatnonzero(ids < 0).tolist() if len(gone) else ():
-        base[row] += old[gone[before.roles[gone] == roles[row]]].sum(axis=0, dtype=np.uint64)
-    values = new[some]
-    return np.where(values > base, values - base, np.uint64(0))
+        base[row] += old[gone[before.roles[gone] == roles[row]]].sum(axis=0, dtype=new.dtype)
+    grown = new[some] - base
+    return np.where(grown > np.iinfo(new.dtype).max // 2, 0, grown)  # what is below 0 has wrapped
 
 
 def _places(ids: Ids, wanted: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
