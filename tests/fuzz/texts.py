@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from tests.unit.ingest.test_recording import sample
+from tests.unit.ingest.recordings import sample
 from tests.unit.outputs.conftest import model_of_traffic
 from tracer.commands.drawing import Follower, show_json
 from tracer.errors import TcptraceError

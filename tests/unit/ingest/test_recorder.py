@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.ingest.test_recording import BOOKS, CONTEXT, PROGRAMS, opened, read_all
+from tests.unit.ingest.recordings import BOOKS, CONTEXT, PROGRAMS, opened, read_all
 from tests.unit.model.builder import SECOND, events, reading
 from tracer.ingest.books import Books
 from tracer.ingest.recorder import IDLE_NS, Recorder, Rotating, Sparing

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import functools
 import io
-import json
 import struct
 import zlib
 from dataclasses import replace
@@ -11,65 +9,25 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.unit.ingest.recordings import (
+    CONTEXT,
+    PROGRAMS,
+    header_of,
+    opened,
+    read_all,
+    recorded,
+    same,
+    sample,
+    some_readings,
+    with_header,
+)
 from tests.unit.model.builder import events, reading
 from tracer.errors import TcptraceError
-from tracer.ingest.books import Books
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.interfaces import NAMES
 from tracer.ingest.plausible import BOUNDS, MAX_NS
-from tracer.ingest.recorder import Recorder
 from tracer.ingest.recording import MAGIC, MAX_FRAME, VERSION, RecordedSource
-from tracer.ingest.source import Context, Program, Reading
-
-CONTEXT = Context("6.18.0-rc1", "0.35.0", 1_763_850_000_000_000_000, 4026531833, ("IPv6",), {0: "NOT_SPECIFIED", 23: "ÄÖÜ"})
-PROGRAMS = (Program("inet_sock_set_state", True, 23, 0.000046, 0), Program("tcp_send_reset", False, 0, 0.0, 5))
-BOOKS = Books({"ActiveOpens": 23, "RtoMin": 200}, {"ActiveOpens": 24, "MaxConn": -1})
-
-
-def some_readings() -> list[Reading]:
-    return [
-        reading(time_ns=1),
-        reading(events("handshake", 3, handshake_ns=33_000), events("close", process=b"curl"), time_ns=2, cells={"partial": 5}),
-        reading(time_ns=3, programs=PROGRAMS, sockets={"time_wait": 7}),
-        reading(events("reset", error=-104), time_ns=MAX_NS, programs=PROGRAMS, sockets={"time_wait": 7}),
-        reading(time_ns=5, cells={"events_lost": MAX_NS}),
-        replace(reading(time_ns=6), books=BOOKS),
-        replace(reading(time_ns=7), books=BOOKS),
-        reading(time_ns=8),
-    ]
-
-
-def recorded(readings: list[Reading], context: Context = CONTEXT) -> bytes:
-    file = io.BytesIO()
-    recorder = Recorder(file, context)
-    for one in readings:
-        recorder.write(one)
-    return file.getvalue()
-
-
-@functools.cache
-def sample() -> bytes:
-    return recorded(some_readings())
-
-
-def opened(data: bytes) -> RecordedSource:
-    return RecordedSource(io.BytesIO(data), "a.tcptrace")
-
-
-def read_all(source: RecordedSource) -> list[Reading]:
-    found = []
-    while (one := source.read()) is not None:
-        found.append(one)
-    return found
-
-
-def same(a: Reading, b: Reading) -> bool:
-    return (
-        a.events.dtype == b.events.dtype
-        and a.events.tobytes() == b.events.tobytes()
-        and a.cells.tolist() == b.cells.tolist()
-        and (a.time_ns, a.programs, a.snapshot, a.books) == (b.time_ns, b.programs, b.snapshot, b.books)
-    )
+from tracer.ingest.source import Reading
 
 
 def test_readings_come_back_as_they_were_written() -> None:
@@ -135,16 +93,6 @@ def test_another_format_is_refused_by_its_number(version: int) -> None:
     with pytest.raises(TcptraceError, match=f"recording format {version}, this tcptrace reads {VERSION}") as caught:
         opened(data)
     assert caught.value.hint
-
-
-def with_header(header: object) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return MAGIC + struct.pack("<II", VERSION, len(text)) + text
-
-
-def header_of(data: bytes) -> dict[str, object]:
-    length = struct.unpack_from("<I", data, 12)[0]
-    return dict(json.loads(data[16 : 16 + length]))
 
 
 def test_another_layout_is_refused_by_its_identity() -> None:

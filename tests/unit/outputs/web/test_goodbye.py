@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.until import until
-from tests.unit.outputs.web.test_http import plain, read_all, serving
+from tests.unit.outputs.web.servers import plain, read_all, serving
 from tracer.model.report import Report
 from tracer.outputs.web.http import Server
 

@@ -1,56 +1,21 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 
 import pytest
 
 from tests.unit.outputs.metricfamily import families
-from tracer.errors import TcptraceError
+from tests.unit.outputs.web.servers import ask, connect, plain, read_all, serving
 from tracer.model.report import Report
 from tracer.outputs.prometheus import PROTOBUF
 from tracer.outputs.web.http import Server, serve
 from tracer.outputs.web.listening import bind
-
-
-@pytest.fixture
-def server(report: Report) -> Iterator[Server]:
-    with serving(report) as server:
-        yield server
-
-
-@contextmanager
-def serving(
-    report: Report, healthy: Callable[[], bool] = lambda: True, *, patience: float = 10, connections: int = 64
-) -> Iterator[Server]:
-    server = serve(bind("127.0.0.1:0"), lambda: report, healthy, patience=patience, connections=connections)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def connect(server: Server) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(server.address, timeout=10)
-
-
-def plain(server: Server) -> socket.socket:
-    host, _, port = server.address.rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), timeout=10)
-
-
-def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, http.client.HTTPMessage]:
-    with closing(connect(server)) as connection:
-        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        return answer.status, answer.read(), answer.headers
 
 
 def test_metrics_are_served_as_text(server: Server) -> None:
@@ -250,70 +215,6 @@ def test_a_fault_in_the_report_is_a_server_error_for_that_request_only(
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
-def test_the_address_has_the_port_that_the_kernel_chose(server: Server) -> None:
-    host, _, port = server.address.rpartition(":")
-    assert host == "127.0.0.1"
-    assert int(port) > 0
-
-
-def test_ipv6_is_served_and_written_in_brackets(report: Report) -> None:
-    try:
-        sock = bind("[::1]:0")
-    except TcptraceError as error:
-        pytest.skip(f"no IPv6 here: {error.what}")
-    server = serve(sock, lambda: report, lambda: True)
-    assert server.address.startswith("[::1]:")
-    assert ask(server, "/healthz")[0] == 200
-    server.close()
-
-
-def test_a_port_alone_is_served_on_every_address(report: Report) -> None:
-    server = serve(bind(":0"), lambda: report, lambda: True)
-    port = int(server.address.rpartition(":")[2])
-    for host in ["127.0.0.1", *(["::1"] if server.address.startswith("[::]") else [])]:
-        with socket.create_connection((host, port), timeout=10) as sock:
-            sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-            assert sock.recv(100).startswith(b"HTTP/1.1 200")
-    server.close()
-
-
-def test_a_port_in_use_is_said_with_what_to_do() -> None:
-    with bind("127.0.0.1:0") as sock:
-        address = f"127.0.0.1:{sock.getsockname()[1]}"
-        with pytest.raises(TcptraceError) as error:
-            bind(address)
-    assert error.value.what == f"cannot listen on {address}: address already in use"
-    assert error.value.hint == "choose another address with --listen HOST:PORT"
-
-
-MALFORMED = [
-    "",
-    "19293",
-    "localhost",
-    "127.0.0.1:",
-    ":",
-    "127.0.0.1:http",
-    "1.2.3.4:65536",
-    "::1:80",
-    "[::1]",
-    "[]:80",
-    "h:-1",
-]
-
-
-@pytest.mark.parametrize("listen", MALFORMED)
-def test_what_is_no_host_and_port_is_refused_with_an_example(listen: str) -> None:
-    with pytest.raises(TcptraceError, match="not HOST:PORT") as error:
-        bind(listen)
-    assert "127.0.0.1:19293" in (error.value.hint or "")
-
-
-@pytest.mark.parametrize("listen", ["host.invalid:80", "exa mple:80", "a" * 70 + ":80", "ü..ü:80"])
-def test_a_host_that_does_not_exist_is_refused(listen: str) -> None:
-    with pytest.raises(TcptraceError, match="is unknown"):
-        bind(listen)
-
-
 def test_nothing_is_imported_while_requests_are_answered() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
@@ -350,8 +251,3 @@ for request in requests:
 server.close()
 print(sorted(set(sys.modules) - before))
 """
-
-
-def read_all(sock: socket.socket) -> bytes:
-    """Return all that comes; that it ends in a reset is an error."""
-    return b"".join(iter(lambda: sock.recv(65536), b""))
