@@ -13,8 +13,7 @@ from tests.kernel import net
 from tests.kernel.tracing import Tracing, tracing
 from tests.kernel.until import until
 from tests.needs import tool
-from tests.unit.outputs.web.secured import ALICE, authority, configuration
-from tests.unit.outputs.web.test_access import REQUIRED
+from tests.unit.outputs.web.secured import ALICE, REQUIRED, authority, configuration
 
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("prometheus")]
 

@@ -14,8 +14,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.tracing import Tracing, start, tracing
 from tests.kernel.until import PATIENCE
 from tests.needs import tool
-from tests.unit.outputs.web.secured import ALICE, ask, authority, client_context, configuration, connect
-from tests.unit.outputs.web.test_access import REQUIRED, TLS
+from tests.unit.outputs.web.secured import ALICE, REQUIRED, TLS, ask, authority, client_context, configuration, connect
 
 SCRAPES = 23
 USER = "alice:secret"

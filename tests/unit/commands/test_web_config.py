@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.needs import ROOT
-from tests.unit.outputs.web.secured import ALICE, ask, client_context, configuration
-from tests.unit.outputs.web.test_access import TLS
+from tests.unit.outputs.web.secured import ALICE, TLS, ask, client_context, configuration
 
 DEMO = ROOT / "tracer/data/demo.tcptrace"
 REPLAY = [sys.executable, "-m", "tracer", "replay"]

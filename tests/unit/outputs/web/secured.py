@@ -22,6 +22,13 @@ HOST = "127.0.0.1"
 ALICE = "$2b$04$KZEd5ZmTDETEdAoHvVpEbe8.rsKZEYEefyDEpu4028ceO8qatSZQS"
 """The password `secret`, at the lowest cost, which tests can afford."""
 
+TLS = """
+tls_server_config:
+  cert_file: server.crt
+  key_file: server.key
+"""
+REQUIRED = TLS + "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n"
+
 
 @cache
 def authority() -> trustme.CA:
