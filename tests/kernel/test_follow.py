@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -308,3 +309,39 @@ def test_it_serves_without_rights_and_in_little_memory(port: int) -> None:
     assert "0" not in values["Uid"].split()
     assert int(values["CapEff"], 16) == 0
     assert int(values["VmRSS"].split()[0]) < 60 * 1024
+
+
+CLIENT_STATE, BOTH_ARROW, SERVER_STATE = slice(15, 26), slice(27, 41), slice(42, 53)
+"""Columns of a drawing of both ends."""
+
+
+def check_both_ends(text: str, sent: int) -> None:
+    """Look at the drawing of one connection whose client closes first, and has sent so many bytes."""
+    joined = [line for line in text.splitlines() if line.startswith("b1 ")]
+    arrows = [line[BOTH_ARROW].strip() for line in joined if line[BOTH_ARROW].strip()[:1] in set("◀─═┄")]
+    fins = [arrow for arrow in arrows if "FIN" in arrow]
+    assert [arrow[-1] == "▶" for arrow in fins] == [True, False], text
+    assert sum(int(arrow.split()[1]) for arrow in arrows if " B " in arrow and arrow[-1] == "▶") == sent, text
+    assert Counter(line[CLIENT_STATE].strip() for line in joined) >= Counter(("FIN_WAIT1", "FIN_WAIT2")), text
+    assert Counter(line[SERVER_STATE].strip() for line in joined) >= Counter(("CLOSE_WAIT", "LAST_ACK", "CLOSE")), text
+
+
+def test_both_ends_on_loopback_are_one_drawing(side: Namespace, port: int) -> None:
+    with following("--count", "2", "--netns", "own", port=port, side=side) as process:
+        with listening(side, HERE, port) as listener:
+            client = connect(side, HERE, port)
+            with client, listener.accept()[0] as server:
+                client.sendall(bytes(SIZE))
+                receive(server, SIZE)
+                client.shutdown(socket.SHUT_WR)
+                assert server.recv(1) == b""
+        text = ended(process)
+    check_both_ends(text, SIZE)
+
+
+@pytest.mark.needs("nft")
+def test_both_ends_in_two_namespaces_are_one_drawing(port: int) -> None:
+    with route() as way, following("--count", "2", port=port) as process:
+        converse(way, port)
+        text = ended(process)
+    check_both_ends(text, SEGMENTS * SIZE)

@@ -16,6 +16,7 @@ from typing import Any
 from tracer.ingest.decode import EVENT, Events
 from tracer.model import life
 from tracer.model.aborts import settle
+from tracer.model.pairs import Pairs
 from tracer.model.samples import Samples
 from tracer.model.steps import Step
 from tracer.model.tcp import FLAG, KINDS, STATE
@@ -55,15 +56,16 @@ class Lives:
         self._requests: OrderedDict[Ends, Track] = OrderedDict()
         self._ended: OrderedDict[int, Track] = OrderedDict()
         self._told = 0
+        self._pairs = Pairs()
 
     def add(self, events: Events) -> list[Step]:
         """Return the steps that a batch tells, in its order."""
-        return [step for record in _records(settle(events)) for step in self._take(record)]
+        return self._pairs.join([step for record in _records(settle(events)) for step in self._take(record)])
 
     def time_wait(self, connection: int, state: str, remaining: float, time_ns: int) -> list[Step]:
         """Return what the socket table says of an ended connection: the state there, and the seconds that remain of it."""
         track = self._ended.get(connection)
-        return life.time_wait(track, state, remaining, time_ns) if track else []
+        return self._pairs.join(life.time_wait(track, state, remaining, time_ns)) if track else []
 
     def _take(self, record: Any) -> list[Step]:
         track, steps = self._find(record)
@@ -71,6 +73,8 @@ class Lives:
             return steps
         steps += life.take(track, record, self._reset_reasons)
         kind = name_of(KINDS, record.kind)
+        if kind == "handshake":
+            self._pairs.note(track, record)
         if kind == "segment" and record.connection in self._open:
             self._samples.setdefault(record.connection, Samples()).add(steps[-1].facts)
         elif kind in {"close", "failure"}:
@@ -121,7 +125,8 @@ class Lives:
         self.ended += 1
         self._ended[record.connection] = track
         if len(self._ended) > MAX_ENDED:
-            self._ended.popitem(last=False)
+            _, forgotten = self._ended.popitem(last=False)
+            self._pairs.forget(forgotten.who.number)
         samples = self._samples.pop(record.connection, None)
         return [track.step("measured", record.time_ns, facts=samples.series())] if samples else []
 

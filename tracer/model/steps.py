@@ -13,6 +13,9 @@ from typing import Any
 
 OUT, IN = "out", "in"
 
+BEGINNINGS = frozenset({"opened", "accepted", "half_open", "older", "restored", "joined", "stray"})
+"""Kinds of steps with which the telling of a connection begins."""
+
 
 @dataclass(frozen=True)
 class Who:
@@ -45,6 +48,10 @@ class Step:
     initial: a SYN's own number, as it is on the wire; sequence, end, acknowledgement: relative to the initial numbers, so that
     the first byte of either side is 1. payload: bytes; segments: how many carried them.
     facts: by kind, see model/life.py.
+    time_ns: of the step, CLOCK_MONOTONIC, None when it is not known.
+    joined: the number of a pair of ends, model/pairs.py, 0 where only one is known; then seconds are since the client began to
+    connect, there is the state that the other end enters with the same segment, and later how long that took to reach it, None:
+    too short to tell.
     """
 
     kind: str
@@ -63,3 +70,7 @@ class Step:
     payload: int = 0
     segments: int = 0
     facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    time_ns: int | None = None
+    joined: int = 0
+    there: str = ""
+    later: float | None = None

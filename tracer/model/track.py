@@ -76,7 +76,8 @@ class Track:
 
     def step(self, kind: str, time_ns: int | None, **fields: Any) -> Step:
         """Return a step of that time, CLOCK_MONOTONIC; None: not known."""
-        return Step(kind, self.who, None if time_ns is None else (time_ns - self.base_ns) / 1e9, **fields)
+        seconds = None if time_ns is None else (time_ns - self.base_ns) / 1e9
+        return Step(kind, self.who, seconds, time_ns=time_ns, **fields)
 
     def enter(self, state: str, time_ns: int) -> dict[str, Any]:
         """Be in a state from here on; return what a step says of it."""

@@ -205,6 +205,13 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "last ACK can be repeated for the peer, and old duplicates die out before the same ports are used again.",
         "RFC 9293 §3.6",
     ),
+    "paired": (
+        "The addresses, the ports and both initial sequence numbers of one end are those of the other: a segment of which both "
+        "tell is drawn once, and each sentence is said by the end that it names.",
+        "",
+    ),
+    "arrived": ("The segment was drawn when it left; here the other end takes it.", ""),
+    "left": ("The segment was drawn when it arrived; here its sender tells of it.", ""),
     "gap": ("The ring was full: this state is right, and what led to it is not known.", ""),
 }
 

@@ -6,6 +6,10 @@
     c1    1.02 s               ──SYN──────────▶  seq 2718281828, attempt 1: RTO, 1.02 s after the last
     c1    1.03 s  ESTABLISHED  ◀──SYN,ACK──────  seq 3141592653, ack ours+1; 1.03 s in SYN_SENT
 
+Where both ends are on this machine there are two columns of states and one clock:
+
+    b1    0 s     SYN_SENT    ──SYN────────▶ SYN_RECV     port 40312, seq 2718281828
+
 What was not seen but must have been there has a dotted arrow. What finds no room goes on below. Everything is made of line-
 drawing characters first; --ascii replaces them one by one, so that both look alike.
 """
@@ -17,7 +21,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tracer.model.steps import OUT, Step
+from tracer.model.steps import BEGINNINGS, OUT, Step
 from tracer.outputs.explain import explanation
 from tracer.outputs.spark import BARS, series_spark
 from tracer.outputs.units import bytes_text, count_text, time_text
@@ -26,11 +30,16 @@ from tracer.outputs.wording import words
 ID, TIME, STATE, ARROW, GAP = 4, 9, 11, 16, "  "
 ARROW_AT = ID + TIME + len(GAP) + STATE + len(GAP)
 WORDS_AT = ARROW_AT + ARROW + len(GAP)
-LABEL = 14
+LABEL = 17
+BOTH_ARROW = 14
+"""Columns of an arrow between two states."""
+
+THERE_AT = ARROW_AT - 1 + BOTH_ARROW + 1
+BOTH_WORDS_AT = THERE_AT + STATE + len(GAP)
 NARROWEST = 72
 
-FULL_WIDTH = {"opened", "accepted", "half_open", "older", "restored", "joined", "stray"}
-"""Steps with which the telling of a connection begins: a line of their own kind."""
+FULL_WIDTH = {*BEGINNINGS, "paired"}
+"""Steps that have a line of their own kind."""
 
 PALETTE = (36, 33, 35, 32, 34, 96, 93, 95)
 BOLD, DIM, RED = 1, 2, 31
@@ -80,7 +89,8 @@ def ladder_lines(steps: Sequence[Step], style: Style, told: set[str] | None = No
 def _lines(step: Step, style: Style, told: set[str]) -> list[str]:
     if step.kind == "measured":
         return _measured(step, style)
-    lines = _begin(step, style) if step.kind in FULL_WIDTH else _rung(step, style)
+    draw = _begin if step.kind in FULL_WIDTH else _between if step.joined else _rung
+    lines = draw(step, style)
     return lines + (_explained(step, style, told) if style.explain else [])
 
 
@@ -96,10 +106,34 @@ def _rung(step: Step, style: Style) -> list[str]:
     left = f"{time:>{TIME}}{GAP}{step.entered.upper():<{STATE}}{GAP}"
     at = WORDS_AT if step.way else ARROW_AT
     parts = _wrap(words(step), _width(style) - at, style) or [""]
-    arrow = _paint(_plain(_arrow(step), style), style, *_tone(step)) + GAP if step.way else ""
+    arrow = (
+        _paint(_plain(_arrow(step, ARROW, rightwards=step.way == OUT), style), style, *_tone(step)) + GAP if step.way else ""
+    )
     first = _paint(_plain(left, style), style, *([BOLD] if step.entered else [])) + arrow
     tone = _tone(step) if not step.way else ()
     lines = [first + _paint(_plain(parts[0], style), style, *tone)]
+    lines += [" " * (at - ID) + _paint(_plain(part, style), style, *tone) for part in parts[1:]]
+    return [(_id(step, style) + line).rstrip() for line in lines]
+
+
+def _between(step: Step, style: Style) -> list[str]:
+    """Return the line of a step where both ends are known: the client's state, an arrow, the server's state, words."""
+    is_client = step.who.role == "client"
+    here, there = step.entered.upper(), step.there.upper()
+    client, server = (here, there) if is_client else (there, here)
+    time = "" if step.seconds is None else _seconds(step.seconds)
+    rightwards = is_client == (step.way == OUT)
+    arrow = _arrow(step, BOTH_ARROW, rightwards=rightwards) if step.way else " " * BOTH_ARROW
+    at = BOTH_WORDS_AT if step.way or server else ARROW_AT - 1 if is_client else THERE_AT
+    parts = _wrap(words(step), _width(style) - at, style) or [""]
+    columns = (
+        _paint(_plain(f"{time:>{TIME}}{GAP}{client:<{STATE}} ", style), style, *([BOLD] if client else [])),
+        _paint(_plain(f"{arrow} ", style), style, *_tone(step)),
+        _paint(_plain(f"{server:<{STATE}}{GAP}", style), style, *([BOLD] if server else [])),
+    )
+    shown = 3 if at == BOTH_WORDS_AT else 2 if at == THERE_AT else 1
+    tone = _tone(step) if not step.way else ()
+    lines = ["".join(columns[:shown]) + _paint(_plain(parts[0], style), style, *tone)]
     lines += [" " * (at - ID) + _paint(_plain(part, style), style, *tone) for part in parts[1:]]
     return [(_id(step, style) + line).rstrip() for line in lines]
 
@@ -110,13 +144,15 @@ def _seconds(seconds: float) -> str:
     return f"-{time_text(-seconds)}" if seconds < 0 else time_text(seconds)
 
 
-def _arrow(step: Step) -> str:
+def _arrow(step: Step, width: int, *, rightwards: bool) -> str:
     """Return a line with its control bits, or the bytes that it carries: double for data, dotted for what was inferred."""
     stroke = "┄" if step.inferred else "═" if step.payload and not step.bits else "─"
     label = ",".join(step.bits) or (f" {_bytes(step)} " if step.payload else "data")
     never_left = step.kind == "retransmission" and step.facts["error"]
-    body = f"{stroke * 2}{label}".ljust(ARROW - 1, stroke)
-    return f"{body}{'✗' if never_left else '▶'}" if step.way == OUT else f"◀{body}"
+    body = f"{stroke * 2}{label}".ljust(width - 1, stroke)
+    if rightwards:
+        return f"{body}{'✗' if never_left else '▶'}"
+    return f"{'✗' if never_left else '◀'}{body}"
 
 
 def _bytes(step: Step) -> str:
@@ -134,6 +170,7 @@ def _explained(step: Step, style: Style, told: set[str]) -> list[str]:
     if text in told:
         return []
     told.add(text)
+    text = f"{step.who.role.capitalize()}: {text}" if step.joined and text and step.kind != "paired" else text
     indent = " " * (TIME + len(GAP)) + "│ "
     parts = _wrap(text, _width(style) - ID - len(indent), style) if text else []
     return [_id(step, style) + _paint(_plain(indent + part, style), style, DIM) for part in parts]
@@ -144,6 +181,7 @@ def _measured(step: Step, style: Style) -> list[str]:
     lines = []
     for name, values in step.facts.items():
         label, text, unit = MEASURES[name]
+        label = f"{step.who.role[0]}: {label}" if step.joined else label
         extremes = " to ".join(dict.fromkeys((text(min(values)), text(max(values)))))
         room = _width(style) - ARROW_AT - LABEL - len(extremes + unit) - len(GAP)
         line = f"{label:<{LABEL}}{series_spark(values, max(room, 4))}{GAP}{extremes}{unit}"
@@ -152,9 +190,9 @@ def _measured(step: Step, style: Style) -> list[str]:
 
 
 def _id(step: Step, style: Style) -> str:
-    letter = {"client": "c", "server": "s"}.get(step.who.role, "x")
-    text = f"{letter}{step.who.number}".ljust(ID - 1) + " "
-    return _paint(text, style, PALETTE[step.who.number % len(PALETTE)])
+    letter = "b" if step.joined else {"client": "c", "server": "s"}.get(step.who.role, "x")
+    number = step.joined or step.who.number
+    return _paint(f"{letter}{number}".ljust(ID - 1) + " ", style, PALETTE[number % len(PALETTE)])
 
 
 def _width(style: Style) -> int:

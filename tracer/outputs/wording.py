@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 
-from tracer.model.steps import Step, Who
+from tracer.model.pairs import OTHER
+from tracer.model.steps import BEGINNINGS, Step, Who
 from tracer.outputs.units import bytes_text, time_text
 
 TIMERS = {
@@ -22,9 +23,37 @@ TIMERS = {
 ARROWS = {"client": ">", "server": "<"}
 
 
+BY_NAME = (
+    ("we close", "{us} closes"),
+    ("we only receive", "{us} only receives"),
+    ("we may still send", "{us} may still send"),
+    ("we reset", "{us} resets"),
+    ("we first", "{us} first"),
+    ("ack ours", "ack {us}'s"),
+    ("our SYN", "{us}'s SYN"),
+    ("its FIN", "{peer}'s FIN"),
+    ("the peer", "{peer}"),
+)
+"""What is said of us and of the peer, and how it is said where both are in one drawing."""
+
+
 def words(step: Step) -> str:
     """Return what a step says, with the time in the state that it leaves."""
-    return "; ".join(part for part in (_WORDS[step.kind](step), _left(step)) if part)
+    said = _WORDS[step.kind](step)
+    if step.joined and step.kind not in {*BEGINNINGS, "call"}:  # which have names of processes
+        said = _by_name(said, step.who.role)
+    return "; ".join(part for part in (said, _later(step), _left(step)) if part)
+
+
+def _by_name(text: str, role: str) -> str:
+    us, peer = f"the {role}", f"the {OTHER[role]}"
+    for ours, named in BY_NAME:
+        text = text.replace(ours, named.format(us=us, peer=peer))
+    return text
+
+
+def _later(step: Step) -> str:
+    return "" if step.later is None else f"{time_text(step.later)} on its way"
 
 
 def error_name(number: int) -> str:
@@ -70,6 +99,8 @@ def _range(step: Step) -> str:
 
 
 def _count(step: Step) -> str:
+    if not step.segments:
+        return ""
     return "1 segment" if step.segments == 1 else f"{step.segments} segments"
 
 
@@ -211,4 +242,7 @@ _WORDS: Mapping[str, Callable[[Step], str]] = {
     "fin_awaited": lambda step: f"the kernel alone waits for the peer's FIN, {time_text(step.facts['remaining'])} left",
     "time_wait": lambda step: f"{time_text(step.facts['remaining'])} left",
     "gap": lambda _: "events were lost before this",
+    "paired": lambda _: "both ends are here: the client's state on the left, the server's on the right, time from the SYN",
+    "arrived": lambda step: f"{','.join(step.bits)} has come",
+    "left": lambda step: f"{','.join(step.bits)} has left",
 }
