@@ -16,7 +16,9 @@ from typing import Annotated
 import typer
 
 from tracer import __version__
+from tracer.commands.help import show_help
 from tracer.commands.streams import ReaderGoneError, discard_output
+from tracer.commands.verb import Verb
 from tracer.errors import TcptraceError
 
 SHORTAGES = {
@@ -37,18 +39,21 @@ def command_line(verbs: Iterable[str] = VERBS) -> typer.Typer:
         name="tcptrace",
         no_args_is_help=True,
         add_completion=False,
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(tcptrace)
     for verb in verbs:
-        app.command()(getattr(importlib.import_module(f"tracer.commands.{verb}"), verb))
+        app.command(cls=Verb)(getattr(importlib.import_module(f"tracer.commands.{verb}"), verb))
+    app.command("help", cls=Verb)(show_help)
     return app
 
 
 def needed(arguments: Sequence[str]) -> Sequence[str]:
     """Return the verbs that these arguments need: the one that is asked for, or all to choose from; others cost a start."""
-    verb = next((word for word in arguments if not word.startswith("-")), "")
+    words = [word for word in arguments if not word.startswith("-")]
+    verb = next((word for word in words if word != "help"), "")
     if verb in VERBS:
         return (verb,)
     return () if "--version" in arguments else VERBS

@@ -68,6 +68,8 @@ def test_the_version_is_the_packages() -> None:
     [
         (["run", "--help"], ("run",)),
         (["--no-color", "report", "run"], ("report",)),
+        (["help", "report"], ("report",)),
+        (["help"], VERBS),
         (["--version"], ()),
         (["runn", "run"], VERBS),
         (["--help"], VERBS),
@@ -89,7 +91,7 @@ def test_help_lists_every_command_with_what_it_does(option: str) -> None:
         assert re.search(rf"\b{name} +{re.escape(first_words)}", result.stdout), name
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", VERBS)
 def test_a_commands_help_shows_every_option_and_explains_it(name: str) -> None:
     result = tcptrace(name, "--help")
     assert result.returncode == 0
@@ -100,6 +102,14 @@ def test_a_commands_help_shows_every_option_and_explains_it(name: str) -> None:
         assert " ".join(parameter.help.split()[:2]) in shown
         for option in (*parameter.opts, *parameter.secondary_opts):
             assert option in shown or not option.startswith("-")
+
+
+def test_help_and_a_verb_is_that_verbs_help() -> None:
+    assert tcptrace("help", "run").stdout == tcptrace("run", "--help").stdout != ""
+    assert tcptrace("help").stdout.strip() == tcptrace("--help").stdout.strip()
+    wrong = tcptrace("help", "runn")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "there is no verb runn" in wrong.stderr
 
 
 def test_without_a_command_the_help_is_shown() -> None:

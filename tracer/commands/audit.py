@@ -24,21 +24,23 @@ SETTLE_SECONDS = 3.0
 
 LOOK_EVERY_NS = 100_000_000
 
+FORMATS = ("table", "json")
+
 Seconds = Annotated[
     float,
     typer.Option(
         "--duration",
         metavar="TIME",
         parser=options.duration_option("--duration"),
-        show_default="10s",
-        help="How long to count: 90, 90s, 5m, 1h.",
+        show_default=False,
+        help="How long to count: 90, 90s, 5m, 1h; default: 10s.",
     ),
 ]
 
 
 def audit(
     duration: Seconds = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    format_name: Annotated[str, options.format_option(FORMATS, "table: for people; json: one object.")] = "table",
     user: options.UserName = None,
 ) -> None:
     """Compare our counts with the kernel's own (/proc/net/snmp, netstat) for a while; exit 1 if they drift apart.
@@ -54,7 +56,7 @@ def audit(
         drain(pipeline, stop, duration, lambda _: None)
         report = settled(pipeline)
     pipeline.close()
-    print(json.dumps(audit_document(report)) if as_json else "\n".join(audit_lines(report)))
+    print(json.dumps(audit_document(report)) if format_name == "json" else "\n".join(audit_lines(report)))
     stop.leave()
     raise_drift(report)
 

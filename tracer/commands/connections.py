@@ -37,12 +37,12 @@ STATES = sum(1 << state for state in (*OPEN_STATES, STATE["listen"]))
 
 def connections(
     sort: Annotated[
-        str, typer.Option(metavar="|".join(SORTS), help="Which come first; wrong: those that are held up.")
+        str, typer.Option(metavar="KEY", help=f"Which come first: {', '.join(SORTS)}; wrong: those that are held up.")
     ] = "wrong",
-    count: Annotated[int | None, typer.Option(min=1, help="So many of them; default: 20 in the table, all else.")] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="So many; default: 20 in the table, else all.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every second until Ctrl-C.")] = False,
     format_name: Annotated[
-        str, typer.Option("--format", metavar="|".join(FORMATS), help="table: for people; json: an object for each look; csv.")
+        str, options.format_option(FORMATS, "table: for people; json: an object for each look; csv.")
     ] = "table",
     port: options.Ports = None,
     address: options.Addresses = None,
@@ -56,8 +56,6 @@ def connections(
     Rates are between two looks, a second apart. Root sees all network namespaces and processes, others what ss shows them.
     JSON and CSV have the age of those that have carried nothing one way, and a least age of all: the kernel tells no more.
     """
-    if format_name not in FORMATS:
-        raise UsageError(f"--format {format_name} is not known", f"give {', '.join(FORMATS)}")
     if sort not in SORTS:
         raise UsageError(f"--sort {sort} is not known", f"give one of {', '.join(SORTS)}")
     filters = options.filters(port, address, role, pid, cgroup, netns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 
 import typer
@@ -15,13 +14,13 @@ MARKS = {"ok": "ok  ", "warning": "warn", "problem": "FAIL"}
 COLORS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
 
 
-def doctor(context: typer.Context, as_json: options.Json = False) -> None:
+def doctor(context: typer.Context, format_name: options.TextOrJson = "text") -> None:
     """Say what this machine can and cannot do for tcptrace; exit 1 if a command would fail."""
     findings = examine()
-    if as_json:
+    if format_name == "json":
         print(json.dumps({"findings": [asdict(finding) for finding in findings]}))
     else:
-        color = sys.stdout.isatty() if context.obj is None else context.obj
+        color = options.is_colored(context)
         print("\n".join(line for finding in findings for line in finding_lines(finding, color=color)))
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(1)

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tracer.errors import UsageError
 from tracer.ingest.source import Context, Reading, Remains
 from tracer.model.aborts import settle
 from tracer.model.lives import Lives
@@ -22,12 +21,6 @@ FORMATS = ("text", "json")
 
 Show = Callable[[Reading, Sequence[Step], Sequence[Remains]], None]
 """Shows a reading: its events as they came, the steps that they are, and what is told after an end."""
-
-
-def check_form(name: str) -> None:
-    """Raise UsageError for a format that there is not."""
-    if name not in FORMATS:
-        raise UsageError(f"--format {name} is not known", f"give {' or '.join(FORMATS)}")
 
 
 class Lines(Protocol):

@@ -25,12 +25,13 @@ from tracer.pipeline import POLL_SECONDS
 
 
 def events(
+    context: typer.Context,
     kind: Annotated[
         list[str] | None,
         typer.Option(metavar="KIND", help=f"One of {', '.join(KINDS)} (repeatable); default: all but state."),
     ] = None,
     format_name: Annotated[
-        str, typer.Option("--format", metavar="|".join(FORMATS), help="table: for people; json: an object a line; csv.")
+        str, options.format_option(tuple(FORMATS), "table: for people; json: an object a line; csv.")
     ] = "table",
     count: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many events.")] = None,
     duration: options.Duration = None,
@@ -47,7 +48,7 @@ def events(
     The table leaves out what finds no room in 80 columns, and the middle of long addresses. JSON and CSV have everything.
     """
     start = time.monotonic()
-    kinds, form = check_kinds(kind), check_format("--format", format_name)
+    kinds, form = check_kinds(kind), check_format("--format", format_name, color=options.is_colored(context))
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), states="state" in kinds)
     source = open_kernel(settings, user)
     try:

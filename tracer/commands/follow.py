@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.commands.drawing import FORMATS, Follower, check_form, show_json, show_ladder
+from tracer.commands.drawing import FORMATS, Follower, show_json, show_ladder
 from tracer.commands.printing import Output, say_what_was_lost
 from tracer.commands.session import announce, complain, open_kernel, stop_on_signals
 from tracer.ingest.cgroups import CgroupNames
@@ -23,9 +23,7 @@ from tracer.pipeline import POLL_SECONDS, Stop
 LAST_SECONDS = 1.0
 """How long the peer's FIN is awaited when all connections that were asked for have ended."""
 
-FormatName = Annotated[
-    str, typer.Option("--format", metavar="|".join(FORMATS), help="text: a ladder; json: its events, an object a line.")
-]
+FormatName = Annotated[str, options.format_option(FORMATS, "text: a ladder; json: its events, an object a line.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Add a sentence on each step, and its RFC.")]
 Segments = Annotated[bool, typer.Option("--segments", help="Every received segment too: cwnd, ssthresh, srtt, windows.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters only.")]
@@ -56,7 +54,6 @@ def follow(
     kind time_wait after the end.
     """
     start = time.monotonic()
-    check_form(format_name)
     filters = options.filters(port, address, role, pid, cgroup, netns)
     style = style_of(context, ascii_only=ascii_only, explain=explain)
     source = RemainsSource(open_kernel(Settings(filters, follow=True, segments=segments), user), complain)
@@ -76,7 +73,7 @@ def follow(
 
 def style_of(context: typer.Context, *, ascii_only: bool, explain: bool) -> Style:
     """Return how the ladder is drawn on this terminal."""
-    color = sys.stdout.isatty() if context.obj is None else bool(context.obj)
+    color = options.is_colored(context)
     return Style(shutil.get_terminal_size().columns, ascii=ascii_only, color=color, explain=explain)
 
 

@@ -5,7 +5,9 @@ What checking them needs and takes long to import is imported only then: `run` h
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +26,36 @@ if TYPE_CHECKING:
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([smh]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 UNITS = ("s", "m", "h")
+
+
+def is_colored(context: typer.Context) -> bool:
+    """Return whether standard output has colors: as --color says, by default on a terminal unless NO_COLOR is set."""
+    if context.obj is not None:
+        return bool(context.obj)
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def format_option(names: Sequence[str], explained: str) -> Any:
+    """Return the option --format of a verb, whose parameter is called format_name; --json comes with it (see verb.py).
+
+    It raises UsageError for a format that is not among the names.
+    """
+
+    def checked(name: str) -> str:
+        return known_format(name, names)
+
+    return typer.Option("--format", metavar="|".join(names), callback=checked, help=explained)
+
+
+def known_format(name: str, names: Sequence[str]) -> str:
+    """Return the name of a format; raises UsageError for one that is not among the names."""
+    if name not in names:
+        raise UsageError(f"--format {name} is not known", f"choose from {', '.join(names)}")
+    return name
+
+
+TEXT_FORMATS = ("text", "json")
+TextOrJson = Annotated[str, format_option(TEXT_FORMATS, "text: for people; json: one object.")]
 
 
 def seconds_of(text: str) -> float | None:
@@ -61,31 +93,34 @@ def _joined(several: Sequence[Sequence[int]] | None) -> list[int] | None:
     return [number for numbers in several for number in numbers] if several else None
 
 
+FILTERS = "Filters (all given kinds must hold)"
+"""The heading under which the help has the options that choose among connections."""
+
+
+def _filter(name: str, explained: str, **settings: Any) -> Any:
+    return typer.Option(name, rich_help_panel=FILTERS, help=explained, **settings)
+
+
 Ports = Annotated[
     list[int] | None,
-    typer.Option(
-        "--port", metavar="N,...", parser=port_numbers, callback=_joined, help="Only these service ports (repeatable)."
-    ),
+    _filter("--port", "Only these service ports (repeatable).", metavar="N,...", parser=port_numbers, callback=_joined),
 ]
-Addresses = Annotated[
-    list[str] | None, typer.Option("--address", metavar="CIDR", help="Only this network, of either side (repeatable).")
-]
-Role = Annotated[str | None, typer.Option("--role", metavar="client|server", help="Only one side of connections.")]
-Pid = Annotated[int | None, typer.Option("--pid", min=1, help="Only what this process opens, or what comes to its listeners.")]
-RecordedPid = Annotated[int | None, typer.Option("--pid", min=1, help="Only events of this process.")]
-Cgroup = Annotated[str | None, typer.Option("--cgroup", metavar="PATH", help="Only sockets of this cgroup (v2), and below.")]
-Netns = Annotated[str, typer.Option("--netns", metavar="all|own", help="All network namespaces, or tcptrace's own.")]
+Addresses = Annotated[list[str] | None, _filter("--address", "Only this network, of either side (repeatable).", metavar="CIDR")]
+Role = Annotated[str | None, _filter("--role", "Only one side of connections.", metavar="client|server")]
+Pid = Annotated[int | None, _filter("--pid", "Only what a process opens, or what comes to its listeners.", metavar="N", min=1)]
+RecordedPid = Annotated[int | None, _filter("--pid", "Only events of this process.", metavar="N", min=1)]
+Cgroup = Annotated[str | None, _filter("--cgroup", "Only sockets of this cgroup (v2), and below.", metavar="PATH")]
+Netns = Annotated[str, _filter("--netns", "All network namespaces, or our own.", metavar="all|own")]
 Duration = Annotated[
     float | None,
     typer.Option("--duration", metavar="TIME", parser=duration_option("--duration"), help="Stop after 90, 90s, 5m, 1h."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 View = Annotated[
     bool | None, typer.Option("--view/--no-view", help="Live view, or a line a second; default: view on a terminal.")
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="|".join(OPTIONAL), help="One more label on everything counted (repeatable, or a,b)."),
+    typer.Option("--label", metavar="NAME,...", help=f"More labels: {', '.join(OPTIONAL)} (repeatable)."),
 ]
 PeerGroupTexts = Annotated[
     list[str] | None,
@@ -94,15 +129,17 @@ PeerGroupTexts = Annotated[
 PeerRest = Annotated[
     str, typer.Option("--peer-rest", metavar="network|other", help="Peers of no group: by /24 and /48, or all as 'other'.")
 ]
-MaxSeries = Annotated[int, typer.Option("--max-series", min=LEAST, help="Samples in /metrics, at most; the rest is 'other'.")]
+MaxSeries = Annotated[
+    int, typer.Option("--max-series", metavar="N", min=LEAST, help="Samples in /metrics at most; others: 'other'.")
+]
 LabelTtl = Annotated[
     float,
     typer.Option(
         "--label-ttl",
         metavar="TIME",
         parser=duration_option("--label-ttl", least=0),
-        show_default="1h",
-        help="A label set idle for so long leaves: 90s, 5m, 1h; 0: never.",
+        show_default=False,
+        help="A label set idle for so long leaves; default: 1h; 0: never.",
     ),
 ]
 UserName = Annotated[

@@ -52,11 +52,15 @@ def check_kinds(kinds: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(kinds or DEFAULT_KINDS)
 
 
-def check_format(option: str, name: str) -> Format:
-    """Return the format of that name; raises UsageError, which names the option, for one that is not known."""
+def check_format(option: str, name: str, *, color: bool) -> Format:
+    """Return the format of that name; raises UsageError, which names the option, for one that is not known.
+
+    color: whether the table has colors; the others never do.
+    """
     if name not in FORMATS:
         raise UsageError(f"{option} {name} is not known", f"choose from {', '.join(FORMATS)}")
-    return FORMATS[name]
+    form = FORMATS[name]
+    return form._replace(lines=eventtable.colored_lines) if color and name == "table" else form
 
 
 class Output:

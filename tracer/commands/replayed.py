@@ -9,8 +9,9 @@ from pathlib import Path
 import typer
 
 from tracer.commands.audit import audit_document, raise_drift
-from tracer.commands.drawing import Follower, check_form, show_json, show_ladder
+from tracer.commands.drawing import FORMATS, Follower, show_json, show_ladder
 from tracer.commands.follow import LAST_SECONDS, say_the_end, style_of
+from tracer.commands.options import is_colored, known_format
 from tracer.commands.printing import Output, Printer, check_format, check_kinds, print_events, say_what_was_lost
 from tracer.commands.recorded import Paced, choose, open_recording, parse_without_rights, require
 from tracer.commands.session import Stop, stop_on_signals
@@ -35,6 +36,7 @@ def container_names(recorded: RecordedSource) -> Callable[[int], str]:
 
 
 def replay_events(
+    context: typer.Context,
     path: Path,
     filters: Filters,
     pid: int | None,
@@ -46,7 +48,7 @@ def replay_events(
     option: str = "--format",
 ) -> None:
     """Print the events of a recording."""
-    form, wanted = check_format(option, format_name), check_kinds(kinds)
+    form, wanted = check_format(option, format_name, color=is_colored(context)), check_kinds(kinds)
     recorded, source = opened(path, filters, pid)
     try:
         with stop_on_signals() as stop:
@@ -73,7 +75,7 @@ def replay_follow(
     speed: float | None,
 ) -> None:
     """Draw the connections of a recording; raises TcptraceError for one that does not have what that takes."""
-    check_form(format_name)
+    known_format(format_name, FORMATS)
     style = style_of(context, ascii_only=ascii_only, explain=explain)
     recorded, source = opened(path, filters, pid)
     try:

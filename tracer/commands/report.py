@@ -58,9 +58,7 @@ OutputFile = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write into FILE, not to standard output."),
 ]
-FormatName = Annotated[
-    str, typer.Option("--format", metavar="|".join(FORMATS), help="For a terminal, one JSON object, or one page.")
-]
+FormatName = Annotated[str, options.format_option(FORMATS, "table: for people; json: one object; html: one page.")]
 
 
 def report(
@@ -84,7 +82,6 @@ def report(
     of the whole machine, and is left out then. --format html is one page with pictures, which loads nothing; of a recording
     made with --segments it draws the worst connections.
     """
-    check_form(format_name)
     if connection is not None:
         if file is not None:
             refuse_tracing(duration, cgroup)
@@ -113,15 +110,9 @@ def refuse_tracing(duration: float | None, cgroup: str | None) -> None:
         raise UsageError("--cgroup is for tracing, not for a FILE", "record with --cgroup: ids of cgroups are of one machine")
 
 
-def check_form(name: str) -> None:
-    """Raise UsageError for a format that there is not."""
-    if name not in FORMATS:
-        raise UsageError(f"--format {name} is not known", f"choose from {', '.join(FORMATS)}")
-
-
 def show_file(path: Path, filters: Filters, pid: int | None, *, format_name: str, output: Path | None = None) -> None:
     """Report a recording."""
-    check_form(format_name)
+    options.known_format(format_name, FORMATS)
     with written(output) as write:
         recorded = open_recording(path)
         with closing(recorded):

@@ -22,7 +22,7 @@ def run(
         str, typer.Option(metavar="[HOST]:PORT", help="Where to serve /metrics; :PORT is every address.")
     ] = options.DEFAULT_LISTEN,
     duration: options.Duration = None,
-    as_json: options.Json = False,
+    format_name: options.TextOrJson = "text",
     view: options.View = None,
     label: options.Labels = None,
     peer_group: options.PeerGroupTexts = None,
@@ -61,6 +61,6 @@ def run(
             duration=duration,
             view=view,
             color=context.obj,
-            as_json=as_json,
+            as_json=format_name == "json",
         )
         trace(loading, wanted)

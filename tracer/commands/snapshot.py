@@ -7,10 +7,8 @@ import os
 import sys
 from typing import Annotated
 
-import typer
-
 from tracer.commands import options
-from tracer.errors import TcptraceError, UsageError
+from tracer.errors import TcptraceError
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.owners import find_owners
 from tracer.kernel.launch import require_descriptors
@@ -24,9 +22,7 @@ ROWS = {"table": 10, "json": 1000}
 
 
 def snapshot(
-    format_name: Annotated[
-        str, typer.Option("--format", metavar="|".join(FORMATS), help="table: for people; json: one object.")
-    ] = "table",
+    format_name: Annotated[str, options.format_option(FORMATS, "table: for people; json: one object.")] = "table",
     netns: options.Netns = "all",
     port: options.Ports = None,
 ) -> None:
@@ -35,8 +31,6 @@ def snapshot(
     Root sees all network namespaces and processes, others tcptrace's own namespace and their own processes. TIME_WAIT counts
     as use of an ephemeral port.
     """
-    if format_name not in FORMATS:
-        raise UsageError(f"--format {format_name} is not known", f"give {' or '.join(FORMATS)}")
     own_only = options.filters(port, None, None, None, None, netns).own_netns
     found = look(port or [], own_only=own_only, rows=ROWS[format_name])
     if not own_only and os.geteuid() != 0:

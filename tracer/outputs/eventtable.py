@@ -24,6 +24,9 @@ CONNECTION = 31
 SHORTEST = 6
 """What at least stays of an address."""
 
+COLORS = {"handshake": "32", "failure": "31", "retransmit": "33", "reset": "35"}
+"""SGR codes: green, red, yellow, magenta."""
+
 ARROWS = {"client": ">", "server": "<"}
 
 HEAD = f"{'time':<12} {'event':<10} {'connection':<{CONNECTION}} what"
@@ -32,6 +35,16 @@ HEAD = f"{'time':<12} {'event':<10} {'connection':<{CONNECTION}} what"
 def table_lines(events: Sequence[Event]) -> list[str]:
     """Return one line an event, at most WIDTH characters each."""
     return [_line(event) for event in events]
+
+
+def colored_lines(events: Sequence[Event]) -> list[str]:
+    """Return the same lines with their kinds in color."""
+    return [_colored(line, event["kind"]) for line, event in zip(table_lines(events), events, strict=True)]
+
+
+def _colored(line: str, kind: str) -> str:
+    code = COLORS.get(kind)
+    return line.replace(kind, f"\x1b[{code}m{kind}\x1b[0m", 1) if code else line
 
 
 def _line(event: Event) -> str:
