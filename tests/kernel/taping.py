@@ -23,8 +23,8 @@ from tracer.ingest.source import Reading
 from tracer.ingest.spool import Spool
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
+from tracer.model.document import document
 from tracer.model.findings import Search
-from tracer.model.report import document
 from tracer.model.totals import Model
 from tracer.outputs.findings.document import report_document
 from tracer.outputs.ladder import Style

@@ -15,10 +15,11 @@ from tracer.commands.view import Latest, View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.launch import Loading
+from tracer.model.document import document
 from tracer.model.labelnames import CGROUP_LABELS
 from tracer.model.naming import Naming
 from tracer.model.peers import PeerGroups
-from tracer.model.report import Report, document
+from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.lines import summary
 from tracer.outputs.web import http
@@ -74,13 +75,13 @@ def trace(loading: Loading, wanted: Wanted) -> None:
     report = pipeline.last_report()
     server.close()
     pipeline.close()
-    print_summary(report, as_json=wanted.as_json)
+    print_summary(report, as_json=wanted.as_json, host=os.uname().nodename)
     stop.leave()
 
 
-def print_summary(report: Report, *, as_json: bool) -> None:
-    """Write the end of a run to standard output: one JSON object, or text."""
+def print_summary(report: Report, *, as_json: bool, host: str | None = None) -> None:
+    """Write the end of a run to standard output: one JSON object, or text. host: see document()."""
     if as_json:
-        print(json.dumps(document(report)))
+        print(json.dumps(document(report, host)))
     else:
         print("\n".join(summary(report)))

@@ -1,4 +1,4 @@
-"""A Report: everything the outputs need, frozen at one moment, for any thread to read; and the document of `run --json`."""
+"""A Report: everything the outputs need, frozen at one moment, for any thread to read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tracer.model.elsewhere import Tried
 from tracer.model.histogram import Histogram, quantile
 from tracer.model.leaks import Leak
 from tracer.model.naming import OTHER
-from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, STATES
+from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
 from tracer.model.unlisted import NO_EVENTS, EventSockets
 from tracer.model.who import NOBODY, Who
 
@@ -232,32 +232,6 @@ def summed(report: Report, group: Sequence[Service]) -> Service:
     return _service(report.series, (f"among the others: {len(group)}", ""), np.array(rows, np.intp))
 
 
-def document(report: Report) -> dict[str, Any]:
-    """Return the object that `run --json` prints; what is not known is None."""
-    found = services(report)
-    return {
-        "duration_seconds": round(report.duration_seconds, 6),
-        "handshakes": [_handshakes(s) for s in found if s.handshakes],
-        "failures": [_count(s, reason=reason, count=n) for s in found for reason, n in s.failures.items()],
-        "closes": [_count(s, reason=reason, count=n) for s in found for reason, n in s.closes.items()],
-        "retransmitted_segments": [_count(s, kind=kind, count=n) for s in found for kind, n in s.retransmitted.items()],
-        "transitions": transitions(report),
-        "sockets": None if report.sockets is None else dict(report.sockets),
-        "events_lost": report.events_lost,
-        "connections_untracked": report.untracked,
-    }
-
-
-def transitions(report: Report) -> list[dict[str, Any]] | None:
-    """Return the transitions that happened, as {from, to, count}; None before the first reading."""
-    if report.transitions is None:
-        return None
-    return [
-        {"from": STATES[old], "to": STATES[new], "count": int(report.transitions[old, new])}
-        for old, new in np.argwhere(report.transitions)
-    ]
-
-
 def named(names: Sequence[str], counts: Counts) -> dict[str, int]:
     """Return counts, shape (names,), by name without the zeros."""
     return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
@@ -280,19 +254,3 @@ def _service(series: Series, key: tuple[str, ...], rows: slice | NDArray[np.intp
 
 def _named_sums(names: Sequence[str], counts: Counts) -> dict[str, int]:
     return named(names, counts.sum(axis=0)) if counts.any() else {}
-
-
-def _handshakes(service: Service) -> dict[str, Any]:
-    return _count(
-        service,
-        count=service.handshakes,
-        p50_seconds=service.quantile(0.5),
-        p90_seconds=service.quantile(0.9),
-        p99_seconds=service.quantile(0.99),
-        max_seconds=service.quantile(1),
-    )
-
-
-def _count(service: Service, **values: Any) -> dict[str, Any]:
-    port = int(service.port) if service.port.isdigit() else service.port
-    return {"role": service.role, "port": port, **dict(service.labels), **values}

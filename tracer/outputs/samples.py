@@ -12,6 +12,7 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
 from tracer.model.backlogs import Listener
+from tracer.model.document import reset_reason
 from tracer.model.histogram import CLASSIC_BOUNDS, Histogram
 from tracer.model.live import RTT_QUANTILES
 from tracer.model.naming import OTHER
@@ -133,11 +134,6 @@ def resets_sent(report: Report) -> Values:
         labels = _with(report.series, int(row), 2, reset_reason(report, int(number)))
         counts[labels] = counts.get(labels, 0) + float(report.series.resets_sent[row, number])
     return counts.items()
-
-
-def reset_reason(report: Report, number: int) -> str:
-    """Return the kernel's name of a reset reason; `unspecified` where the kernel gives none."""
-    return report.context.reset_reasons.get(number, f"reason_{number}" if number else "unspecified")
 
 
 def resets_received(report: Report) -> Values:

@@ -2,27 +2,39 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.unit.model.builder import CONTEXT, events, reading, report_of
+from tracer import __version__
+from tracer.ingest.snapshot import PortUse
+from tracer.model.audit import AuditLine
+from tracer.model.document import document
 from tracer.model.elsewhere import Tried
-from tracer.model.report import document, services, summed
+from tracer.model.report import services, summed
 from tracer.model.totals import Model
 
 
 def test_the_document_has_the_keys_of_the_contract() -> None:
     assert list(document(report_of())) == [
+        "host",
+        "kernel",
+        "version",
         "duration_seconds",
         "handshakes",
         "failures",
         "closes",
         "retransmitted_segments",
+        "bytes",
+        "resets",
         "transitions",
         "sockets",
+        "ephemeral_ports",
         "events_lost",
         "connections_untracked",
+        "drift",
     ]
 
 
@@ -103,3 +115,33 @@ def test_a_summed_service_is_the_sum_of_its_parts() -> None:
     report = report_of(events("handshake", 2, port=80, handshake_ns=1000), events("handshake", 5, port=443, handshake_ns=9000))
     together = summed(report, services(report))
     assert (together.name, together.handshakes, together.quantile(1)) == ("among the others: 2", 7, 9e-6)
+
+
+def test_the_document_has_bytes_resets_ports_and_drift_by_service() -> None:
+    use = PortUse(7, "10.0.0.1", "10.0.0.2:443", 20, 28_232)
+    read = reading(
+        events("close", 2, sent_bytes=100, received_bytes=7),
+        events("reset", 5, flags=("reset_sent",)),
+        events("reset", 3, flags=("reset_received",)),
+        sockets={"established": 1},
+    )
+    assert read.snapshot is not None
+    model = Model(CONTEXT)
+    model.add(replace(read, snapshot=replace(read.snapshot, ports=(use,), ports_limit=28_232)))
+    report = replace(model.report(), audit=(AuditLine("ActiveOpens", 5, 3), AuditLine("ListenDrops", 1, None)))
+    found = document(report, "a-host")
+    assert (found["host"], found["kernel"], found["version"]) == ("a-host", CONTEXT.kernel, __version__)
+    service = {"role": "client", "port": 443}
+    assert found["bytes"] == [service | {"sent_bytes": 200, "received_bytes": 14}]
+    assert found["resets"] == [
+        service | {"direction": "sent", "reason": "unspecified", "count": 5},
+        service | {"direction": "received", "reason": None, "count": 3},
+    ]
+    ports = {"destination": "10.0.0.2:443", "netns": 7, "count": 20, "limit": 28_232, "seen": "sockets"}
+    assert found["ephemeral_ports"] == {"limit": 28_232, "used": [ports]}
+    assert found["drift"] == {"ActiveOpens": -2}
+
+
+def test_what_was_not_seen_is_null_in_the_document() -> None:
+    found = document(Model(CONTEXT).report())
+    assert (found["host"], found["ephemeral_ports"], found["drift"]) == (None, None, None)

@@ -10,7 +10,8 @@ from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, dump, sockets
 from tracer.ingest.names import name_text
 from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import PortUse, Snapshot, parse_snapshot, snapshot_document
-from tracer.model.report import Report, document
+from tracer.model.document import document
+from tracer.model.report import Report
 from tracer.model.sockets import summed
 from tracer.model.survey import Survey, survey
 from tracer.model.totals import Model
