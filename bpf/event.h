@@ -154,7 +154,7 @@ enum counter {
 	COUNTER_PASSIVE_OPENS = 273,
 	COUNTER_ESTAB_RESETS = 274,
 	COUNTER_RETRANS_SEGS = 275,
-	COUNTER_RESCUED = 276,        /* runs that were skipped and made good */
+	COUNTER_RESCUED = 276,        /* skipped runs, compensated  */
 	COUNTER_RESETS_SEEMING = 279, /* received, unless one of ours follows */
 	COUNTER_UNREACHED =
 		280, /* missed changes of state, known by later ones */

@@ -9,7 +9,7 @@
  * A SYN cookie keeps the options in the low bits of the timestamp that the ACK
  * brings back, and nothing else is left of the SYN: its sample comes from that
  * timestamp, in whole milliseconds, and is wrong by up to 64 of them. Any other
- * sample is in microseconds unless the SYN-ACK was sent again; one of 32,000
+ * sample is in microseconds unless the SYN-ACK was retransmitted; one of 32,000
  * looks like a cookie's by chance.
  */
 static __always_inline bool is_cookie(const void *sk, u32 srtt_us)
@@ -156,7 +156,7 @@ static __always_inline void established(const void *sk, struct conn *conn,
 	}
 	if (opened_fast(sk, conn))
 		conn->flags |= FLAG_FAST_OPEN;
-	/* a SYN-ACK is sent again when there is a request, but no socket yet */
+	/* a SYN-ACK is retransmitted when there is a request, but no socket yet */
 	if (conn->role == ROLE_SERVER)
 		conn->retransmitted_segments = READ(u32, sk, tcp_sock,
 						    total_retrans);

@@ -3,7 +3,7 @@
  * raw tracepoint tcp:tcp_retransmit_skb (sk, skb [, err])
  * raw tracepoint tcp:tcp_retransmit_synack (sk, req)
  *
- * The first fires when a segment was sent again, and on kernels that pass err
+ * The first fires when a segment was retransmitted, and on kernels that pass err
  * also when sending failed: such a one never left, and is counted apart. The
  * second is a server's SYN-ACK, for which there is no socket yet, only a
  * request. Both run in timers or softirqs; pid means nothing. Yields:
@@ -92,7 +92,7 @@ static __always_inline u8 retransmit_kind(const void *sk,
  * refused (by a firewall, say); these errors come sooner, or later from below
  * so rarely that it does not matter (__tcp_retransmit_skb).
  */
-static __always_inline bool is_in_books(s32 err)
+static __always_inline bool is_in_kernel_counter(s32 err)
 {
 	return err != -EAGAIN && err != -ENOMEM && err != -EBUSY &&
 	       err != -EINVAL && err != -EHOSTUNREACH;
@@ -150,10 +150,10 @@ PROGRAM(tcp_retransmit_skb)
 	struct event *e;
 	u8 kind, what;
 
-	/* what was sent again */
+	/* what was retransmitted */
 	read_segment(skb, &segment);
 	kind = retransmit_kind(sk, &segment);
-	if (is_in_books(err) && read_netns(sk) == OWN_NETNS)
+	if (is_in_kernel_counter(err) && read_netns(sk) == OWN_NETNS)
 		count(COUNTER_RETRANS_SEGS, segment.segments);
 
 	/* who by */

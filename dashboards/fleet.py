@@ -156,7 +156,7 @@ def _retransmitting() -> list[Panel]:
     return [
         lines(
             "Which hosts send most again?",
-            "Segments sent again a second, the ten hosts with most. Hosts of one rack or switch together point at it.",
+            "Segments retransmitted a second, the ten hosts with most. Hosts of one rack or switch together point at it.",
             Query(top(total(rate("retransmitted_segments_total"), *HOST)), LEGEND),
             unit=a_second("segments"),
             links_to_host=True,

@@ -1,4 +1,4 @@
-"""The dashboard that answers "is TCP well?": handshakes, failures, what is sent again, how connections end, whom to believe.
+"""The dashboard that answers "is TCP well?": handshakes, failures, what is retransmitted, how connections end, whom to believe.
 
 Everything is by service, a role and a port; which hosts are behind it is the Fleet dashboard's matter.
 """
@@ -62,7 +62,7 @@ def _quality() -> list[Panel]:
         number(
             "How slow is the p99?",
             "The 99th percentile of clients' handshake time, retransmitted SYNs included. Values near 1, 3 or 7 seconds are "
-            "SYNs that were lost and sent again; look at 'How often does a handshake need another try?'.",
+            "SYNs that were lost and retransmitted; look at 'How often does a handshake need another try?'.",
             Query(quantile(0.99, TIMES, matchers=('role="client"',))),
             unit="s",
             steps=SLOW_STEPS,
@@ -78,7 +78,7 @@ def _quality() -> list[Panel]:
             nothing="no attempt",
         ),
         number(
-            "How much is sent again?",
+            "How much is retransmitted?",
             "Retransmitted segments of every kind, those that really left the host. There is no count of all segments sent to "
             "compare it with; the ratios below use handshakes and payload instead.",
             Query(total(rate("retransmitted_segments_total"))),
@@ -174,19 +174,19 @@ def _retransmissions() -> list[Panel]:
     share = ratio(total(rate(again, DATA), *SERVICE), total(rate("sent_segments_total"), *SERVICE))
     return [
         lines(
-            "What is sent again, and why?",
-            "Segments sent again by kind. fast: the peer told of a gap, the cheap way. timeout: the timer ran out, which "
+            "What is retransmitted, and why?",
+            "Segments retransmitted by kind. fast: the peer told of a gap, the cheap way. timeout: the timer ran out, which "
             "stalls a connection for 200 ms and more. syn and syn_ack: connections that are slow to open. mtu: segments were "
             "too large for the path, as in a tunnel; no loss.",
             Query(happening(again, "kind"), "{{kind}}"),
             unit=a_second("segments"),
             width=8,
             stacked=True,
-            nothing="nothing was sent again",
+            nothing="nothing was retransmitted",
         ),
         lines(
             "How often does a handshake need another try?",
-            "SYNs sent again for each attempt of a client, SYN-ACKs for each of a server. Each costs its connection a second "
+            "SYNs retransmitted for each attempt of a client, SYN-ACKs for each of a server. Each costs its connection a second "
             "or more. On a good network it is below 0.1 %; above 1 % somebody drops packets, or a backlog overflows.",
             Query(ratio(total(rate(again, SYN)), client), "SYN for each client's attempt"),
             Query(ratio(total(rate(again, SYN_ACK)), server), "SYN-ACK for each server's attempt"),

@@ -49,7 +49,7 @@ def trust() -> list[Panel]:
             width=6,
         ),
         lines(
-            "How many connections are older than the tracing?",
+            "How many connections existed before tracing started?",
             "Connections that were open before tcptrace started and were seen since: counted, but in no duration. The count "
             "rises after a start and then stays; a rise much later would be connections whose beginning was missed.",
             Query(total(series("connections_partial_total"), "instance"), "{{instance}}"),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a command as root where that can be had: as it is for root, through sudo where there is sudo, else without.
-# Without rights tcptrace says itself what it lacks, and the tests list what they skip: both say more than a refusal here.
+# Unprivileged, tcptrace says itself what it lacks, and the tests list what they skip: both say more than a refusal here.
 # Python may write no bytecode meanwhile, since files that belong to root would get in the way of the checkout's owner.
 
 set -euo pipefail

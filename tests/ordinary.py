@@ -24,5 +24,5 @@ main(app)
 
 
 def ordinary_user(*words: str) -> list[str]:
-    """Return the command that runs these words, the program's name first, without rights; from the checkout's directory."""
+    """Return the command that runs these words, the program's name first, unprivileged; from the checkout's directory."""
     return [sys.executable, "-c", _CODE, *words]

@@ -1,4 +1,4 @@
-"""`tcptrace audit`: ten thousand connections of every kind, and no difference from the kernel's own books."""
+"""`tcptrace audit`: ten thousand connections of every kind, and no difference from the kernel's own counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a connection can begin, or fail to, beside the handshake of the books: each edge against what the kernel did."""
+"""How a connection can begin, or fail to, beside the textbook handshake: each edge against what the kernel did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forty thousand connections as fast as they can be made: nothing is lost, and the kernel's own books say the same."""
+"""Forty thousand connections as fast as they can be made: nothing is lost, and the kernel's own counters say the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def missed_counts(hits: Hits) -> dict[str, int]:
 def test_the_counts_of_fast_connections_equal_the_kernels(
     churn: Path, side: Namespace, service: int, record_property: Callable[[str, object], None], unreached: Unreached
 ) -> None:
-    """Exactly, although the kernel skips runs of a program on a crowded CPU: the second one makes them good."""
+    """Exactly, although the kernel skips runs of a program on a crowded CPU: the second one compensates for them."""
     with tracing("--netns", "own", side=side) as tracer:
         before = side.counters()
         seconds = float(side.run(str(churn), str(WORKERS), str(CONNECTIONS), str(service)))

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.needs("nft")]
 
 @pytest.mark.parametrize("follow_it", [False, True], ids=["not followed", "followed"])
 def test_nothing_of_this_leaves_unless_it_is_asked_for(link: Link, port: int, follow_it: bool) -> None:
-    link.server.drop(f"tcp dport {port} tcp flags & (syn|ack) == ack")  # the SYN-ACK is sent again
+    link.server.drop(f"tcp dport {port} tcp flags & (syn|ack) == ack")  # the SYN-ACK is retransmitted
     with (
         following(port, follow=follow_it) as follow,
         listening(link.server, NEAR[4], port) as listener,
@@ -27,7 +27,7 @@ def test_nothing_of_this_leaves_unless_it_is_asked_for(link: Link, port: int, fo
         server = listener.accept()[0]
         client.sendall(b"x")
         server.recv(1)
-        until(lambda: KIND["retransmit"] in follow.records["kind"], "the SYN-ACK is sent again")
+        until(lambda: KIND["retransmit"] in follow.records["kind"], "the SYN-ACK is retransmitted")
         server.close()
         client.close()
         here = client_port(follow)

@@ -1,4 +1,4 @@
-"""What `follow` asks the kernel for while it runs, it asks without rights and without a thread that takes snapshots."""
+"""What `follow` asks the kernel for while it runs, it asks unprivileged and without a thread that takes snapshots."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_a_retransmission_that_never_left_is_counted_apart(watch: Watching, serv
         listener.accept()[0] as server,
     ):
         client_port = client.getsockname()[1]
-        way.rule(f"tcp dport {service} drop")  # what is sent is lost, and must be sent again
+        way.rule(f"tcp dport {service} drop")  # what is sent is lost, and must be retransmitted
         for _ in range(SEGMENTS):
             client.send(bytes(SIZE))
         if cause == "no route":

@@ -72,7 +72,7 @@ def raise_drift(report: Report) -> None:
 def settled(pipeline: Pipeline) -> Report:
     """Return the first Report without drift, or the last one when there is drift until the time is up.
 
-    The wait comes first, since the latest look at the kernel's books may be a while ago.
+    The wait comes first, since the latest look at the kernel's counters may be a while ago.
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:

@@ -73,9 +73,9 @@ def parse_program(name: str, text: bytes) -> Program:
 
 
 class Misses:
-    """Says how many runs were skipped and not made good, of the one program whose can be (bpf/twice.h); never falls.
+    """Says how many runs were skipped and not compensated, of the one program whose can be (bpf/twice.h); never falls.
 
-    Both counts go on while they are read, so that their difference can be too low or, by one that is being made good just then,
+    Both counts go on while they are read, so that their difference can be too low or, by one that is being compensated just then,
     too high. What was missed at two looks running was missed.
     """
 
@@ -84,7 +84,7 @@ class Misses:
         self._certain = 0
 
     def without_rescued(self, programs: tuple[Program, ...], cells: NDArray[np.uint64]) -> tuple[Program, ...]:
-        """Return the programs with only those misses that were not made good; cells: read after the programs."""
+        """Return the programs with only those misses that were not compensated; cells: read after the programs."""
         rescued = int(cells[LAYOUT.enums["counter"]["COUNTER_RESCUED"]])
         return tuple(
             replace(program, misses=self._unrescued(program.misses - rescued)) if program.name == TWICE else program

@@ -31,7 +31,7 @@ from tracer.kernel.handoff import Loaded
 class LiveSource:
     """Reads what the loader opened; owns its descriptors. Never at its end.
 
-    look_every_ns: how often the programs' figures and the kernel's books are read, which takes system calls; ring and
+    look_every_ns: how often the programs' figures and the kernel's counters are read, which takes system calls; ring and
     counters, read every time, take none. watch: what takes snapshots of the sockets, which this closes.
     served, numbers, bound: where the records' ports of servers, ends in unlisted namespaces, and ports of bind() are noted.
     filling: is ready when the ring fills up (bpf/emit.h).

@@ -23,7 +23,7 @@ class Program:
     """What the kernel says of one attached program, from /proc/self/fdinfo of its descriptor.
 
     runs and run_seconds are zero unless kernel.bpf_stats_enabled is set; misses are runs that the kernel skipped and that
-    were not made good (bpf/twice.h).
+    were not compensated (bpf/twice.h).
     """
 
     name: str

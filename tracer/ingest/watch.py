@@ -73,7 +73,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="sockets", daemon=True)
 
     def start(self) -> None:
-        """Take the first snapshot now, and go on until closed; to be called without rights, which a thread would inherit."""
+        """Take the first snapshot now, and go on until closed; to be called unprivileged, as the thread inherits that."""
         self._thread.start()
 
     def close(self) -> None:

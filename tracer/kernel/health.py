@@ -164,7 +164,7 @@ def _user() -> Iterator[Finding]:
     except TcptraceError as error:
         yield Finding("user", "problem", error.what, error.hint)
     else:
-        yield Finding("user", "ok", f"metrics are served as {user.name} (uid {user.uid}), without rights")
+        yield Finding("user", "ok", f"metrics are served as {user.name} (uid {user.uid}), unprivileged")
 
 
 def _confinement() -> Iterator[Finding]:

@@ -116,4 +116,4 @@ def rights_hint() -> str:
     program = Path(sys.argv[0]).resolve()
     words = [sys.executable, "-m", "tracer"] if program.name == "__main__.py" else [str(program)]
     command = shlex.join([*words, *sys.argv[1:]])
-    return f"sudo {command}\nwithout rights, 'tcptrace replay FILE' shows a recording; the one that ships: 'make demo'"
+    return f"sudo {command}\nunprivileged, 'tcptrace replay FILE' shows a recording; the one that ships: 'make demo'"

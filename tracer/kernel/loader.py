@@ -35,7 +35,7 @@ ITERATOR = "bpf_iter_task_file"
 OWNERS_BEFORE = "the processes of servers that listened before the start"
 
 SMALLEST = Table("smallest", type=9, key_bytes=4, value_bytes=4, entries=1, flags=0)
-"""A table of a type (BPF_MAP_TYPE_LRU_HASH) that nobody may make without rights, whatever sysctls say."""
+"""A table of a type (BPF_MAP_TYPE_LRU_HASH) that nobody may make unprivileged, whatever sysctls say."""
 
 UNLOCK = "boot with lockdown=integrity or none"
 

@@ -1,4 +1,4 @@
-"""A door into each network namespace: what reads its sockets without rights, opened while there still are some.
+"""A door into each network namespace: what reads its sockets unprivileged, opened while there still are some.
 
 sock_diag answers for the namespace in which its socket was made, and a sysctl file for the one in which it was opened, whoever
 reads them later. The socket keeps its namespace alive for as long as it is open (the file does not), so that a door carries
@@ -55,7 +55,7 @@ class Door:
 def open_doors(*, own_only: bool) -> list[Door]:
     """Return a door into tcptrace's own namespace, first, and into all others that processes live in or that have a name.
 
-    What may not be entered is left out: without rights that is every other one. At most MAX_NAMESPACES; none at all where the
+    What may not be entered is left out: unprivileged, that is every other one. At most MAX_NAMESPACES; none at all where the
     kernel has no sock_diag. Only the calling thread enters them.
     """
     own = os.stat(OWN).st_ino

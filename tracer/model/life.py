@@ -119,7 +119,7 @@ def peer_fin(track: Track, record: Any, fields: Mapping[str, Any]) -> list[Step]
 
 
 def retransmit(track: Track, record: Any) -> list[Step]:
-    """Return a segment that was sent again."""
+    """Return a segment that was retransmitted."""
     kind = name_of(RETRANSMIT_KINDS, record.retransmit_kind)
     interval = track.sent(record.sequence, record.time_ns)
     if kind == "syn_ack" and track.syn_ack_again_ns is None:

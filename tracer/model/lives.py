@@ -1,6 +1,6 @@
 """Which connection a record belongs to, and the steps of all of them: batches in, steps out, in a bounded memory.
 
-Records know their connection by its number. Two kinds have none: a SYN-ACK that is sent again belongs to a request, which
+Records know their connection by its number. Two kinds have none: a SYN-ACK that is retransmitted belongs to a request, which
 becomes a connection when the handshake's last ACK comes, and a reset may answer a segment that fits no socket. They are
 matched by their addresses and ports. An ended connection is remembered for a while, since the application's last call and the
 socket table's word on TIME_WAIT come after the end.

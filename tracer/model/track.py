@@ -1,7 +1,7 @@
 """What is known of one connection between two of its records: who it is, since when it is in which state, how far it has come.
 
 What a record alone does not say is a difference to what was before: time in a state, bytes since the last step, the interval
-until a segment is sent again. All of it is kept here, in a few hundred bytes, and model/life.py makes steps of it.
+until a segment is retransmitted. All of it is kept here, in a few hundred bytes, and model/life.py makes steps of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tracer.model.steps import IN, OUT, Step, Who
 from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
 
 SENT_REMEMBERED = 16
-"""Numbers of which the time of the last sending is kept, for the interval until they are sent again."""
+"""Numbers of which the time of the last sending is kept, for the interval until they are retransmitted."""
 
 DOUBLED = 1.6
 """From so many times the interval before on it has doubled: timers are late, by a tick or when the machine is busy."""
@@ -116,7 +116,7 @@ class Track:
         return None if before is None else (time_ns - before) / 1e9
 
     def is_doubled(self, number: int, interval: float | None) -> bool:
-        """Note after which interval a number was sent again; return whether that is about twice the one before, or more."""
+        """Note after which interval a number was retransmitted; return whether that is about twice the one before, or more."""
         before = self._intervals.pop(number, None)
         if interval is not None:
             self._intervals[number] = interval
@@ -139,7 +139,7 @@ class Track:
         return self._segments and record.from_state == STATE["established"]
 
     def _count_again(self, record: Any) -> None:
-        """Count segments that were sent again, since the kernel's count has them too."""
+        """Count segments that were retransmitted, since the kernel's count has them too."""
         sent_again = name_of(KINDS, record.kind) == "retransmit" and not record.flags & FLAG["failed"]
         if sent_again and name_of(RETRANSMIT_KINDS, record.retransmit_kind) in CARRY_DATA:
             self._sent_again += record.segments

@@ -118,7 +118,7 @@ def test_programs_read_their_descriptors_and_close_them_all_once(tmp_path: Path)
 
 
 def misses(*looks: tuple[int, int]) -> list[int]:
-    """Return what is said at each look, at which so many runs were skipped and made good."""
+    """Return what is said at each look, at which so many runs were skipped and compensated."""
     found, cells = Misses(), np.zeros(LAYOUT.enums["counter"]["COUNTER_CELLS"], np.uint64)
     said = []
     for skipped, rescued in looks:

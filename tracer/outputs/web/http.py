@@ -82,7 +82,7 @@ class Server:
 
 
 class _Listener(ThreadingMixIn, TCPServer):
-    """Accepts, keeps the books of connections, and ends those whose time is up."""
+    """Accepts, keeps track of connections, and ends those whose time is up."""
 
     daemon_threads = True
     block_on_close = False
