@@ -186,8 +186,8 @@ def _retransmissions() -> list[Panel]:
         ),
         lines(
             "How often does a handshake need another try?",
-            "SYNs retransmitted for each attempt of a client, SYN-ACKs for each of a server. Each costs its connection a second "
-            "or more. On a good network it is below 0.1 %; above 1 % somebody drops packets, or a backlog overflows.",
+            "SYNs retransmitted for each attempt of a client, SYN-ACKs for each of a server. Each costs its connection a "
+            "second or more. On a good network it is below 0.1 %; above 1 % somebody drops packets, or a backlog overflows.",
             Query(ratio(total(rate(again, SYN)), client), "SYN for each client's attempt"),
             Query(ratio(total(rate(again, SYN_ACK)), server), "SYN-ACK for each server's attempt"),
             unit="percentunit",

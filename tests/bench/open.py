@@ -22,7 +22,7 @@ from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.source import Context
 from tracer.ingest.watch import PLAIN_SHARE, SHARE, pause_seconds
 from tracer.kernel.filters import Filters
-from tracer.kernel.namespaces import open_doors
+from tracer.kernel.namespaces import open_handles
 from tracer.model.figures import Looks, open_figures
 from tracer.model.opened import open_services
 from tracer.model.sockets import Summarizer
@@ -198,7 +198,7 @@ def _nothing() -> Iterator[None]:
 
 def _namespaces(side: net.Namespace) -> Namespaces:
     with side.inside():
-        return Namespaces(open_doors(own_only=True), with_details=True)
+        return Namespaces(open_handles(own_only=True), with_details=True)
 
 
 def _summarizer() -> Summarizer:

@@ -13,7 +13,7 @@ from tests.kernel.timewait import leave_timewait, timewait_objects
 from tests.needs import tool
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.watch import pause_seconds
-from tracer.kernel.namespaces import open_doors
+from tracer.kernel.namespaces import open_handles
 from tracer.model.sockets import summed
 
 PORT = 7919
@@ -27,7 +27,7 @@ def timewait(rounds: int, sockets: int = SOCKETS) -> None:
     with net.namespace() as side:
         leave_timewait(side, PORT, sockets)
         with side.inside():
-            namespaces = Namespaces(open_doors(own_only=True))
+            namespaces = Namespaces(open_handles(own_only=True))
         samples = [_sample(side, namespaces) for _ in range(rounds)]
         namespaces.close()
     dumps, cpus, tables = ([sample[i] for sample in samples] for i in range(3))

@@ -19,7 +19,7 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.proctable import ProcTable
 from tracer.ingest.residents import identity_of
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT, Sockets
-from tracer.kernel.namespaces import Door, open_doors
+from tracer.kernel.namespaces import NamespaceHandle, open_handles
 from tracer.model.tcp import STATE
 
 OPEN, ENDED = 23, 7
@@ -89,13 +89,13 @@ def test_of_a_namespace_in_which_nobody_lives_events_tell(tracer: Tracing, servi
         until(told, "events tell of it")
 
 
-def doors_of(*numbers: int) -> list[Door]:
-    """Return doors into the own namespace and these."""
-    own, *others = open_doors(own_only=False)
-    for door in others:
-        if door.netns not in numbers:
-            door.close()
-    return [own, *(door for door in others if door.netns in numbers)]
+def handles_of(*numbers: int) -> list[NamespaceHandle]:
+    """Return handles of the own namespace and these."""
+    own, *others = open_handles(own_only=False)
+    for handle in others:
+        if handle.netns not in numbers:
+            handle.close()
+    return [own, *(handle for handle in others if handle.netns in numbers)]
 
 
 def is_gone(device: str, side: Namespace, namespaces: Namespaces) -> bool:
@@ -109,7 +109,7 @@ def test_a_namespace_that_its_last_process_left_goes_with_its_devices(side: Name
         until(lambda: identity_of(pod.pid) != identity_of(1), "the process has a namespace of its own")
         side.run(tool("ip"), "link", "add", device, "type", "veth", "peer", "name", "veth", "netns", str(pod.pid))
         netns = Path(f"/proc/{pod.pid}/ns/net").stat().st_ino
-        namespaces = Namespaces(doors_of(netns))
+        namespaces = Namespaces(handles_of(netns))
         try:
             namespaces.look()
             assert netns in namespaces.read().ports
@@ -129,7 +129,7 @@ def rows(sockets: Sockets) -> list[tuple[object, ...]]:
 def test_the_table_in_proc_has_the_same_sockets_as_sock_diag(link: Link, port: int, family: int) -> None:
     with Peer(link.client) as resident, listening(link.server, "::", port) as listener, ExitStack() as stack:
         with link.client.inside():
-            namespaces = Namespaces(open_doors(own_only=True))
+            namespaces = Namespaces(open_handles(own_only=True))
             stack.callback(namespaces.close)
         resident.listen("0.0.0.0", port)
         for _ in range(OPEN):

@@ -154,7 +154,7 @@ def assert_unreadable(tracer: Tracing, checkout: Path) -> None:
 
 def test_nobody_but_the_programs_writes_the_counters() -> None:
     loaded = load_programs(Settings(Filters(ports=(1,))))
-    doors = [fd for door in loaded.doors for fd in door.descriptors]
+    handles = [fd for handle in loaded.handles for fd in handle.descriptors]
     try:
         size = loaded.cpus * 4096
         with pytest.raises(PermissionError):
@@ -165,5 +165,5 @@ def test_nobody_but_the_programs_writes_the_counters() -> None:
         assert ctypes.get_errno() == errno.EPERM
     finally:
         pairs = [fd for pair in loaded.programs.values() for fd in pair]
-        for fd in (loaded.ring, loaded.counters, *loaded.held, *pairs, *doors):
+        for fd in (loaded.ring, loaded.counters, *loaded.held, *pairs, *handles):
             os.close(fd)

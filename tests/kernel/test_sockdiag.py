@@ -24,7 +24,7 @@ from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.ingest.watch import Watch
 from tracer.kernel.filters import Filters
-from tracer.kernel.namespaces import find_namespaces, open_doors
+from tracer.kernel.namespaces import find_namespaces, open_handles
 from tracer.model.figures import Looks, open_figures
 from tracer.model.sockets import Summarizer, summed
 from tracer.model.tcp import STATE
@@ -49,8 +49,8 @@ TIMES = 23
 def tables(side: Namespace) -> Iterator[Namespaces]:
     """Yield what reads the sockets of a namespace, opened there and read from here."""
     with side.inside():
-        doors = open_doors(own_only=True)
-    namespaces = Namespaces(doors)
+        handles = open_handles(own_only=True)
+    namespaces = Namespaces(handles)
     try:
         yield namespaces
     finally:
@@ -64,13 +64,13 @@ def dump_of(side: Namespace) -> Dump:
 
 def test_a_plain_dump_has_the_same_sockets_and_details_of_listeners_alone(side: Namespace) -> None:
     with side.inside():
-        doors = open_doors(own_only=True)
+        handles = open_handles(own_only=True)
     with (
         listening(side, "127.0.0.1") as listener,
         connect(side, "127.0.0.1", listener.getsockname()[1]),
         listener.accept()[0],
     ):
-        namespaces = Namespaces(doors, with_details=True)
+        namespaces = Namespaces(handles, with_details=True)
         whole, plain = namespaces.read(), namespaces.read(plain=True)
         namespaces.close()
     assert sorted(whole.sockets["cookie"].tolist()) == sorted(plain.sockets["cookie"].tolist())
@@ -256,11 +256,11 @@ def test_a_namespace_that_a_process_lives_in_is_found_and_its_sockets_are_told_a
             until(lambda: netns.stat().st_ino != own, "the process has entered the namespace")
             talk(link.client, listener, SERVER[4], times=1)
             assert netns.stat().st_ino in find_namespaces()
-            doors = open_doors(own_only=False)
-            namespaces = Namespaces(doors)
+            handles = open_handles(own_only=False)
+            namespaces = Namespaces(handles)
             dump = namespaces.read()
             namespaces.close()
-            assert doors[0].netns == own == next(iter(dump.ports))
+            assert handles[0].netns == own == next(iter(dump.ports))
             assert Path("/proc/thread-self/ns/net").stat().st_ino == own
             listeners = dump.sockets[(dump.sockets["state"] == STATE["listen"]) & (dump.sockets["local_port"] == port)]
             assert list(listeners["netns"]) == [netns.stat().st_ino]
@@ -270,8 +270,8 @@ def test_a_namespace_that_a_process_lives_in_is_found_and_its_sockets_are_told_a
 
 def test_snapshots_are_taken_by_a_thread_until_it_is_closed(side: Namespace, port: int) -> None:
     with side.inside():
-        doors = open_doors(own_only=True)
-    watch = Watch(Namespaces(doors), Summarizer())
+        handles = open_handles(own_only=True)
+    watch = Watch(Namespaces(handles), Summarizer())
     before = threading.active_count()
     watch.start()
     try:

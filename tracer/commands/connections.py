@@ -19,7 +19,7 @@ from tracer.ingest.snapshot import Dump
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import require_descriptors
 from tracer.kernel.machine import proc_obstacle
-from tracer.kernel.namespaces import open_doors
+from tracer.kernel.namespaces import open_handles
 from tracer.model.opened import OPEN_STATES
 from tracer.model.openlist import SORTS, OpenList
 from tracer.model.tcp import STATE
@@ -82,12 +82,12 @@ def open_sockets(*, own_only: bool) -> Namespaces:
     if obstacle := proc_obstacle():
         raise obstacle
     require_descriptors()
-    doors = open_doors(own_only=own_only)
-    if not doors:
+    handles = open_handles(own_only=own_only)
+    if not handles:
         raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")
     if not own_only and os.geteuid() != 0:
         print("tcptrace: only root sees other network namespaces, and the processes of others", file=sys.stderr)
-    return Namespaces(doors, with_details=True)
+    return Namespaces(handles, with_details=True)
 
 
 def show(first: Dump, second: Dump, filters: Filters, *, sort: str, count: int | None, format_name: str) -> None:

@@ -58,9 +58,9 @@ def open_kernel(
         settings, loaded = loading.settings, loading.wait()
     served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts(loaded.bound)
     watch = None
-    if loaded.doors and settings.snapshots:
+    if loaded.handles and settings.snapshots:
         namespaces = Namespaces(
-            loaded.doors,
+            loaded.handles,
             later=not settings.filters.own_netns,
             numbers=numbers,
             with_cgroups=with_cgroups,

@@ -13,7 +13,7 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.owners import find_owners
 from tracer.kernel.launch import require_descriptors
 from tracer.kernel.machine import proc_obstacle
-from tracer.kernel.namespaces import open_doors
+from tracer.kernel.namespaces import open_handles
 from tracer.model.survey import HALF_CLOSED_BITS, Survey, survey, wanted_inodes
 from tracer.outputs.snapshot import survey_document, survey_lines
 
@@ -46,10 +46,10 @@ def look(ports: list[int], *, own_only: bool, rows: int) -> Survey:
     if obstacle := proc_obstacle():
         raise obstacle
     require_descriptors()
-    doors = open_doors(own_only=own_only)
-    if not doors:
+    handles = open_handles(own_only=own_only)
+    if not handles:
         raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")
-    namespaces = Namespaces(doors, later=not own_only and os.geteuid() == 0, with_details=True)
+    namespaces = Namespaces(handles, later=not own_only and os.geteuid() == 0, with_details=True)
     try:
         namespaces.look()
         dump = namespaces.read()

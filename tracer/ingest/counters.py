@@ -75,8 +75,8 @@ def parse_program(name: str, text: bytes) -> Program:
 class Misses:
     """Says how many runs were skipped and not compensated, of the one program whose can be (bpf/twice.h); never falls.
 
-    Both counts go on while they are read, so that their difference can be too low or, by one that is being compensated just then,
-    too high. What was missed at two looks running was missed.
+    Both counts go on while they are read, so that their difference can be too low or, by one that is compensated just then, too
+    high. What was missed at two looks running was missed.
     """
 
     def __init__(self) -> None:

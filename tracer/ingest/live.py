@@ -68,7 +68,7 @@ class LiveSource:
         self._served = served or ServedPorts()
         self._numbers = numbers or Numbers()
         self._bound = bound or BoundPorts()
-        self.namespaces = Namespaces(loaded.doors) if loaded.doors and not watch else None
+        self.namespaces = Namespaces(loaded.handles) if loaded.handles and not watch else None
         self._open = True
         self._anchor = Anchor()
         self.context = Context(

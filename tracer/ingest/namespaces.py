@@ -34,7 +34,7 @@ from tracer.ingest.snapshot import Dump, Moment
 from tracer.ingest.sockdiag import ALL_STATES, TIMER_TIME_WAIT, SocketEnds, Sockets, joined
 from tracer.ingest.sockettable import SocketTable, TimeWait
 from tracer.ingest.tcpinfo import NO_DETAILS, Details, joined_details
-from tracer.kernel.namespaces import Door
+from tracer.kernel.namespaces import NamespaceHandle
 
 LOOK_SECONDS = 1.0
 SEARCH_SECONDS = 3.0
@@ -46,41 +46,41 @@ IDLE_DUMPS = 2
 
 
 class Opened:
-    """A namespace with a sock_diag socket; owns its door's descriptors.
+    """A namespace with a sock_diag socket; owns its handle's descriptors.
 
     seen_alive: whether anything has ever said, unprivileged, that somebody lives there.
     """
 
-    def __init__(self, door: Door, *, with_cgroups: bool = False, with_details: bool = False) -> None:
-        self.door = door
-        self.table = SocketTable(door.diag, door.netns, with_cgroups=with_cgroups, with_details=with_details)
+    def __init__(self, handle: NamespaceHandle, *, with_cgroups: bool = False, with_details: bool = False) -> None:
+        self.handle = handle
+        self.table = SocketTable(handle.diag, handle.netns, with_cgroups=with_cgroups, with_details=with_details)
         self.seen_alive = False
         self.idle = 0
-        self._path = door.path
-        self._pid = int(door.path.split("/")[2]) if door.path.startswith("/proc/") and door.path[6].isdecimal() else 0
+        self._path = handle.path
+        self._pid = int(handle.path.split("/")[2]) if handle.path.startswith("/proc/") and handle.path[6].isdecimal() else 0
 
     def read(self, states: int, *, plain: bool) -> Sockets:
         """Return the sockets in these states (bits)."""
         sockets = self.table.read(states, plain=plain)
-        learn(sockets["netns"], sockets["remote_address"], lambda _, index: name_there(self.door.diag, index))
+        learn(sockets["netns"], sockets["remote_address"], lambda _, index: name_there(self.handle.diag, index))
         if states == ALL_STATES:
             self.idle = 0 if (sockets["timer"] != TIMER_TIME_WAIT).any() else self.idle + 1
         return sockets
 
     def ports(self) -> EphemeralPorts:
         """Return the present ephemeral ports."""
-        return read_ports(self.door.port_range, self.door.reserved_ports)
+        return read_ports(self.handle.port_range, self.handle.reserved_ports)
 
     def is_alive(self) -> bool:
         """Return whether who or what has led there before still does."""
-        alive = identity_of(self._pid) == self.door.identity if self._pid else is_at(self._path, self.door.netns)
+        alive = identity_of(self._pid) == self.handle.identity if self._pid else is_at(self._path, self.handle.netns)
         self.seen_alive |= alive
         return alive
 
     def is_found(self, residents: dict[int, int], named: dict[int, str]) -> bool:
         """Return whether anything else leads there, and remember it."""
-        self._pid = residents.get(self.door.identity, 0)
-        self._path = named.get(self.door.netns, "")
+        self._pid = residents.get(self.handle.identity, 0)
+        self._path = named.get(self.handle.netns, "")
         found = bool(self._pid or self._path)
         self.seen_alive |= found
         return found
@@ -92,27 +92,27 @@ class Opened:
     def close(self) -> None:
         """Close all that is open."""
         self.table.close()
-        for fd in (self.door.port_range, self.door.reserved_ports):
+        for fd in (self.handle.port_range, self.handle.reserved_ports):
             os.close(fd)
 
 
 class Namespaces:
-    """The sockets and ephemeral ports of several network namespaces; owns their doors, of which the own one is first.
+    """The sockets and ephemeral ports of several network namespaces; owns their handles, of which the own one is first.
 
-    later: whether to read those that have no door, too. numbers: what records tell of those. with_cgroups: whether dumps are to
+    later: whether to read those that have no handle, too. numbers: what records tell of those. with_cgroups: whether dumps
     have the cgroups of listeners; with_details: whether details of open connections. For one thread where no other is named.
     """
 
     def __init__(
         self,
-        doors: Sequence[Door],
+        handles: Sequence[NamespaceHandle],
         *,
         later: bool = False,
         numbers: Numbers | None = None,
         with_cgroups: bool = False,
         with_details: bool = False,
     ) -> None:
-        self._own, *others = (Opened(door, with_cgroups=with_cgroups, with_details=with_details) for door in doors)
+        self._own, *others = (Opened(handle, with_cgroups=with_cgroups, with_details=with_details) for handle in handles)
         self._others = others
         self._later: dict[int, ProcTable] = {}
         self._reads_later = later
@@ -145,7 +145,7 @@ class Namespaces:
     def _look_later(self, residents: dict[int, int]) -> None:
         if not self._reads_later:
             return
-        entered = {opened.door.identity for opened in (self._own, *self._others)}
+        entered = {opened.handle.identity for opened in (self._own, *self._others)}
         before, self._later = self._later, {}
         for identity, pid in residents.items():
             if identity not in entered:
@@ -157,7 +157,7 @@ class Namespaces:
     def read(self, states: int = ALL_STATES, *, plain: bool = False) -> Dump:
         """Return all sockets in these states (bits); plain: without details of open connections, which take most of the time.
 
-        Raises TcptraceError when a namespace with a door cannot be read.
+        Raises TcptraceError when a namespace with a handle cannot be read.
         """
         start_ns = kernel_ns()
         moments: list[Moment] = []
@@ -173,7 +173,7 @@ class Namespaces:
             opened.table.details = NO_DETAILS
             cgroups |= opened.table.cgroups
             if opened.table.whole:
-                moments.append(Moment(opened.door.netns, before_ns, kernel_ns()))
+                moments.append(Moment(opened.handle.netns, before_ns, kernel_ns()))
         parts += [self._read_later(table, states, moments) for table in self._later.values()]
         self._later = {identity: table for identity, table in self._later.items() if table.whole}
         ports = self.ports() | {table.netns: UNKNOWN_PORTS for table in self._later.values()}
@@ -183,7 +183,7 @@ class Namespaces:
         return Dump(joined(parts), ports, start_ns, kernel_ns(), tuple(moments), unnamed, cgroups, more, plain)
 
     def _read_later(self, table: ProcTable, states: int, moments: list[Moment]) -> Sockets:
-        """Return the sockets of a namespace without a door; its moment is noted when its number is known."""
+        """Return the sockets of a namespace without a handle; its moment is noted when its number is known."""
         before_ns = kernel_ns()
         sockets = table.read(states)
         if table.netns == table.identity and (netns := self._numbers.find(sockets)):
@@ -193,8 +193,8 @@ class Namespaces:
         return sockets
 
     def ports(self) -> dict[int, EphemeralPorts]:
-        """Return the present ephemeral ports of the namespaces with a door, the own one first."""
-        return {opened.door.netns: opened.ports() for opened in (self._own, *self._others)}
+        """Return the present ephemeral ports of the namespaces with a handle, the own one first."""
+        return {opened.handle.netns: opened.ports() for opened in (self._own, *self._others)}
 
     def read_last_heard(self, states: int) -> dict[int, float]:
         """Return the seconds since the other side was heard, by inode, of the sockets in these states."""
@@ -203,7 +203,7 @@ class Namespaces:
             return {inode: age for table in tables for inode, age in table.read_last_heard(states).items()}
 
     def time_wait(self, event: np.void) -> TimeWait | None:
-        """Return what the connection of a record (dtype EVENT) has left behind: None if nothing, or where no door leads.
+        """Return what the connection of a record (dtype EVENT) has left behind: None if nothing, or no handle is there.
 
         Asks for that one socket only; raises TcptraceError when the kernel refuses. For any thread.
         """
@@ -211,15 +211,15 @@ class Namespaces:
         ends = SocketEnds(local, int(event["local_port"]), remote, int(event["remote_port"]), interface)
         with self._lock:
             for opened in (self._own, *self._others) if not self._closed else ():
-                if opened.door.netns == event["netns"]:
+                if opened.handle.netns == event["netns"]:
                     return opened.table.time_wait(int(event["family"]), ends)
         return None
 
     def interface_name(self, netns: int, index: int) -> str | None:
-        """Return the name of an interface of a namespace with a door, None for another; for any thread."""
+        """Return the name of an interface of a namespace with a handle, None for another; for any thread."""
         for opened in (self._own, *self._others):
-            if opened.door.netns == netns:
-                return name_there(opened.door.diag, index)
+            if opened.handle.netns == netns:
+                return name_there(opened.handle.diag, index)
         return None
 
     def close(self) -> None:

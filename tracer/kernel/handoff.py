@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tracer.errors import TcptraceError
-from tracer.kernel.namespaces import Door
+from tracer.kernel.namespaces import NamespaceHandle
 
 MAX_BYTES = 1 << 17
 MAX_DESCRIPTORS = 253
@@ -30,7 +30,7 @@ class Loaded:
     absent: names of tracepoints that this kernel does not have.
     accepted: ports of connections accepted before, as the network namespace's number above the 16 bits of the port.
     bound: those that clients had called bind() for before, likewise.
-    doors: into the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
+    handles: of the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
     """
 
     ring: int
@@ -48,15 +48,15 @@ class Loaded:
     absent: tuple[str, ...] = ()
     accepted: tuple[int, ...] = ()
     bound: tuple[int, ...] = ()
-    doors: tuple[Door, ...] = ()
+    handles: tuple[NamespaceHandle, ...] = ()
 
 
 def send_loaded(channel: socket.socket, loaded: Loaded) -> None:
-    """Send all of it; the descriptors travel in the order ring, counters, program and attachment by turns, held, doors."""
+    """Send all of it; the descriptors travel in the order ring, counters, program and attachment by turns, held, handles."""
     pairs = [fd for pair in loaded.programs.values() for fd in pair]
-    doors = [fd for door in loaded.doors for fd in door.descriptors]
+    handles = [fd for handle in loaded.handles for fd in handle.descriptors]
     message = json.dumps({"loaded": asdict(loaded)}).encode()
-    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs, *loaded.held, *doors])
+    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs, *loaded.held, *handles])
 
 
 def send_error(channel: socket.socket, error: TcptraceError) -> None:
@@ -92,15 +92,16 @@ def receive_loaded(channel: socket.socket) -> Loaded:
 
 def _loaded(body: dict[str, Any], descriptors: list[int]) -> Loaded:
     """Return a message's body with the descriptors in their places; raises ValueError unless there are as many as it says."""
-    wanted = 2 + 2 * len(body["programs"]) + len(body["held"]) + 3 * len(body["doors"])
+    wanted = 2 + 2 * len(body["programs"]) + len(body["held"]) + 3 * len(body["handles"])
     if len(descriptors) != wanted:
         raise ValueError(f"{len(descriptors)} descriptors instead of {wanted}")
     ring, counters, *others = descriptors
     pairs, others = others[: 2 * len(body["programs"])], others[2 * len(body["programs"]) :]
-    held, doors = others[: len(body["held"])], others[len(body["held"]) :]
+    held, handles = others[: len(body["held"])], others[len(body["held"]) :]
     body["programs"] = {name: (pairs[2 * i], pairs[2 * i + 1]) for i, name in enumerate(body["programs"])}
-    body["doors"] = tuple(
-        Door(door["netns"], door["identity"], door["path"], *doors[3 * i : 3 * i + 3]) for i, door in enumerate(body["doors"])
+    body["handles"] = tuple(
+        NamespaceHandle(handle["netns"], handle["identity"], handle["path"], *handles[3 * i : 3 * i + 3])
+        for i, handle in enumerate(body["handles"])
     )
     body["held"] = tuple(held)
     body["accepted"], body["bound"] = tuple(body["accepted"]), tuple(body["bound"])

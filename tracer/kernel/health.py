@@ -204,7 +204,7 @@ def _load() -> Iterator[Finding]:
             continue
         for fd in (loaded.ring, loaded.counters, *loaded.held, *(fd for pair in loaded.programs.values() for fd in pair)):
             os.close(fd)
-        for fd in (fd for door in loaded.doors for fd in door.descriptors):
+        for fd in (fd for handle in loaded.handles for fd in handle.descriptors):
             os.close(fd)
         how = "direct loads" if loaded.direct else "helper calls, which cost more: this kernel refuses direct loads"
         yield Finding(commands, "ok", f"all {len(loaded.programs)} programs load and attach; sockets are read by {how}")

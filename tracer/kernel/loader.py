@@ -25,7 +25,7 @@ from tracer.kernel.bytecode import Table, put_together
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
-from tracer.kernel.namespaces import open_doors
+from tracer.kernel.namespaces import open_handles
 from tracer.kernel.privileges import missing_right
 from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes, wanted_tracepoints
 
@@ -58,7 +58,7 @@ def send_outcome(channel: socket.socket, settings_json: str) -> None:
         send_error(channel, error)
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - this process has no other door
+    except Exception as error:  # noqa: BLE001 - nothing else reports errors here
         traceback.print_exc()
         send_error(channel, TcptraceError(f"the loader failed: {error}", "please report this with what is above"))
 
@@ -108,7 +108,7 @@ def load(settings: Settings) -> Loaded:
         reset_reasons=reset_reasons(btf),
         accepted=ports_in(tables["accepted"]),
         bound=ports_in(tables["bound"]),
-        doors=tuple(open_doors(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
+        handles=tuple(open_handles(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )
 
 

@@ -1,7 +1,7 @@
-"""A door into each network namespace: what reads its sockets unprivileged, opened while there still are some.
+"""A handle of each network namespace: what reads its sockets unprivileged, opened while there still are some.
 
 sock_diag answers for the namespace in which its socket was made, and a sysctl file for the one in which it was opened, whoever
-reads them later. The socket keeps its namespace alive for as long as it is open (the file does not), so that a door carries
+reads them later. The socket keeps its namespace alive for as long as it is open (the file does not), so that a handle carries
 what tells later, unprivileged, whether anybody else does: see ingest/namespaces.py, which closes it when nobody does.
 """
 
@@ -28,7 +28,7 @@ TABLE = "net/tcp"
 
 
 @dataclass(frozen=True)
-class Door:
+class NamespaceHandle:
     """What is open in a network namespace (by its inode): a sock_diag socket, and the sysctls of the ephemeral ports.
 
     identity: inode of TABLE of whoever lives there. path: of the namespace, by which it was found.
@@ -52,24 +52,24 @@ class Door:
             os.close(fd)
 
 
-def open_doors(*, own_only: bool) -> list[Door]:
-    """Return a door into tcptrace's own namespace, first, and into all others that processes live in or that have a name.
+def open_handles(*, own_only: bool) -> list[NamespaceHandle]:
+    """Return a handle of tcptrace's own namespace, first, and of all others that processes live in or that have a name.
 
     What may not be entered is left out: unprivileged, that is every other one. At most MAX_NAMESPACES; none at all where the
     kernel has no sock_diag. Only the calling thread enters them.
     """
     own = os.stat(OWN).st_ino
     try:
-        doors = [_open_here(own, OWN)]
+        handles = [_open_here(own, OWN)]
     except OSError:
         return []
     others = {} if own_only else {netns: path for netns, path in find_namespaces().items() if netns != own}
     for netns, path in others.items():
-        if len(doors) == MAX_NAMESPACES:
+        if len(handles) == MAX_NAMESPACES:
             break
         with contextlib.suppress(OSError), _inside(path):
-            doors.append(_open_here(netns, path))
-    return doors
+            handles.append(_open_here(netns, path))
+    return handles
 
 
 def find_namespaces() -> dict[int, str]:
@@ -94,13 +94,13 @@ def named_paths() -> list[str]:
         return []
 
 
-def _open_here(netns: int, path: str) -> Door:
+def _open_here(netns: int, path: str) -> NamespaceHandle:
     opened: list[int] = []
     try:
         identity = os.stat(f"/proc/thread-self/{TABLE}").st_ino
         opened.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG).detach())
         opened += [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in (PORT_RANGE, RESERVED_PORTS)]
-        return Door(netns, identity, path, *opened)
+        return NamespaceHandle(netns, identity, path, *opened)
     except OSError:
         for fd in opened:
             os.close(fd)

@@ -115,7 +115,7 @@ class Settings:
 
     ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection table.
     states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
-    connection's life (bpf/follow.h), state changes among it, and doors to look up what it leaves. segments: a record for every
+    connection's life (bpf/follow.h), state changes among it, and handles to look up what it leaves. segments: a record for each
     segment that arrives, too; with positions if follow is set. direct: try direct loads first (bpf/read.h). owners: whose
     process and cgroup each connection is, which filters.pid needs, too.
     """

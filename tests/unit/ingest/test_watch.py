@@ -11,7 +11,7 @@ from tests.unit.model.builder import reading
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.watch import INTERVAL_SECONDS, PLAIN_SHARE, SHARE, Turns, Watch, pause_seconds
-from tracer.kernel.namespaces import open_doors
+from tracer.kernel.namespaces import open_handles
 from tracer.pipeline import STALE_SNAPSHOT_SECONDS, is_stale
 
 
@@ -58,7 +58,7 @@ def test_an_error_in_the_thread_is_told_once_counted_and_tried_again() -> None:
             raise IndexError("no such row")
         return Snapshot(time_ns=len(tries))
 
-    watch = Watch(Namespaces(open_doors(own_only=True)), summarize, lambda error: said.append(error.what))
+    watch = Watch(Namespaces(open_handles(own_only=True)), summarize, lambda error: said.append(error.what))
     watch.start()
     try:
         until(lambda: watch.latest and watch.latest.time_ns == 4, "it goes on")

@@ -159,8 +159,8 @@ def test_all_reasons_of_a_kernel_and_all_programs_fit_into_the_one_message(pair:
         b'{"error": 5}',
         b'{"error": ["one", "two", "three", "four"]}',
         b'{"loaded": {}}',
-        b'{"loaded": {"programs": {}, "held": [], "doors": [], "unknown": 1}}',
-        b'{"loaded": {"programs": {"a": [1, 2]}, "held": [], "doors": []}}',
+        b'{"loaded": {"programs": {}, "held": [], "handles": [], "unknown": 1}}',
+        b'{"loaded": {"programs": {"a": [1, 2]}, "held": [], "handles": []}}',
     ],
 )
 def test_a_message_that_was_not_expected_is_refused_with_a_sentence_and_nothing_stays_open(
