@@ -182,10 +182,10 @@ def check_client(ladder: str, frames: list[Frame], port: int) -> None:
     confirmed = next(f for f in came if f.acknowledgment == fin.end)
     assert acknowledged.number("ack") == (confirmed.acknowledgment - isn) % 2**32
     assert acknowledged.seconds == close_to(confirmed, syn)
-    rest = re.search(r"TIME_WAIT +([\d.]+) s left", ladder)
+    rest = re.search(r"([\d.]+) s of TIME_WAIT left", ladder)
     assert rest, ladder
     assert 58 < float(rest[1]) <= 60
-    assert "closed: normal, we first" in ladder
+    assert re.search(r"TIME_WAIT +closed: normal, we first", ladder)
 
 
 def check_server(ladder: str, frames: list[Frame], port: int) -> None:
@@ -345,3 +345,20 @@ def test_both_ends_in_two_namespaces_are_one_drawing(port: int) -> None:
         converse(way, port)
         text = ended(process)
     check_both_ends(text, SEGMENTS * SIZE)
+
+
+def test_the_end_of_time_wait_is_told_when_its_ports_are_used_again(side: Namespace, port: int) -> None:
+    with following("--role", "server", "--netns", "own", port=port, side=side) as process:
+        assert process.stdout is not None
+        with listening(side, HERE, port) as listener:
+            client = connect(side, HERE, port)
+            used = client.getsockname()[1]
+            with client, listener.accept()[0] as server:
+                server.close()
+                assert client.recv(1) == b""
+            next(line for line in process.stdout if "of TIME_WAIT left" in line)
+            with side.inside(), socket.socket() as again:
+                again.bind((HERE, used))
+                again.connect((HERE, port))
+                over = next(line for line in process.stdout if "the small object is gone" in line)
+    assert re.match(r"s1 +\S+ m?s +CLOSE +the small object is gone, too; \S+ m?s in TIME_WAIT$", over)

@@ -54,7 +54,7 @@ def _left_behind(remains: Remains, context: Context) -> dict[str, Any]:
         "time": str(np.datetime_as_string(time, timezone="UTC")),
         "kind": "time_wait",
         "connection": str(remains.connection),
-        "state": "time_wait" if STATES[remains.state] == "time_wait" else "fin_wait2",
+        "state": STATES[remains.state] if STATES[remains.state] in {"time_wait", "close"} else "fin_wait2",
         "remaining_seconds": remains.seconds,
     }
 

@@ -50,8 +50,8 @@ def follow(
     Solid arrows are what the kernel told, dotted ones what must have happened.
     JSON lines are those of 'events --format json', and of the kinds call and
     segment, with the connection's number and its sequence variables
-    (send_unacknowledged, send_next, receive_next: RFC 9293, 3.3.1); and one of
-    kind time_wait after the end.
+    (send_unacknowledged, send_next, receive_next: RFC 9293, 3.3.1); and some of
+    kind time_wait after the end: what goes on, and when that is over.
     """
     start = time.monotonic()
     filters = options.filters(port, address, role, pid, cgroup, netns)

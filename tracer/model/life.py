@@ -13,6 +13,7 @@ closed. Facts by kind of step:
   call            call, result; process and descriptor are the caller's
   failed          reason, error; no_syn: nothing was sent
   closed          reason, error, sent, received, unacknowledged, retransmitted, closed_first, time_wait
+  time_wait, fin_awaited  remaining: seconds
   segment         the MEASURES of model/samples.py
 """
 
@@ -65,11 +66,19 @@ def take(track: Track, record: Any, reset_reasons: Mapping[int, str]) -> list[St
 def time_wait(track: Track, state: str, remaining: float, time_ns: int) -> list[Step]:
     """Return the steps that the dump of sockets tells after the end: the state there, and the seconds that remain of it."""
     facts = {"remaining": remaining}
+    if state == "close":
+        return [track.step("time_wait_over", time_ns, **track.enter("close", time_ns))]
     if state != "time_wait":
         return [track.step("fin_awaited", time_ns, facts=facts)]
+    if track.state == "time_wait":
+        return [track.step("time_wait", time_ns, facts=facts)]
     steps = [] if track.peer_fin else [track.step("fin_received", time_ns, way=IN, bits=("FIN", "ACK"), inferred=True)]
     track.peer_fin = True
-    return [*steps, track.step("time_wait", time_ns, entered="time_wait", facts=facts)]
+    entered = track.enter("time_wait", time_ns)
+    return [*steps, track.step("time_wait", time_ns, facts=facts, **(entered if entered["left"] != "close" else _ENTERED))]
+
+
+_ENTERED = {"entered": "time_wait"}
 
 
 def state_change(track: Track, record: Any) -> list[Step]:
@@ -186,11 +195,21 @@ def failure(track: Track, record: Any) -> list[Step]:
     return [track.step("failed", record.time_ns, facts=facts, **fields)]
 
 
+def state_left(track: Track, record: Any) -> str:
+    """Return the state that goes on after the end of the socket: TIME_WAIT, or an orphan's FIN_WAIT2, in a smaller object."""
+    if not record.flags & FLAG["time_wait"]:
+        return "close"
+    if track.peer_fin:
+        return "time_wait"
+    return "fin_wait2" if track.shown and track.state == "fin_wait2" else "close"
+
+
 def close(track: Track, record: Any) -> list[Step]:
     """Return the end of a connection."""
     columns = _columns(record)
     codes = close_reasons(*columns)
-    fields = track.enter("close", record.time_ns)
+    state = state_left(track, record)
+    fields = track.enter(state, record.time_ns) if state != track.state else {}
     facts = {
         "reason": CLOSE_REASONS[codes[0]],
         "error": record.error,

@@ -200,9 +200,24 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "The process has closed its socket, so that a small object of the kernel's waits for the peer's FIN in its place.",
         "RFC 9293 §3.6",
     ),
-    "time_wait": (
-        "Linux told of CLOSE before, as a small object has taken the socket's place: who closes first waits, so that a lost "
+    "closed.normal.time_wait": (
+        "Both FINs are acknowledged: who closes first waits, so that a lost last ACK can be repeated for the peer, and old "
+        "duplicates die out before the same ports are used again; Linux reports CLOSE here, as a small timewait object takes "
+        "the socket's place.",
+        "RFC 9293 §3.6",
+    ),
+    "closed.normal.orphan": (
+        "The process has closed its socket, and Linux reports CLOSE; the connection is still in FIN_WAIT2, in a small object.",
+        "RFC 9293 §3.6",
+    ),
+    "time_wait": ("The list of sockets says how long the object in the socket's place stays: at first 60 s.", ""),
+    "time_wait.time_wait": (
+        "Linux reported CLOSE before, as a small object has taken the socket's place: who closes first waits, so that a lost "
         "last ACK can be repeated for the peer, and old duplicates die out before the same ports are used again.",
+        "RFC 9293 §3.6",
+    ),
+    "time_wait_over": (
+        "It is not in the list of sockets any more: 60 s are over, or a new connection on the same ports took its place.",
         "RFC 9293 §3.6",
     ),
     "paired": (
@@ -233,4 +248,6 @@ def _key(step: Step) -> str:
         return f"call.{'error' if facts['result'] < 0 else end}"
     if step.kind == "failed" and facts["no_syn"] and facts["reason"] in {"canceled", "other"}:
         return f"failed.{facts['reason']}.no_syn"
+    if step.kind == "closed" and facts["time_wait"] and step.entered != "close":
+        return f"closed.{facts['reason']}.{step.entered or 'orphan'}"
     return f"{step.kind}.{facts.get('reason') or step.entered}"
