@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs tcptrace for the whole machine, or removes it again: `deploy/install.sh install|uninstall`, as root.
 # It lives in one directory, /opt/tcptrace (a virtual environment), with one link to its command; where there is systemd, one
-# unit is put beside the machine's own, and neither enabled nor started. Nothing else is written.
+# unit is put beside the machine's own, and neither enabled nor started; bash and zsh complete its options. Nothing else is written.
 # An installed copy is readable by everybody, which a checkout in a private home is not: the tracer gives up root's rights.
 
 set -euo pipefail
@@ -9,6 +9,8 @@ set -euo pipefail
 readonly PYTHON=/usr/bin/python3
 readonly PLACE=/opt/tcptrace
 readonly LINK=/usr/local/bin/tcptrace
+readonly BASH_COMPLETION=/usr/local/share/bash-completion/completions/tcptrace
+readonly ZSH_COMPLETION=/usr/local/share/zsh/site-functions/_tcptrace
 readonly CACHE=/var/cache/tcptrace
 readonly UNIT=/etc/systemd/system/tcptrace.service
 readonly ENABLED=/etc/systemd/system/multi-user.target.wants/tcptrace.service
@@ -34,6 +36,12 @@ require_ours() {
 		die "$LINK exists and does not lead to $PLACE" "move it away"
 	[ ! -e "$UNIT" ] || grep -q "^ExecStart=$LINK " "$UNIT" ||
 		die "$UNIT exists and does not start $LINK" "move it away"
+	require_our_completion "$BASH_COMPLETION"
+	require_our_completion "$ZSH_COMPLETION"
+}
+
+require_our_completion() {
+	[ ! -e "$1" ] || grep -q "written by 'make install'" "$1" || die "$1 exists and was not made by 'make install'" "move it away"
 }
 
 make_place() {
@@ -62,6 +70,13 @@ remove_unit() {
 	say "removed $UNIT"
 }
 
+# A table of words each: pressing Tab starts nothing of tcptrace.
+install_completion() {
+	mkdir -p "$(dirname "$BASH_COMPLETION")" "$(dirname "$ZSH_COMPLETION")"
+	"$PLACE/bin/python" -I deploy/completion.py bash >"$BASH_COMPLETION"
+	"$PLACE/bin/python" -I deploy/completion.py zsh >"$ZSH_COMPLETION"
+}
+
 warn_of_unrelated() {
 	[ -e "$UNRELATED" ] || return 0
 	say "note: $UNRELATED is another program of the same name (Debian's package tcptrace, a pcap analyser)"
@@ -79,6 +94,7 @@ install() {
 		die "pip could not install what deploy/locked asks for (see above)" "is there a way to PyPI, or to a mirror of all of it?"
 	mkdir -p "$(dirname "$LINK")"
 	ln -sfn "$PLACE/bin/tcptrace" "$LINK"
+	install_completion
 	install_unit
 	warn_of_unrelated
 	say "installed; try: sudo tcptrace run"
@@ -88,7 +104,7 @@ uninstall() {
 	require_root uninstall
 	require_ours
 	remove_unit
-	rm -f "$LINK"
+	rm -f "$LINK" "$BASH_COMPLETION" "$ZSH_COMPLETION"
 	rm -rf "$PLACE" "$CACHE" /var/cache/private/tcptrace
 	say "removed $PLACE, $LINK and $CACHE; the Debian packages it used were left"
 }

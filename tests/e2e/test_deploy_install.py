@@ -10,7 +10,7 @@ import pytest
 from tests.kernel.mounts import with_mounts
 from tests.needs import ROOT
 
-PLACES = [Path("/opt"), Path("/usr/local/bin"), Path("/etc/systemd/system"), Path("/var/cache")]
+PLACES = [Path("/opt"), Path("/usr/local/bin"), Path("/usr/local/share"), Path("/etc/systemd/system"), Path("/var/cache")]
 MANAGER = Path("/run/systemd")  # so that the systemd of the machine, if one runs, hears nothing of it
 
 # an administrator enables the service in between, as `systemctl enable` does
@@ -19,6 +19,8 @@ set -e
 deploy/install.sh install 2>&1
 mkdir /var/cache/tcptrace; touch /var/cache/tcptrace/kept.json
 setpriv --reuid=65534 --regid=65534 --clear-groups sh -c 'cd / && /usr/local/bin/tcptrace --version'
+bash -c '. /usr/local/share/bash-completion/completions/tcptrace && complete -p tcptrace'
+test -s /usr/local/share/zsh/site-functions/_tcptrace
 systemd-analyze verify --man=no /etc/systemd/system/tcptrace.service 2>&1
 mkdir /etc/systemd/system/multi-user.target.wants
 ln -s ../tcptrace.service /etc/systemd/system/multi-user.target.wants
@@ -36,6 +38,7 @@ def test_what_is_installed_works_for_everybody_and_leaves_nothing_behind() -> No
     lines = done.stdout.splitlines()
     assert any("sudo systemctl enable --now tcptrace" in line for line in lines)
     assert [line for line in lines if line.startswith("tcptrace 0.")] != []
+    assert "complete -o default -F _tcptrace tcptrace" in lines
     assert "tcptrace: removed /etc/systemd/system/tcptrace.service" in lines
 
 

@@ -70,7 +70,7 @@ def trace_connection(
         found = OneConnection(wanted)
         take_for(seconds, source, start, lambda reading: found.add(reading.events))
         if not len(found.records):
-            raise TcptraceError(f"nothing came of or to {text}", "trace for longer with --duration, or give another end")
+            raise TcptraceError(f"no segments from or to {text}", "trace for longer with --duration, or give another end")
         one = only_one(found.records, source.context, text)
         if graph_file:
             with graph_file:

@@ -73,7 +73,7 @@ def duration_option(name: str, *, least: float = 0.001) -> Callable[[Any], float
     def parse(text: Any) -> float:
         seconds = seconds_of(str(text))
         if seconds is None:
-            raise UsageError(f"{name} {text} is no duration", "give seconds, or a number with s, m or h: 90, 90s, 5m, 1h")
+            raise UsageError(f"{name} {text} is not a duration", "give seconds, or a number with s, m or h: 90, 90s, 5m, 1h")
         if seconds < least:
             raise UsageError(f"{name} {text} is too short", f"give {least:g} s at least")
         return seconds
@@ -85,7 +85,7 @@ def port_numbers(text: str) -> list[int]:
     """Return the ports of one --port, 80 or 80,443; raises UsageError for what is no port."""
     numbers = [int(word) if word.isascii() and word.isdigit() and len(word) < 9 else 0 for word in text.split(",")]
     if any(not 0 < number < 65536 for number in numbers):
-        raise UsageError(f"--port {text} is no port", "give numbers from 1 to 65535: 443, or 80,443")
+        raise UsageError(f"--port {text} is not a port", "give numbers from 1 to 65535: 443, or 80,443")
     return numbers
 
 

@@ -87,7 +87,7 @@ def replay(
 ) -> None:
     """Show a recording as if it were happening: run's live view, summary and metrics, or the output of another VERB.
 
-    No rights are needed. FILE may be - for standard input. A filter chooses among its events; sockets and audit are of the
+    It runs unprivileged. FILE may be - for standard input. A filter chooses among its events; sockets and audit are of the
     whole machine, and are left out then. Times are those of the recorded machine.
     """
     check_options(context, verb)

@@ -34,7 +34,7 @@ def parse_rotation(text: str) -> Due:
     size, seconds = _SIZE.fullmatch(text), seconds_of(text) if text.endswith(UNITS) else None
     limit = float(size[1]) * _BYTES[size[2]] if size else seconds
     if limit is None:
-        raise UsageError(f"--rotate {text} is no size and no time", "give 500k, 100M or 2G bytes, or 90s, 5m or 1h")
+        raise UsageError(f"--rotate {text} is neither a size nor a time", "give 500k, 100M or 2G bytes, or 90s, 5m or 1h")
     if limit < (_LEAST_BYTES if size else _LEAST_SECONDS):
         raise UsageError(f"--rotate {text} is too little", "give 10k or 1s at least")
     return (lambda number, _: number >= limit) if size else (lambda _, age_ns: age_ns >= limit * 1e9)
@@ -68,6 +68,6 @@ def open_files(output: Path, rotated: int) -> Files:
         paths = [Path(f"{output}.{number}") for number in range(1, rotated + 1)] if rotated else [output]
         return Files([open_as_caller(path) for path in paths])
     if os.isatty(1):
-        raise TcptraceError("a recording is no text for a terminal", "give a file, or a pipe: tcptrace record -o - | ...")
+        raise TcptraceError("a recording is binary, not for a terminal", "give a file, or a pipe: tcptrace record -o - | ...")
     sys.stdout.flush()
     return Files([os.fdopen(os.dup(1), "wb")])

@@ -35,11 +35,11 @@ class Filters:
         """Refuse what can match nothing, before anything is started."""
         for port in self.ports:
             if not 0 < port < 65536:
-                raise UsageError(f"--port {port} is no port", "give a number from 1 to 65535")
+                raise UsageError(f"--port {port} is not a port", "give a number from 1 to 65535")
         for address in self.addresses:
             network_of(address)
         if self.role not in {None, *ROLES}:
-            raise UsageError(f"--role {self.role} is no role", "give client or server")
+            raise UsageError(f"--role {self.role} is not a role", "give client or server")
         if self.pid is not None:
             _check_pid(self.pid)
         if self.cgroup is not None and not os.path.isdir(self.cgroup):
@@ -78,7 +78,7 @@ def network_of(text: str) -> ipaddress.IPv6Network:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
-        raise UsageError(f"--address {text} is no network: {error}", "give it like 10.0.0.0/8 or 2001:db8::/32") from error
+        raise UsageError(f"--address {text} is not a network: {error}", "give it like 10.0.0.0/8 or 2001:db8::/32") from error
     if isinstance(network, ipaddress.IPv4Network):
         return ipaddress.IPv6Network(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
     return network

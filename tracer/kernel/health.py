@@ -94,7 +94,7 @@ def _types() -> Iterator[Finding]:
 
 def _tracepoint(point: Tracepoint, arguments: int | None) -> Iterator[Finding]:
     if arguments is None and not point.loses:
-        yield Finding("tracepoints", "problem", f"{point.name} does not exist: nothing can be seen")
+        yield Finding("tracepoints", "problem", f"{point.name} does not exist: connections cannot be traced")
     for what in losses(point, arguments):
         lack = f"{point.name} does not exist" if arguments is None else f"{point.name} does not tell enough"
         yield Finding("tracepoints", "warning", f"this kernel does not show {what} ({lack})")
@@ -122,7 +122,7 @@ def _bcc() -> Iterator[Finding]:
         yield Finding("bcc", "problem", f"cannot run {SYSTEM_PYTHON}: {error.strerror}", f"apt-get install python3; {remedy}")
         return
     if result.returncode:
-        last = result.stderr.strip().splitlines()[-1:] or ["it says nothing"]
+        last = result.stderr.strip().splitlines()[-1:] or ["no message"]
         yield Finding("bcc", "problem", f"{SYSTEM_PYTHON} cannot import it: {last[0]}", remedy)
     else:
         yield Finding("bcc", "ok", f"version {result.stdout.strip()} for {SYSTEM_PYTHON}")
@@ -133,7 +133,7 @@ def _cache() -> Iterator[Finding]:
     if is_kept():
         yield Finding("compiled programs", "ok", f"kept in {place}: only the first start compiles")
     else:
-        yield Finding("compiled programs", "ok", f"not kept, as nobody but root must be able to write {place}, if it is there")
+        yield Finding("compiled programs", "ok", f"not kept: {place} has to be writable by root alone")
 
 
 def _lockdown() -> Iterator[Finding]:
@@ -174,12 +174,12 @@ def _confinement() -> Iterator[Finding]:
 def confined_by(found: int) -> Finding:
     """Return what a version of Landlock keeps the serving process from; 0: there is none."""
     if not found:
-        what = "this kernel has no Landlock, or it is not switched on (lsm=): what serves is confined by its user alone"
+        what = "this kernel has no Landlock, or it is not switched on (lsm=): the server is confined by its user alone"
         return Finding("confinement", "warning", what)
     network = (
-        " or open a connection" if found >= min(confinement.NETWORK) else "; connections it can open (Linux 6.7 denies them)"
+        ", nor open connections" if found >= min(confinement.NETWORK) else "; it can open connections (Linux 6.7 denies them)"
     )
-    return Finding("confinement", "ok", f"by Landlock {found}: what serves can start no program, write no file{network}")
+    return Finding("confinement", "ok", f"by Landlock {found}: the server cannot start programs or write files{network}")
 
 
 def _command() -> Iterator[Finding]:

@@ -112,7 +112,7 @@ def require_descriptors() -> None:
 def rights_hint() -> str:
     """Return the exact command that has the rights, and what can be done without any."""
     if os.geteuid() == 0:
-        return "give this container CAP_BPF and CAP_PERFMON, or run on the host; 'tcptrace replay FILE' needs no rights"
+        return "give this container CAP_BPF and CAP_PERFMON, or run on the host; 'tcptrace replay FILE' runs unprivileged"
     program = Path(sys.argv[0]).resolve()
     words = [sys.executable, "-m", "tracer"] if program.name == "__main__.py" else [str(program)]
     command = shlex.join([*words, *sys.argv[1:]])

@@ -131,12 +131,12 @@ def _prove() -> None:
         pass
     else:
         raise TcptraceError(
-            "the rights of root did not go away: setuid(0) still works", "please report this; nothing was served"
+            "root's privileges could not be dropped: setuid(0) still works", "please report this; nothing was served"
         )
     # by thread, as both belong to threads
     for task in (f"self/task/{thread}" for thread in os.listdir("/proc/self/task")):
         if effective_capabilities(task) or _status(task, "NoNewPrivs") != "1":
-            raise TcptraceError("capabilities did not go away", "please report this; nothing was served")
+            raise TcptraceError("capabilities could not be dropped", "please report this; nothing was served")
 
 
 def _clear_bounding_set(libc: ctypes.CDLL) -> None:
@@ -150,12 +150,12 @@ def _clear_capabilities(libc: ctypes.CDLL) -> None:
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     if libc.capset(header, nothing):
-        raise TcptraceError(f"cannot give up capabilities: {os.strerror(ctypes.get_errno())}")
+        raise TcptraceError(f"cannot drop capabilities: {os.strerror(ctypes.get_errno())}")
 
 
 def _prctl(libc: ctypes.CDLL, option: int, argument: int) -> None:
     if libc.prctl(option, argument, 0, 0, 0):
-        raise TcptraceError(f"cannot give up rights: prctl {option}: {os.strerror(ctypes.get_errno())}")
+        raise TcptraceError(f"cannot drop privileges: prctl {option}: {os.strerror(ctypes.get_errno())}")
 
 
 def _user_name(uid: int) -> str:

@@ -35,7 +35,7 @@ def test_ports_are_given_with_commas_and_repeated(verb: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "http", "80,", "80 443", "-1", "٤", "9" * 5000])
 def test_what_is_no_port_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(UsageError, match="is no port") as error:
+    with pytest.raises(UsageError, match="is not a port") as error:
         port_numbers(text)
     assert "80,443" in (error.value.hint or "")
 
@@ -54,7 +54,7 @@ def test_labels_stay_for_an_hour_or_for_ever() -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "5d", "1h30", "-1", "inf", "1e3", "5 m", "٤"])
 def test_what_is_no_duration_is_refused_by_the_options_name(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--duration .*is no duration"):
+    with pytest.raises(UsageError, match=r"^--duration .*is not a duration"):
         duration_option("--duration")(text)
 
 

@@ -104,7 +104,7 @@ def test_the_table_fits_80_columns_and_has_every_section() -> None:
         (("--format", "xml"), 2, "choose from table, json"),
         (("--duration", "1"), 2, "not for a FILE"),
         (("--cgroup", "/sys/fs/cgroup"), 2, "not for a FILE"),
-        (("--role", "peer"), 2, "no role"),
+        (("--role", "peer"), 2, "not a role"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: tuple[str, ...], status: int, says: str) -> None:

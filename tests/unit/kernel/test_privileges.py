@@ -278,7 +278,7 @@ except TcptraceError as error:
 leave.set()
 thread.join()
 """
-    assert in_child(code) == {"what": "capabilities did not go away"}
+    assert in_child(code) == {"what": "capabilities could not be dropped"}
 
 
 def test_the_numbers_of_prctl_are_those_of_this_machine() -> None:
