@@ -17,7 +17,8 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "RFC 9293 §3.10.1",
     ),
     "accepted": (
-        "A listener was asked; the kernel answers by itself and makes a socket only when the handshake is complete.",
+        "A listener was asked; the kernel answers by itself and makes a socket only when the handshake is complete; no "
+        "tracepoint says when accept() takes it, and its first send() or recv() shows which process works with it.",
         "RFC 9293 §3.5",
     ),
     "half_open": (
