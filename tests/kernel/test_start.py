@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,14 +22,19 @@ from tracer.kernel.programs import TRACEPOINTS
 
 ALWAYS = sum(point.only_for is None and point.attached_for is None for point in TRACEPOINTS)
 
+COMPILING = 5 * PATIENCE
+"""For what four commands load, compiled one after the other."""
+
 HEADERS = [Path("/lib/modules"), Path("/usr/src"), Path("/usr/include")]
 
 
 def test_it_says_how_long_it_took_to_attach(record_property: Callable[[str, object], None]) -> None:
+    began = time.monotonic()
     with tracing() as tracer:
+        most = time.monotonic() - began
         record_property("seconds_to_attach", tracer.seconds)
         print(f"attached after {tracer.seconds} s")
-        assert tracer.seconds > 0
+        assert 0 < tracer.seconds <= most
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def test_a_program_is_compiled_at_the_first_start_and_taken_as_it_is_at_the_next
 @pytest.mark.usefixtures("kept")
 def test_the_doctor_finds_nothing_wrong_without_kernel_headers() -> None:
     doctor = with_mounts(sys.executable, "-m", "tracer", "doctor", empty=HEADERS)
-    done = subprocess.run(doctor, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    done = subprocess.run(doctor, cwd=ROOT, capture_output=True, text=True, check=False, timeout=COMPILING)
     assert done.returncode == 0, done.stdout
     assert "kernel headers are not needed" in done.stdout
     assert "FAIL" not in done.stdout
