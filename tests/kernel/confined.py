@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tracer import cli
-from tracer.commands import replay, run
+from tracer.commands import replayedrun, tracing
 
 
 def execute(path: str) -> None:
@@ -96,7 +96,7 @@ def main() -> None:
     if len(sys.argv) == 1:
         instead()
         return
-    for module in (run, replay):
+    for module in (tracing, replayedrun):
         vars(module)["print_summary"] = instead
     cli.main(cli.command_line())
 

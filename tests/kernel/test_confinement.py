@@ -97,7 +97,7 @@ def test_without_confinement_their_user_could_do_all_of_it(plan: dict[str, objec
 
 
 def test_a_replay_by_root_is_nobodys() -> None:
-    code = "import os, tracer.commands.replay as r; r.print_summary = lambda *_, **__: print(os.getresuid()); "
+    code = "import os, tracer.commands.replayedrun as r; r.print_summary = lambda *_, **__: print(os.getresuid()); "
     code += f"import sys; sys.argv[1:] = ['replay', {DEMO!r}]; from tracer.cli import command_line, main; main(command_line())"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUDO_")}
     for more, uid in (({}, 65534), ({"SUDO_UID": "1"}, 1)):

@@ -181,7 +181,7 @@ def test_without_rights_it_works_for_its_own_namespace_and_says_so(link: Link, p
 def test_an_unknown_format_is_a_usage_error() -> None:
     done = run_snapshot("--format", "xml")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "hint: give table or json" in done.stderr
+    assert "hint: choose from table, json" in done.stderr
 
 
 def test_a_recording_shows_the_sockets_as_they_were(side: Namespace, port: int, tmp_path: Path) -> None:

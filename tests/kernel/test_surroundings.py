@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ def shell(line: str, environment: Mapping[str, str] | None = None) -> subprocess
 def test_a_log_pipe_that_closes_does_not_end_a_run() -> None:
     done = shell("T run --listen 127.0.0.1:0 --no-view --duration 2.5 --json 2> >(head -n 1 >/dev/null); echo $?")
     document, status = done.stdout.splitlines()
-    assert document.startswith('{"duration_seconds": 2.')
+    assert json.loads(document)["duration_seconds"] >= 2.5
     assert status == "0"
 
 
