@@ -12,7 +12,7 @@ import time
 from array import array
 
 from tracer import cli
-from tracer.commands import run
+from tracer.commands import tracing
 from tracer.ingest.source import Reading
 from tracer.pipeline import Pipeline
 
@@ -29,6 +29,6 @@ class TimedPipeline(Pipeline):
 
 
 if __name__ == "__main__":
-    vars(run)["Pipeline"] = TimedPipeline
+    vars(tracing)["Pipeline"] = TimedPipeline
     atexit.register(lambda: print(json.dumps(TIMES.tolist()), file=sys.stderr))
     cli.main(cli.command_line())
