@@ -78,8 +78,9 @@ class RemainsSource:
         now = time.monotonic()
         self._note(reading.events, now)
         due = [number for number, waiting in self._waiting.items() if waiting.ask <= now]
-        over = [number for number, waiting in self._ending.items() if waiting.ask <= now]
         remains = [found for number in due for found in self._ask(number, now)]
+        # not before: what was found just now may have taken the place of the oldest ones
+        over = [number for number, waiting in self._ending.items() if waiting.ask <= now]
         remains += [found for number in over for found in self._ask_end(number, now)]
         return replace(reading, remains=tuple(remains))
 
