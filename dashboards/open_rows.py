@@ -23,9 +23,10 @@ def listeners() -> list[Panel]:
     full = ratio(largest(series("listener_backlog"), *by), largest(series("listener_backlog_limit"), *by))
     return [
         lines(
-            "How full are the listeners' queues?",
-            "Connections that nobody has accepted yet, of those that may wait (the smaller of listen()'s backlog and "
-            "net.core.somaxconn), of the fullest listener. At 100 % new connections are dropped.",
+            "Accept queue use by listener",
+            "How full are the listeners' queues? Connections that nobody has accepted yet, of those that may wait (the "
+            "smaller of listen()'s backlog and net.core.somaxconn), of the fullest listener. At 100 % new connections are "
+            "dropped.",
             Query(full, legend),
             unit="percentunit",
             width=8,
@@ -33,9 +34,10 @@ def listeners() -> list[Panel]:
             nothing="nobody listens",
         ),
         lines(
-            "Do listeners drop connections?",
-            "SYNs that listeners had no room for, a second. The client's kernel tries again a second later, so each is a slow "
-            "connection at least. Where the network loses segments, duplicates of a SYN that is being answered count as well.",
+            "Dropped SYNs by listener",
+            "Do listeners drop connections? SYNs that listeners had no room for, a second. The client's kernel tries again a "
+            "second later, so each is a slow connection at least. Where the network loses segments, duplicates of a SYN that "
+            "is being answered count as well.",
             Query(total(rate("listener_drops_total"), *by), legend),
             unit=a_second("SYNs"),
             width=8,
@@ -43,9 +45,9 @@ def listeners() -> list[Panel]:
             nothing="nobody listens",
         ),
         lines(
-            "Who does not close?",
-            "Connections in CLOSE_WAIT by service and process: the peer has closed, the process has not. What only grows is a "
-            "leak of descriptors. In FIN_WAIT2 it is the peer that has not closed.",
+            "CLOSE_WAIT and FIN_WAIT2 by process",
+            "Who does not close? Connections in CLOSE_WAIT by service and process: the peer has closed, the process has not. "
+            "What only grows is a leak of descriptors. In FIN_WAIT2 it is the peer that has not closed.",
             Query(total(series("close_wait_sockets"), *by_role), f"CLOSE_WAIT {of_role}"),
             Query(total(series("fin_wait2_sockets"), *by_role), f"FIN_WAIT2 {of_role}"),
             unit="short",
@@ -58,26 +60,27 @@ def listeners() -> list[Panel]:
 def _traffic() -> list[Panel]:
     return [
         lines(
-            "How much payload is carried now?",
-            "Bytes a second by service, of open connections too, as dumps of the sockets show them. Sent is what the peer "
-            "acknowledged; headers and retransmissions are not in it.",
+            "Payload by service",
+            "How much payload is carried now? Bytes a second by service, of open connections too, as dumps of the sockets "
+            "show them. Sent is what the peer acknowledged; headers and retransmissions are not in it.",
             Query(total(rate("sent_bytes_total"), *SERVICE), f"{SERVICE_LEGEND} sent"),
             Query(total(rate("received_bytes_total"), *SERVICE), f"{SERVICE_LEGEND} received"),
             unit="Bps",
             width=8,
         ),
         lines(
-            "How many segments are carried?",
-            "Segments a second by service, with and without payload, retransmissions included.",
+            "Segments by service",
+            "How many segments are carried? Segments a second by service, with and without payload, retransmissions included.",
             Query(total(rate("sent_segments_total"), *SERVICE), f"{SERVICE_LEGEND} sent"),
             Query(total(rate("received_segments_total"), *SERVICE), f"{SERVICE_LEGEND} received"),
             unit=a_second("segments"),
             width=8,
         ),
         lines(
-            "How far away are the peers of open connections?",
-            "Smoothed round-trip time of the connections that were open at the last dump: the longest of the hosts' medians "
-            "and 99th percentiles, by service. It needs no connection to end.",
+            "Round-trip time of open connections by service",
+            "How far away are the peers of open connections? Smoothed round-trip time of the connections that were open at "
+            "the last dump: the longest of the hosts' medians and 99th percentiles, by service. It needs no connection to "
+            "end.",
             Query(largest(series("open_rtt_seconds", 'quantile="0.5"'), *SERVICE), f"{SERVICE_LEGEND} median"),
             Query(largest(series("open_rtt_seconds", 'quantile="0.99"'), *SERVICE), f"{SERVICE_LEGEND} p99"),
             unit="s",
@@ -93,18 +96,18 @@ def _losses() -> list[Panel]:
     ahead = total(rate("out_of_order_segments_total"), *SERVICE)
     return [
         lines(
-            "What share of the segments is retransmitted?",
-            "Retransmitted segments of all that were sent, by service. Below 0.1 % nobody notices; above 1 % throughput over a "
-            "distance suffers.",
+            "Retransmitted share of segments by service",
+            "What share of the segments is retransmitted? Retransmitted segments of all that were sent, by service. Below 0.1 "
+            "% nobody notices; above 1 % throughput over a distance suffers.",
             Query(ratio(again, total(rate("sent_segments_total"), *SERVICE)), SERVICE_LEGEND),
             unit="percentunit",
             steps=LOSS_STEPS,
             nothing="nothing was sent",
         ),
         lines(
-            "What share of the segments comes out of order?",
-            "Received segments that came ahead of others, of all that were received, by service: those before them were lost, "
-            "or took another way.",
+            "Out-of-order share of segments by service",
+            "What share of the segments comes out of order? Received segments that came ahead of others, of all that were "
+            "received, by service: those before them were lost, or took another way.",
             Query(ratio(ahead, total(rate("received_segments_total"), *SERVICE)), SERVICE_LEGEND),
             unit="percentunit",
             nothing="nothing was received",
@@ -116,18 +119,18 @@ def _waits() -> list[Panel]:
     limited = total(rate("limited_seconds_total"), *SERVICE, "by")
     return [
         lines(
-            "What keeps senders from sending?",
-            "Of the time in which there was something to send, the share in which the peer's receive window (its application "
-            "reads too slowly) or the own send buffer (SO_SNDBUF, tcp_wmem) was too small.",
+            "Time limited by receive window or send buffer",
+            "What keeps senders from sending? Of the time in which there was something to send, the share in which the peer's "
+            "receive window (its application reads too slowly) or the own send buffer (SO_SNDBUF, tcp_wmem) was too small.",
             Query(f"{limited} / on (role, port) group_left () ({BUSY} > 0)", f"{SERVICE_LEGEND} {{{{by}}}}"),
             unit="percentunit",
             width=8,
             nothing="nothing was sent",
         ),
         lines(
-            "Where does data wait?",
-            "Bytes in the queues of open connections: not sent yet, sent and not acknowledged, received and not read. What "
-            "stays unread is an application here that does not read.",
+            "Bytes in queues by service",
+            "Where does data wait? Bytes in the queues of open connections: not sent yet, sent and not acknowledged, received "
+            "and not read. What stays unread is an application here that does not read.",
             *(
                 Query(total(series(f"{name}_bytes"), *SERVICE), f"{SERVICE_LEGEND} {what}")
                 for name, what in (("unsent", "unsent"), ("unacknowledged", "unacknowledged"), ("receive_queue", "unread"))
@@ -136,8 +139,9 @@ def _waits() -> list[Panel]:
             width=8,
         ),
         lines(
-            "How much of the time is there something to send?",
-            "Connections that have data sent and not acknowledged, or waiting to be sent, on average, by service.",
+            "Connections with data to send by service",
+            "How much of the time is there something to send? Connections that have data sent and not acknowledged, or "
+            "waiting to be sent, on average, by service.",
             Query(BUSY, SERVICE_LEGEND),
             unit="short",
             width=8,

@@ -1,4 +1,4 @@
-"""Panels as this project draws them: a question, what its answer means, queries, and one look for each kind of panel.
+"""Panels as this project draws them: a title that names the figure, a description that begins with a question, queries, a look.
 
 Grafana's SDK builds them, since it knows what the fields are called: Grafana passes over in silence whatever it does not know,
 so that JSON written by hand is wrong without anybody noticing.
@@ -72,7 +72,7 @@ class Dashboard:
 
 
 def lines(
-    question: str,
+    title: str,
     description: str,
     *queries: Query,
     unit: str,
@@ -84,7 +84,7 @@ def lines(
     links_to_host: bool = False,
 ) -> timeseries.Panel:
     """Return a graph over time; steps are drawn as dashed lines, and each line links to its host on request."""
-    panel = _filled(timeseries.Panel(), question, description, queries, unit=unit, width=width, height=8, nothing=nothing)
+    panel = _filled(timeseries.Panel(), title, description, queries, unit=unit, width=width, height=8, nothing=nothing)
     panel.fill_opacity(30 if stacked else 8).show_points(common.VisibilityMode.AUTO).span_nulls(False)
     panel.legend(_legend())
     panel.tooltip(build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
@@ -107,19 +107,17 @@ def a_second(what: str) -> str:
     return f"count:{what}/s"
 
 
-def number(
-    question: str, description: str, query: Query, *, unit: str, steps: Steps = GOOD, nothing: str = "none"
-) -> stat.Panel:
+def number(title: str, description: str, query: Query, *, unit: str, steps: Steps = GOOD, nothing: str = "none") -> stat.Panel:
     """Return one figure, coloured by its steps; with its course behind it, unless the query is for now alone."""
-    panel = _filled(stat.Panel(), question, description, [query], unit=unit, width=4, height=4, nothing=nothing)
+    panel = _filled(stat.Panel(), title, description, [query], unit=unit, width=4, height=4, nothing=nothing)
     panel.thresholds(_thresholds(steps)).color_mode(common.BigValueColorMode.VALUE)
     panel.graph_mode(common.BigValueGraphMode.NONE if query.now else common.BigValueGraphMode.AREA)
     return panel.reduce_options(build_common.ReduceDataOptions().calcs(["lastNotNull"])).min(0)
 
 
-def heat(question: str, description: str, query: Query, *, nothing: str) -> heatmap.Panel:
+def heat(title: str, description: str, query: Query, *, nothing: str) -> heatmap.Panel:
     """Return a heat map of a histogram in seconds, a row for each of its buckets; the query is a spread()."""
-    panel = _filled(heatmap.Panel(), question, description, [query], unit="s", width=12, height=8, nothing=nothing)
+    panel = _filled(heatmap.Panel(), title, description, [query], unit="s", width=12, height=8, nothing=nothing)
     panel.max_data_points(150).calculate(False).cell_gap(1).show_legend()
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(common.AxisPlacement.LEFT))
     panel.cell_values(heatmap.CellValues().unit(a_second("connections")))
@@ -130,7 +128,7 @@ def heat(question: str, description: str, query: Query, *, nothing: str) -> heat
 
 
 def rows(
-    question: str,
+    title: str,
     description: str,
     *columns: Column,
     labels: Mapping[str, str],
@@ -142,7 +140,7 @@ def rows(
     A row that has an instance links to its host.
     """
     queries = [Query(column.expression, now=True) for column in columns]
-    panel = _filled(table.Panel(), question, description, queries, unit="short", width=width, height=height, nothing="none")
+    panel = _filled(table.Panel(), title, description, queries, unit="short", width=width, height=height, nothing="none")
     panel.min_width(100)  # Grafana's own 150 hides the last of eleven columns beyond the edge
     headings = {**labels, **{_value_of(i, columns): column.name for i, column in enumerate(columns)}}
     panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
@@ -180,7 +178,7 @@ def _look_of(column: Column) -> list[model.DynamicConfigValue]:
 
 def _filled(
     panel: P,
-    question: str,
+    title: str,
     description: str,
     queries: Sequence[Query],
     *,
@@ -190,7 +188,7 @@ def _filled(
     nothing: str,
 ) -> P:
     """Give a panel what every panel has."""
-    panel.title(question).description(description).datasource(DATASOURCE)
+    panel.title(title).description(description).datasource(DATASOURCE)
     panel.unit(unit).no_value(nothing).span(width).height(height)
     for letter, query in zip(ascii_uppercase, queries, strict=False):
         panel.with_target(_target(letter, query, panel.build().type_val))

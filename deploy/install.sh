@@ -2,7 +2,7 @@
 # Installs tcptrace for the whole machine, or removes it again: `deploy/install.sh install|uninstall`, as root.
 # It lives in one directory, /opt/tcptrace (a virtual environment), with one link to its command; where there is systemd, one
 # unit is put beside the machine's own, and neither enabled nor started; bash and zsh complete its options. Nothing else is written.
-# An installed copy is readable by everybody, which a checkout in a private home is not: the tracer gives up root's rights.
+# An installed copy is readable by everybody, which a checkout in a private home is not: the tracer drops root's privileges.
 
 set -euo pipefail
 

@@ -1,4 +1,4 @@
-"""The command line: verbs, and the one door through which errors become messages and exit statuses.
+"""The command line: verbs, and the one place where errors become messages and exit statuses.
 
 0 done · 1 expected failure · 2 usage · 3 bug · 130 Ctrl-C
 """

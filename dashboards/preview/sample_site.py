@@ -141,7 +141,7 @@ def arrive(here: Site, users: str, front: str, rate: float) -> None:
 
 
 def visit(here: Site, users: str, front: str) -> None:
-    """Be one user: some pages with pauses, a long stay, a page given up half-way, or the wrong door."""
+    """Be one user: some pages with pauses, a long stay, a page given up half-way, or a port where nobody listens."""
     side, luck = here.sides[users], random.random()
     if luck < 0.02:
         connect(side, HOSTS[front], NOBODY).close()

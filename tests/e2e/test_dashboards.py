@@ -38,9 +38,9 @@ DOWN = f"{ADDRESS}:1"
 BPF_ENABLE_STATS, BPF_STATS_RUN_TIME = 32, 0
 
 EMPTY = {
-    "Which containers have connections?": "takes --label container",
-    "Which hosts miss something?": "shows hosts that missed something, and nothing was missed",
-    "Which hosts count otherwise than their kernel?": "shows hosts whose counts drift, and none did",
+    "Connections and handshakes by container": "takes --label container",
+    "Losses by host": "shows hosts that missed something, and nothing was missed",
+    "Drift from the kernel counters by host": "shows hosts whose counts drift, and none did",
 }
 """Panels that rightly are empty here, and why."""
 

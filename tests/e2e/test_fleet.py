@@ -92,9 +92,9 @@ def wait_for(server: Prometheus, handshakes: int) -> None:
 
 
 def test_every_host_is_seen(scene: Scene) -> None:
-    assert scene.panel("How many hosts?") == {"": 3}
-    assert scene.panel("How many are silent?") in ({}, {"": 0})
-    assert scene.panel("How is each host doing?", "A") == scene.by_host((1, 1, 1))
+    assert scene.panel("Reachable hosts") == {"": 3}
+    assert scene.panel("Silent hosts") in ({}, {"": 0})
+    assert scene.panel("Figures by host", "A") == scene.by_host((1, 1, 1))
 
 
 @pytest.mark.parametrize("role", ["client", "server"])
@@ -105,27 +105,27 @@ def test_each_host_has_its_own_number_of_handshakes_and_the_sum_is_theirs(scene:
 
 
 def test_open_connections_are_counted_by_host_and_in_all(scene: Scene) -> None:
-    assert scene.panel("How is each host doing?", "B") == scene.by_host(tuple(SIDES * held for held in OPEN))
-    assert scene.panel("How many connections?") == {"": SIDES * sum(OPEN)}
+    assert scene.panel("Figures by host", "B") == scene.by_host(tuple(SIDES * held for held in OPEN))
+    assert scene.panel("Open connections") == {"": SIDES * sum(OPEN)}
 
 
 def test_the_rates_of_hosts_add_up_to_the_fleets(scene: Scene) -> None:
-    rates = scene.panel("How is each host doing?", "C")
+    rates = scene.panel("Figures by host", "C")
     first, *_, last = (rates[host.instance] for host in scene.fleet.hosts)
     assert 0 < first < last
-    assert math.isclose(scene.panel("How many handshakes?")[""], sum(rates.values()))
+    assert math.isclose(scene.panel("Completed handshakes")[""], sum(rates.values()))
 
 
 def test_the_share_of_failures_is_each_hosts_own(scene: Scene) -> None:
-    shares = scene.panel("How is each host doing?", "D")
+    shares = scene.panel("Figures by host", "D")
     for host, made, failed in zip(scene.fleet.hosts, HANDSHAKES, REFUSED, strict=True):
         assert shares[host.instance] == pytest.approx(failed / (SIDES * (made - 1) + failed), rel=0.1)
-    assert min(shares.values()) < scene.panel("How many attempts fail?")[""] < max(shares.values())
+    assert min(shares.values()) < scene.panel("Failed attempts")[""] < max(shares.values())
 
 
 def test_the_fleets_percentile_is_that_of_the_summed_buckets_and_of_no_host(scene: Scene) -> None:
-    of_hosts = scene.panel("How is each host doing?", "E")
-    of_fleet = scene.panel("How slow is the p99?")[""]
+    of_hosts = scene.panel("Figures by host", "E")
+    of_fleet = scene.panel("Handshake time, p99")[""]
     assert of_fleet == pytest.approx(quantile(0.99, summed_buckets(scene)))
     fast, quick, slow = (of_hosts[host.instance] for host in scene.fleet.hosts)
     assert max(fast, quick) < 1 < slow

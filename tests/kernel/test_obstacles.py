@@ -59,7 +59,7 @@ def test_root_without_capabilities_is_told_which_ones_are_needed() -> None:
     command = [tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all", *RUN]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
-    assert "needs CAP_BPF and CAP_PERFMON, and root here has not got them" in done.stderr
+    assert "needs CAP_BPF and CAP_PERFMON, which root lacks here" in done.stderr
     assert "tcptrace replay" in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""What serves the metrics has no rights, none of the compiler in its memory, and needs no file once it has begun."""
+"""What serves the metrics has no privileges, none of the compiler in its memory, and needs no file once it has begun."""
 
 from __future__ import annotations
 

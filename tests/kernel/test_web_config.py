@@ -1,4 +1,4 @@
-"""TLS and passwords of a real run: read while it has rights, kept when it has none, and no traffic of its own left behind."""
+"""TLS and passwords of a real run: read by root, kept when unprivileged, and no traffic of its own left behind."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def dashboard(
         Path | None, typer.Option("--all", metavar="DIRECTORY", help="Write all of them there instead, each as a file.")
     ] = None,
 ) -> None:
-    """Print a Grafana dashboard as JSON, to import or to provision; runs unprivileged."""
+    """Print a Grafana dashboard as JSON, to import or to provision; no root needed."""
     if name not in NAMES:
         raise UsageError(f"there is no dashboard {name!r}", f"name one of: {', '.join(NAMES)}")
     if directory is None:

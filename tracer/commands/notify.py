@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 1.0
 
 
 class ServiceManager:
-    """Who started this process as a service, if anybody; to be made while there are rights, as its socket is opened here.
+    """Who started this process as a service, if anybody; made before privileges are dropped, as its socket is opened here.
 
     A manager that cannot be reached is complained about on standard error, once, and nothing else changes.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tracer.commands.outputfile import written
-from tracer.commands.recorded import open_recording, parse_without_rights, require
+from tracer.commands.recorded import become_unprivileged, open_recording, require
 from tracer.commands.session import open_kernel
 from tracer.commands.traced import take_for
 from tracer.errors import TcptraceError, UsageError
@@ -36,7 +36,7 @@ def show_connection(path: Path, text: str, format_name: str, *, xpl: Path | None
     recorded = open_recording(path)
     with closing(recorded), written(output) as write:
         graph_file = open_as_caller(xpl) if xpl else None
-        parse_without_rights()
+        become_unprivileged()
         records = both_ends(recorded, wanted)
         if not len(records):
             raise TcptraceError(f"{path} has no connection {text}", "see 'tcptrace replay FILE events' for those that it has")

@@ -1,4 +1,4 @@
-"""Where the text of a report goes: to standard output, or into a file that is opened with the rights of who called."""
+"""Where the text of a report goes: to standard output, or into a file that is opened with the caller's permissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracer.kernel.callersfile import open_as_caller
 def written(path: Path | None) -> Iterator[Callable[[str], None]]:
     """Yield what writes a text with a line break behind it; raises TcptraceError for a file that cannot be written.
 
-    The file is opened at once, before rights are given up, and stays as it was until there is something to write.
+    The file is opened at once, before privileges are dropped, and stays as it was until there is something to write.
     """
     if path is None:
         yield print

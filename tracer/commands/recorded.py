@@ -1,4 +1,4 @@
-"""A recording as a source: opened with the rights of who called, parsed without any, filtered, and at the pace of then."""
+"""A recording as a source: opened with the caller's permissions, parsed unprivileged, filtered, and at the pace of then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from tracer.commands.session import complain, give_up_rights
+from tracer.commands.session import complain, give_up_privileges
 from tracer.errors import TcptraceError
 from tracer.ingest.chosen import Chosen
 from tracer.ingest.recording import RecordedSource
@@ -19,13 +19,13 @@ from tracer.pipeline import Stop
 STDIN = Path("-")
 
 
-def parse_without_rights(*, executes: bool = False) -> None:
-    """Give up all rights before the recording of a stranger is parsed; root becomes who called sudo, or nobody.
+def become_unprivileged(*, executes: bool = False) -> None:
+    """Drop all privileges before the recording of a stranger is parsed; root becomes who called sudo, or nobody.
 
     Root that cannot become another user (in a container without CAP_SETUID) goes on as it is, and says so.
     """
     try:
-        give_up_rights(unprivileged_user(None), executes=executes)
+        give_up_privileges(unprivileged_user(None), executes=executes)
     except TcptraceError as error:
         complain(error)
 

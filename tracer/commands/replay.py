@@ -1,4 +1,4 @@
-"""`tcptrace replay`: a recording through the same pipeline as live events, without any rights."""
+"""`tcptrace replay`: a recording through the same pipeline as live events, unprivileged."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def replay(
 ) -> None:
     """Show a recording as if it were happening: run's live view, summary and metrics, or the output of another VERB.
 
-    It runs unprivileged. FILE may be - for standard input. A filter chooses among its events; sockets and audit are of the
+    No root needed. FILE may be - for standard input. A filter chooses among its events; sockets and audit are of the
     whole machine, and are left out then. Times are those of the recorded machine.
     """
     check_options(context, verb)

@@ -13,7 +13,7 @@ from tracer.commands.drawing import FORMATS, Follower, show_json, show_ladder
 from tracer.commands.follow import LAST_SECONDS, say_the_end, style_of
 from tracer.commands.options import is_colored, known_format
 from tracer.commands.printing import Output, Printer, check_format, check_kinds, print_events, say_what_was_lost
-from tracer.commands.recorded import Paced, choose, open_recording, parse_without_rights, require
+from tracer.commands.recorded import Paced, become_unprivileged, choose, open_recording, require
 from tracer.commands.session import Stop, stop_on_signals
 from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Reading, Source
@@ -24,9 +24,9 @@ from tracer.pipeline import Pipeline
 
 
 def opened(path: Path, filters: Filters, pid: int | None) -> tuple[RecordedSource, Source]:
-    """Return a recording, and of it what the filters choose, when all rights have been given up."""
+    """Return a recording, and of it what the filters choose, when all privileges are dropped."""
     recorded = open_recording(path)
-    parse_without_rights()
+    become_unprivileged()
     return recorded, choose(recorded, filters, pid)
 
 

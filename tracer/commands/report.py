@@ -15,7 +15,7 @@ import typer
 from tracer.commands import options
 from tracer.commands.oneconnection import show_connection, trace_connection
 from tracer.commands.outputfile import written
-from tracer.commands.recorded import choose, open_recording, parse_without_rights
+from tracer.commands.recorded import become_unprivileged, choose, open_recording
 from tracer.commands.session import open_kernel
 from tracer.commands.traced import take_for
 from tracer.commands.worstconnections import NEEDS_FILE, draw_worst
@@ -135,7 +135,7 @@ def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, co
     """Return what a recording has, which is read to its end."""
     source = choose(recorded, filters, pid)
     size = max(recorded.size, 1)
-    parse_without_rights()
+    become_unprivileged()
     search = Search(recorded.context, courses=courses)
     shown = time.monotonic()
     is_watched = os.isatty(sys.stderr.fileno())

@@ -6,5 +6,5 @@ from tracer.kernel.sources import shipped
 
 
 def rules() -> None:
-    """Print the rules for Prometheus, recording and alerting, as YAML; runs unprivileged."""
+    """Print the rules for Prometheus, recording and alerting, as YAML; no root needed."""
     print((shipped("dashboards") / "rules.yml").read_text(encoding="utf-8"), end="")

@@ -29,7 +29,7 @@ class Kept:
 
 
 def shipped_files() -> Mapping[str, File]:
-    """Return the dashboards and rules by the paths that the page links to; to be called with the rights to read them."""
+    """Return the dashboards and rules by the paths that the page links to; to be called before privileges are dropped."""
     place = shipped("dashboards")
     boards = {f"/dashboards/{name}": ("application/json", (place / f"tcptrace-{name}.json").read_bytes()) for name in NAMES}
     return {**boards, "/rules": ("text/plain; charset=utf-8", (place / "rules.yml").read_bytes())}

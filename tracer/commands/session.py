@@ -1,4 +1,4 @@
-"""What every tracing command does around its own work: start the kernel side, give up rights, stop on a signal.
+"""What every tracing command does around its own work: start the kernel side, drop privileges, stop on a signal.
 
 Rights are given up here, after everything that needs them was opened and everything that is imported was imported: from a
 checkout in an unreadable home nothing could be imported afterwards.
@@ -30,7 +30,7 @@ from tracer.ingest.source import ASKED
 from tracer.ingest.watch import Watch
 from tracer.kernel.confinement import confine
 from tracer.kernel.launch import Loading
-from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_without_rights
+from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_unprivileged
 from tracer.kernel.programs import Settings
 from tracer.kernel.sources import PACKAGE
 from tracer.model.figures import Looks, open_figures
@@ -49,8 +49,8 @@ def open_kernel(
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
     settings: or a loader that is at work already, which is waited for.
-    with_cgroups: whether snapshots are to say in which cgroups there are listeners. executes: see give_up_rights().
-    What has to be opened with rights (a listening socket below 1024, a file of root's) is opened before.
+    with_cgroups: whether snapshots are to say in which cgroups there are listeners. executes: see give_up_privileges().
+    What only root can open (a listening socket below 1024, a file of root's) is opened before.
     """
     bound_heaps()
     user = unprivileged_user(user_name)
@@ -74,9 +74,9 @@ def open_kernel(
         watch = Watch(namespaces, summarizer, complain)
     asked = tuple(name for name in ASKED if getattr(settings, name))
     source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound, asked)
-    for what in unseen_without_rights(sockets=settings.snapshots and not settings.filters.own_netns):
+    for what in unseen_unprivileged(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))
-    give_up_rights(user, executes=executes)
+    give_up_privileges(user, executes=executes)
     if watch:
         watch.start()
     elif settings.snapshots:
@@ -84,7 +84,7 @@ def open_kernel(
     return source
 
 
-def give_up_rights(user: User, *, executes: bool = False) -> None:
+def give_up_privileges(user: User, *, executes: bool = False) -> None:
     """Become the user, without a way back, and be confined to what is needed from now on, as far as this kernel can.
 
     executes: whether programs are started later: the live view has one beside it (terminal.py).

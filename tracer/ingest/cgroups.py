@@ -1,9 +1,9 @@
 """Names of cgroups: the container or systemd unit that a socket's cgroup id belongs to.
 
 A cgroup's id is the inode number of its directory in the cgroup2 file system, so that those directories give all names, without
-any rights: there is a walk over them first, and then the kernel tells of new ones, which may soon be gone. Turning one id into
-its path (open_by_handle_at) would need CAP_DAC_READ_SEARCH, and reading /proc/PID/cgroup of the event's process is too late for
-one that has ended.
+any privilege: there is a walk over them first, and then the kernel tells of new ones, which may soon be gone. Turning one id
+into its path (open_by_handle_at) would need CAP_DAC_READ_SEARCH, and reading /proc/PID/cgroup of the event's process is too
+late for one that has ended.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Misses:
 
 
 class Programs:
-    """The attached programs. Their fdinfo is opened at the start: after the drop of rights its owner is root.
+    """The attached programs. Their fdinfo is opened at the start: after the drop of privileges its owner is root.
 
     descriptors: program name to its descriptor and its attachment's. held: the attachments of second programs (bpf/twice.h).
     absent: names of programs that this kernel cannot have. Closing this closes all descriptors, and detaches.

@@ -1,6 +1,6 @@
 """Every directory below a root, now and as they come, by inotify: cgroups are often gone before anybody asks for them.
 
-The kernel tells of mkdir(2) in cgroup2 as in any other file system, and it takes no rights. Walks that are repeated were the
+The kernel tells of mkdir(2) in cgroup2 as in any other file system, and it takes no privilege. Walks that are repeated were the
 alternative: seldom enough to be cheap, they miss what lives for a tenth of a second.
 """
 

@@ -1,4 +1,4 @@
-"""Which process has a socket open, from /proc/*/fd: of other users' processes only with rights.
+"""Which process has a socket open, from /proc/*/fd: of other users' processes only as root.
 
 The kernel does not tell with the socket, and looking costs a system call for every open file of the machine; so it is done
 once, for a question of a person, and never by what runs all the time.

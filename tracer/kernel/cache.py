@@ -1,6 +1,6 @@
 """Compiled programs that are kept between runs, since the compiler takes ten times as long as all the rest of a start.
 
-What is read here is loaded into the kernel with root's rights. So the directory and the file have to belong to whoever loads,
+What is read here is loaded into the kernel by root. So the directory and the file have to belong to whoever loads,
 and nobody else may be able to write there; otherwise nothing is kept, and a start compiles. What is compiled depends on the
 text, which has the kernel's offsets in it, and on the compiler: both are in the name.
 """

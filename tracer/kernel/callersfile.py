@@ -1,4 +1,4 @@
-"""Files that a user names and root opens: with the rights of who called, never with root's.
+"""Files that a user names and root opens: with the caller's permissions, never with root's.
 
 Who may run tcptrace by sudo must not get at other people's files through it: nothing is read that they may not read, no link
 is followed to what is written, and what is there already has to be an ordinary file of the caller's own. Nothing is waited for:
@@ -69,7 +69,7 @@ def read_as_caller(path: Path, most: int) -> bytes:
 
 @contextmanager
 def acting_as(user: User | None) -> Iterator[None]:
-    """Open files with the rights of a user and of their groups; with those of this process for None."""
+    """Open files with the permissions of a user and of their groups; with those of this process for None."""
     if user is None:
         yield
         return

@@ -2,7 +2,7 @@
 
 An ordinary user without capabilities can still write that user's files, read their keys, start programs and connect anywhere.
 None of this is needed after the start: everything is open by then. Landlock stacks on whatever else confines the process, takes
-no rights, and is for this process and its children alone. Three system calls without a wrapper in libc are less than a
+no privilege, and is for this process and its children alone. Three system calls without a wrapper in libc are less than a
 dependency (PyPI's packages for it are not kept). seccomp would add what Landlock does not know (UDP, paths of Unix sockets),
 but its filters are lists of numbers by processor.
 

@@ -17,10 +17,10 @@ from tracer.kernel.btf import Btf
 from tracer.kernel.cache import directory, is_kept
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters
-from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, rights_hint
+from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, privileges_hint
 from tracer.kernel.loader import UNLOCK, lockdown, refusal
 from tracer.kernel.machine import machine_obstacle
-from tracer.kernel.privileges import missing_right, unprivileged_user
+from tracer.kernel.privileges import missing_capability, unprivileged_user
 from tracer.kernel.programs import (
     ENTRY_BYTES,
     TRACEPOINTS,
@@ -145,8 +145,8 @@ def _lockdown() -> Iterator[Finding]:
 
 
 def _rights() -> Iterator[Finding]:
-    if lacking := missing_right():
-        yield Finding("rights", "problem", lacking.what, rights_hint())
+    if lacking := missing_capability():
+        yield Finding("rights", "problem", lacking.what, privileges_hint())
         return
     try:
         refused = refusal()

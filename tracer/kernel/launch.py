@@ -16,7 +16,7 @@ from typing import Self
 from tracer.errors import TcptraceError
 from tracer.kernel.handoff import Loaded, receive_loaded
 from tracer.kernel.machine import machine_obstacle
-from tracer.kernel.privileges import missing_right
+from tracer.kernel.privileges import missing_capability
 from tracer.kernel.programs import Settings
 from tracer.kernel.sources import PACKAGE
 
@@ -50,8 +50,8 @@ class Loading:
     def __init__(self, settings: Settings) -> None:
         if obstacle := machine_obstacle():
             raise obstacle
-        if lacking := missing_right():
-            raise TcptraceError(lacking.what, rights_hint())
+        if lacking := missing_capability():
+            raise TcptraceError(lacking.what, privileges_hint())
         if not os.access(SYSTEM_PYTHON, os.X_OK):
             raise TcptraceError(
                 f"there is no {SYSTEM_PYTHON}, for which bcc is installed", "apt-get install python3 python3-bpfcc"
@@ -109,8 +109,8 @@ def require_descriptors() -> None:
         ) from error
 
 
-def rights_hint() -> str:
-    """Return the exact command that has the rights, and what can be done without any."""
+def privileges_hint() -> str:
+    """Return the exact command that has the privileges, and what can be done without."""
     if os.geteuid() == 0:
         return "give this container CAP_BPF and CAP_PERFMON, or run on the host; 'tcptrace replay FILE' runs unprivileged"
     program = Path(sys.argv[0]).resolve()

@@ -26,7 +26,7 @@ from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
 from tracer.kernel.namespaces import open_handles
-from tracer.kernel.privileges import missing_right
+from tracer.kernel.privileges import missing_capability
 from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes, wanted_tracepoints
 
 ITERATOR = "bpf_iter_task_file"
@@ -73,7 +73,7 @@ def settings_from_json(text: str) -> Settings:
 
 def load(settings: Settings) -> Loaded:
     """Compile and attach, and return the open descriptors; raises TcptraceError with the remedy for whatever is missing."""
-    if lacking := missing_right():
+    if lacking := missing_capability():
         raise lacking
     if lockdown() == "confidentiality":
         raise TcptraceError("the kernel is locked down (confidentiality): BPF may not read its memory", UNLOCK)

@@ -9,7 +9,7 @@ from tracer.errors import TcptraceError
 
 
 def machine_obstacle(byte_order: str = sys.byteorder) -> TcptraceError | None:
-    """Return why nothing can be traced here whatever the rights, None when nothing is in the way."""
+    """Return why nothing can be traced here whatever the privileges, None when nothing is in the way."""
     if byte_order != "little":
         return TcptraceError(
             "this machine is big-endian, and tcptrace reads the kernel's bit fields and its own records as little-endian ones",

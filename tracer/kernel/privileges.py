@@ -1,4 +1,4 @@
-"""Rights: whether this process may load BPF programs, and how it gives up all rights for good.
+"""Privileges: whether this process may load BPF programs, and how it drops all of them for good.
 
 The standard library has neither prctl nor capset; two calls through libc are less than a dependency.
 """
@@ -27,18 +27,17 @@ class User:
     gid: int
 
 
-def missing_right() -> TcptraceError | None:
+def missing_capability() -> TcptraceError | None:
     """Return what keeps this process from loading BPF programs for tracing, None when nothing does."""
     held = effective_capabilities()
     if held >> CAP_SYS_ADMIN & 1 or (held >> CAP_BPF & 1 and held >> CAP_PERFMON & 1):
         return None
-    wanted = "CAP_BPF and CAP_PERFMON"
-    who = "root here has not got them" if os.geteuid() == 0 else f"{_user_name(os.geteuid())} has not got them"
-    return TcptraceError(f"loading BPF programs needs {wanted}, and {who}")
+    who = "root" if os.geteuid() == 0 else f"the user {_user_name(os.geteuid())}"
+    return TcptraceError(f"loading BPF programs needs CAP_BPF and CAP_PERFMON, which {who} lacks here")
 
 
-def unseen_without_rights(*, sockets: bool) -> tuple[str, ...]:
-    """Return what tracing does without, because this process lacks rights that are not necessary, as sentences.
+def unseen_unprivileged(*, sockets: bool) -> tuple[str, ...]:
+    """Return what tracing does without, because this process lacks optional capabilities, as sentences.
 
     sockets: whether those of all network namespaces are to be counted.
     """
@@ -100,7 +99,7 @@ def drop_privileges(user: User) -> None:
     """Become the user for good, without groups, capabilities or a way to new ones, and prove it.
 
     A process that is not root (capabilities of its own, as under systemd) only sheds what it has.
-    Raises TcptraceError when anything of it fails: going on with rights is not an option.
+    Raises TcptraceError when anything of it fails: going on with privileges is not an option.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     _clear_bounding_set(libc)
@@ -119,7 +118,7 @@ def _become(user: User) -> None:
         os.setresuid(user.uid, user.uid, user.uid)
     except PermissionError as error:
         raise TcptraceError(
-            f"cannot become {user.name}: root here has not got CAP_SETUID and CAP_SETGID",
+            f"cannot become {user.name}: root lacks CAP_SETUID and CAP_SETGID here",
             "give this container both, or start as an ordinary user with ambient CAP_BPF and CAP_PERFMON",
         ) from error
 

@@ -1,4 +1,4 @@
-"""`--web-config` on a command that needs no rights."""
+"""`--web-config` on a command that needs no root."""
 
 from __future__ import annotations
 

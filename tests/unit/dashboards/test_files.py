@@ -68,7 +68,7 @@ def test_every_panel_has_an_id_of_its_own(dashboard: Dashboard) -> None:
 @every_dashboard
 def test_panels_fill_the_width_and_do_not_overlap(dashboard: Dashboard) -> None:
     taken = {panel["title"]: cells(panel["gridPos"]) for panel in dashboard["panels"]}
-    assert len(taken) == len(dashboard["panels"]), "two panels ask the same"
+    assert len(taken) == len(dashboard["panels"]), "two panels have one title"
     assert [(a, b) for a, b in combinations(taken, 2) if taken[a] & taken[b]] == []
     assert {x for found in taken.values() for x, _ in found} == set(range(24))
 

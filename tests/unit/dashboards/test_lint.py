@@ -1,7 +1,7 @@
 """The rules of Grafana's dashboard-linter, applied to our dashboards: it is a Go program that no package brings along.
 
-Our rules are stricter in three places: a title is a question, a counter is a counter also with matchers behind its name, and
-what another exporter has too (process_*, up) is kept to tcptrace's own.
+Our rules are stricter in three places: a description begins with a question, a counter is a counter also with matchers behind
+its name, and what another exporter has too (process_*, up) is kept to tcptrace's own.
 """
 
 from __future__ import annotations
@@ -81,12 +81,13 @@ def test_there_are_no_other_variables(dashboard: dict[str, Any]) -> None:
     assert list(variables(dashboard)) == ["datasource", "job", "instance"]
 
 
-def test_a_panel_asks_a_question_and_explains_the_answer() -> None:
+def test_a_panel_is_named_by_its_figure_and_its_description_answers_a_question() -> None:
     for where, panel in all_panels():
-        assert panel["title"].endswith("?"), where
-        assert panel["title"][0].isupper(), where
-        assert len(panel["description"]) > 60, where
-        assert panel["description"].endswith((".", "?")), where
+        assert re.fullmatch(r"[A-Z][^?]*[^?.]", panel["title"]), where
+        question, answer = panel["description"].split("? ", 1)
+        assert question[0].isupper(), where
+        assert len(answer) > 60, where
+        assert answer.endswith("."), where
 
 
 def test_a_panel_has_a_unit_and_says_what_no_data_means() -> None:

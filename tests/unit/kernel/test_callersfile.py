@@ -1,4 +1,4 @@
-"""What a user names is opened with their own rights, also when sudo made it root: nothing else is read or written."""
+"""What a user names is opened with their own permissions, also when sudo made it root: nothing else is read or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machines on which nothing can be traced, whatever the rights: the start and the doctor say so in a sentence."""
+"""Machines on which nothing can be traced, whatever the privileges: the start and the doctor say so in a sentence."""
 
 from __future__ import annotations
 

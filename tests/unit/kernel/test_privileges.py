@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tracer.errors import TcptraceError
-from tracer.kernel.privileges import effective_capabilities, missing_right, unprivileged_user
+from tracer.kernel.privileges import effective_capabilities, missing_capability, unprivileged_user
 
 ROOT = Path(__file__).resolve().parents[3]
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has rights to give up")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has privileges to drop")
 PR_CAPBSET_READ, CAP_SETPCAP = 23, 8
 
 
@@ -113,11 +113,11 @@ def in_child(code: str, **options: Any) -> dict[str, Any]:
 
 DROP = """
 import ctypes, json, os, sys, threading
-from tracer.kernel.privileges import User, drop_privileges, missing_right
+from tracer.kernel.privileges import User, drop_privileges, missing_capability
 import numpy
-before = missing_right() is None
+before = missing_capability() is None
 drop_privileges(User("somebody", 23456, 23457))
-after = missing_right()
+after = missing_capability()
 threading.Thread(target=(running := threading.Event()).wait, daemon=True).start()
 def status(task):
     with open(f"/proc/self/task/{task}/status") as file:
@@ -176,7 +176,7 @@ def test_the_drop_empties_the_bounding_set_where_the_caller_can(dropped: dict[st
 
 @needs_root
 def test_before_the_drop_a_right_may_be_there_and_afterwards_it_is_missed_by_name(dropped: dict[str, Any]) -> None:
-    assert dropped["before"] == (missing_right() is None)
+    assert dropped["before"] == (missing_capability() is None)
     assert "CAP_BPF and CAP_PERFMON" in dropped["after"]
     assert "user 23456" in dropped["after"]
 
@@ -193,12 +193,12 @@ def test_the_drop_is_for_good_through_programs_that_would_give_rights_back() -> 
 def test_root_without_the_capabilities_is_told_which_ones_it_lacks() -> None:
     code = """
 import ctypes, json
-from tracer.kernel.privileges import missing_right
+from tracer.kernel.privileges import missing_capability
 libc = ctypes.CDLL(None)
 assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()) == 0
-print(json.dumps({"what": missing_right().what}))
+print(json.dumps({"what": missing_capability().what}))
 """
-    assert in_child(code)["what"] == "loading BPF programs needs CAP_BPF and CAP_PERFMON, and root here has not got them"
+    assert in_child(code)["what"] == "loading BPF programs needs CAP_BPF and CAP_PERFMON, which root lacks here"
 
 
 CAPABILITIES = {"CAP_SYS_ADMIN": 1 << 21, "CAP_PERFMON": 1 << 38, "CAP_BPF": 1 << 39}
@@ -218,15 +218,15 @@ CAPABILITIES = {"CAP_SYS_ADMIN": 1 << 21, "CAP_PERFMON": 1 << 38, "CAP_BPF": 1 <
 def test_either_all_of_the_old_right_or_both_new_ones_are_enough(names: list[str], enough: bool) -> None:
     mask = sum(CAPABILITIES[name] for name in names)
     if mask & ~effective_capabilities():
-        pytest.skip("root here has not got the capabilities to try")
+        pytest.skip("root lacks the capabilities to try")
     code = f"""
 import ctypes, json
-from tracer.kernel.privileges import missing_right
+from tracer.kernel.privileges import missing_capability
 libc, mask = ctypes.CDLL(None), {mask}
 low, high = mask & 0xffffffff, mask >> 32
 sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
 assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), sets) == 0
-print(json.dumps({{"enough": missing_right() is None}}))
+print(json.dumps({{"enough": missing_capability() is None}}))
 """
     assert in_child(code) == {"enough": enough}
 

@@ -1,7 +1,7 @@
 """The HTTP server: /metrics, /healthz and pages for people, in as many threads as there are connections, up to a bound.
 
-Binding is apart from serving, because the socket is opened before rights are given up. Nothing is imported while a request is
-answered: after the drop, modules in an unreadable home can no longer be. A framework was the alternative: three pages do not
+Binding is apart from serving, because the socket is opened before privileges are dropped. Nothing is imported while a request
+is answered: after the drop, modules in an unreadable home can no longer be. A framework was the alternative: three pages do not
 need one. A silent or slow client holds a thread until its time is up, or until a newer connection needs the place.
 """
 

@@ -1,7 +1,7 @@
 """A configuration file in YAML, as sections whose values are asked for by name and type.
 
-Everything that is not as it should be is a TcptraceError that names the file and the setting: a misspelt word must not leave a
-door open. A validating library was the alternative; four kinds of values do not need one.
+Everything that is not as it should be is a TcptraceError that names the file and the setting: a misspelt word must not
+leave the page without a password. A validating library was the alternative; four kinds of values do not need one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The web configuration file that Prometheus's exporters share (exporter-toolkit): TLS, headers and users.
 
-Read once, before rights are given up, since a private key is root's to read: a new certificate takes a restart, where the
+Read once, before privileges are dropped, since only root can read a private key: restart after renewing the certificate; the
 toolkit reads the file at every connection. Imported only when there is such a file: YAML and bcrypt take their megabytes.
 """
 
