@@ -314,7 +314,7 @@ def test_without_rights_the_one_that_is_missing_is_named_with_the_command_that_h
         Path(directory).chmod(0o777)
         words = [f"{directory}/recording" if word == "recording" else word for word in words]
         what, hint = failed(as_ordinary_user(program, *words, *listen))
-    assert what.startswith("loading BPF programs needs CAP_BPF and CAP_PERFMON, and ")
+    assert what.startswith("loading BPF programs needs CAP_BPF and CAP_PERFMON, which ")
     command = hint.splitlines()[0]
     assert shlex.split(command) == ["sudo", str(program.resolve()), *words, *listen]
     assert "tcptrace replay" in hint
