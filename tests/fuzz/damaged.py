@@ -15,7 +15,9 @@ from io import BytesIO
 
 import numpy as np
 
+from tests.unit.ingest.openconnections import open_rows, reading_with
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
+from tracer.commands.listed import FORMATS, list_text
 from tracer.commands.oneconnection import both_ends, only_one, text_of
 from tracer.commands.worstconnections import draw_worst
 from tracer.errors import TcptraceError
@@ -23,8 +25,11 @@ from tracer.ingest.decode import Events
 from tracer.ingest.recorder import Recorder
 from tracer.ingest.recording import FRAME, START, RecordedSource
 from tracer.ingest.source import Context
+from tracer.kernel.filters import Filters
 from tracer.model.findings import Search
 from tracer.model.oneconnection import parse_wanted
+from tracer.model.openers import Openers
+from tracer.model.openlist import SORTS, OpenList
 from tracer.model.tcp import STATE
 from tracer.model.timesequence import time_sequence
 from tracer.outputs.findings.document import report_document
@@ -42,7 +47,8 @@ def sample() -> bytes:
     file = BytesIO()
     recorder = Recorder(file, ASKED)
     for at, batch in enumerate((_opening(), _transfer(), _ends())):
-        recorder.write(reading(batch, time_ns=(at + 1) * SECOND))
+        time_ns = (at + 1) * SECOND
+        recorder.write(reading_with(open_rows(3, time_ns=time_ns, total=4), time_ns, reading(batch)))
     return file.getvalue()
 
 
@@ -141,7 +147,26 @@ def one_connection(wanted: str) -> Callable[[bytes], None]:
     return make
 
 
-REPORTS = {"report": every_report, "number": one_connection(str(NUMBER)), "end": one_connection("192.0.2.1:443")}
+def open_connections(data: bytes) -> None:
+    """Make every form of the list of open connections; raises TcptraceError where it is damaged."""
+    source, openers = RecordedSource(BytesIO(data), "it"), Openers()
+    while (found := source.read()) is not None:
+        openers.add(found.events)
+    if (rows := source.open_rows) is None:
+        return
+    listed, owners = OpenList(rows), openers.owners(rows)
+    listed.keep(listed.chosen(Filters(ports=(443,), addresses=("192.0.2.0/24",), role="client"), source.context.netns))
+    for sort in SORTS:
+        for form in FORMATS:
+            list_text(listed, lambda _: owners, sort=sort, count=None, format_name=form)
+
+
+REPORTS = {
+    "connections": open_connections,
+    "report": every_report,
+    "number": one_connection(str(NUMBER)),
+    "end": one_connection("192.0.2.1:443"),
+}
 
 
 def run(times: int, seed: int) -> dict[str, int]:

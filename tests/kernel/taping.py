@@ -14,9 +14,11 @@ from pathlib import Path
 
 from tracer.commands.audit import audit_document
 from tracer.commands.drawing import Follower, show_json, show_ladder
+from tracer.commands.listed import list_text
 from tracer.commands.printing import FORMATS, Output, Printer
 from tracer.commands.session import Stop, complain, open_kernel, stop_on_signals
 from tracer.ingest.cgroups import CgroupNames
+from tracer.ingest.openrows import MOST_ROWS, OpenRows
 from tracer.ingest.recorder import Recorder, Sparing
 from tracer.ingest.remains import RemainsSource
 from tracer.ingest.source import Reading
@@ -25,6 +27,8 @@ from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
 from tracer.model.document import document
 from tracer.model.findings import Search
+from tracer.model.openers import Openers
+from tracer.model.openlist import OpenList
 from tracer.model.totals import Model
 from tracer.outputs.findings.document import report_document
 from tracer.outputs.ladder import Style
@@ -40,6 +44,7 @@ OUTPUTS = {
     "report": ("report", "--format", "json"),
     "audit": ("audit", "--json"),
     "run": ("run", "--json"),
+    "connections": ("connections", "--format", "json"),
 }
 """Names of files, and what `tcptrace replay FILE` is given to print the same."""
 
@@ -52,34 +57,47 @@ def main(directory: Path, ports: tuple[int, ...]) -> None:
     """Trace until there is a signal."""
     files = {name: (directory / name).open("wb") for name in ("recording", *OUTPUTS)}
     settings = Settings(Filters(ports=ports), snapshots=True, follow=True, segments=True)
-    source = RemainsSource(open_kernel(settings, None, with_cgroups=True), complain)
+    source = RemainsSource(open_kernel(settings, None, with_cgroups=True, rows=MOST_ROWS), complain)
     names = CgroupNames()
     recorder = Recorder(files["recording"], source.context, names.workload)
     sparing = Sparing(recorder)
     spool = Spool(sparing, recorder.flush, sparing.end)
-    model, search = Model(source.context), Search(source.context)
+    model, search, openers = Model(source.context), Search(source.context), Openers()
     with stop_on_signals() as stop:
         shown = [spool.write, model.add, search.add, *printers(source, stop, names, {n: f.fileno() for n, f in files.items()})]
         print("attached", flush=True)
+        rows, stopped_ns = None, 0
         while True:
-            ending = stop.is_set() and not source.waiting
+            ending = stop.is_set() and not source.waiting and rows is not None and first_ns(rows) > stopped_ns > 0
             reading = source.read()
             assert reading is not None
+            rows = reading.open_rows
+            openers.add(reading.events)
             for show in shown:
                 show(reading)
             if ending:
                 break
             if stop.is_set():
                 source.hurry(0)
+                stopped_ns = stopped_ns or reading.time_ns
             stop.wait(POLL_SECONDS)
         spool.close()
     source.close()
+    assert rows is not None
+    owners = openers.owners(rows)
+    listed = list_text(OpenList(rows), lambda _: owners, sort="wrong", count=None, format_name="json")
+    files["connections"].write(listed.encode() + b"\n")
     files["audit"].write(json.dumps(audit_document(model.report())).encode() + b"\n")
     model.settle()
     files["run"].write(json.dumps(document(model.report())).encode() + b"\n")
     files["report"].write(json.dumps(report_document(search.findings())).encode() + b"\n")
     for file in files.values():
         file.close()
+
+
+def first_ns(rows: OpenRows) -> int:
+    """Return when the first of the two looks was."""
+    return rows.time_ns - int(rows.seconds * 1e9)
 
 
 def printers(source: RemainsSource, stop: Stop, names: CgroupNames, files: dict[str, int]) -> list[Shown]:

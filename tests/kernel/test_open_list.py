@@ -26,7 +26,7 @@ from tests.kernel.until import until
 from tracer.commands.connections import STATES as STATES_BITS, open_sockets
 from tracer.ingest.owners import find_owners
 from tracer.kernel.filters import Filters
-from tracer.model.openlist import OpenList
+from tracer.model.openlist import OpenList, rows_of
 
 pytestmark = pytest.mark.needs("nft")
 
@@ -77,7 +77,7 @@ def listing(pair: Pair) -> Iterator[Callable[[str], Row]]:
     with closing(open_sockets(own_only=False)) as namespaces:
 
         def look(role: str) -> Row:
-            found = OpenList(namespaces.read(STATES_BITS), namespaces.read(STATES_BITS), filters)
+            found = OpenList(rows_of(namespaces.read(STATES_BITS), namespaces.read(STATES_BITS), filters))
             owners, _ = find_owners(found.inodes(places := found.order("wrong")))
             (row,) = (row for row in found.connections(places.tolist(), owners) if row.role == role)
             return asdict(row)

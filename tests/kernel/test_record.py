@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def taping(side: Namespace, directory: Path, *ports: int) -> Iterator[None]:
             process.kill()
 
 
-def tcptrace(*arguments: str | Path, status: int = 0) -> bytes:
+def tcptrace(*arguments: object, status: int = 0) -> bytes:
     """Return what a command prints."""
     command = [sys.executable, "-m", "tracer", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "80"}
@@ -87,6 +88,35 @@ def play_mixture(side: Namespace, service: int) -> None:
     until(lambda: side.open_sockets() == 0, "all have ended")
 
 
+def open_some(side: Namespace, stack: ExitStack, service: int) -> None:
+    """Open connections that stay so: one with unread bytes, one that only the client has closed, one that carried something."""
+    listener = stack.enter_context(listening(side, HERE, service))
+    for number in range(3):
+        client = stack.enter_context(connect(side, HERE, service))
+        server = stack.enter_context(listener.accept()[0])
+        client.sendall(bytes(TIMES))
+        if number:
+            assert len(server.recv(TIMES, socket.MSG_WAITALL)) == TIMES
+        if number == 2:
+            client.shutdown(socket.SHUT_WR)
+            assert server.recv(1) == b""
+
+
+def test_open_connections_are_replayed_as_the_live_command_lists_them(side: Namespace, service: int, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        with taping(side, tmp_path, service):
+            open_some(side, stack, service)
+            live = json.loads(tcptrace("connections", "--json", "--port", service))
+        text = tcptrace("replay", tmp_path / "recording", "connections", "--json")
+    assert text == (tmp_path / "connections").read_bytes()
+    replayed = json.loads(text)
+    rows = [sorted(map(without_times, found["connections"]), key=str) for found in (live, replayed)]
+    assert rows[0] == rows[1]
+    assert [found["services"] for found in (live, replayed)] == [live["services"]] * 2
+    assert {row["state"] for row in rows[0]} == {"established", "fin_wait2", "close_wait"}
+    assert {row["pid"] for row in rows[0]} == {os.getpid()}
+
+
 def test_a_replay_prints_what_the_live_commands_printed(side: Namespace, service: int, tmp_path: Path) -> None:
     with taping(side, tmp_path, service, service + 1):
         play_closes(service)
@@ -100,6 +130,10 @@ def test_a_replay_prints_what_the_live_commands_printed(side: Namespace, service
     for name, arguments in OUTPUTS.items():
         assert tcptrace("replay", tmp_path / "recording", *arguments) == printed[name], name
     assert tcptrace("report", tmp_path / "recording", "--format", "json") == printed["report"]
+
+
+def without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in {"age_seconds", "age_least_seconds", "idle_seconds"}}
 
 
 @contextmanager

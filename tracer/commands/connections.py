@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -11,7 +10,8 @@ from typing import Annotated
 import typer
 
 from tracer.commands import options
-from tracer.errors import TcptraceError, UsageError
+from tracer.commands.listed import FORMATS, check_sort, list_text
+from tracer.errors import TcptraceError
 from tracer.ingest.cgroups import cgroups_below
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.owners import find_owners, inodes_of
@@ -21,15 +21,13 @@ from tracer.kernel.launch import require_descriptors
 from tracer.kernel.machine import proc_obstacle
 from tracer.kernel.namespaces import open_handles
 from tracer.model.opened import OPEN_STATES
-from tracer.model.openlist import SORTS, OpenList
+from tracer.model.openlist import SORTS, OpenList, rows_of
 from tracer.model.tcp import STATE
-from tracer.outputs.openlist import CSV_HEAD, csv_lines, document, table_lines
+from tracer.outputs.openlist import CSV_HEAD
 
-FORMATS = ("table", "json", "csv")
 SECONDS = 1.0
 """Between two looks."""
 
-SHOWN = 20
 CLEAR = "\x1b[H\x1b[2J"
 STATES = sum(1 << state for state in (*OPEN_STATES, STATE["listen"]))
 """Bits: open connections, and listeners, which tell whose side is the service's."""
@@ -56,8 +54,7 @@ def connections(
     Rates are between two looks, a second apart. Root sees all network namespaces and processes, others what ss shows them.
     JSON and CSV have the age of those that have carried nothing one way, and a least age of all: the kernel tells no more.
     """
-    if sort not in SORTS:
-        raise UsageError(f"--sort {sort} is not known", f"give one of {', '.join(SORTS)}")
+    check_sort(sort)
     filters = options.filters(port, address, role, pid, cgroup, netns)
     namespaces = open_sockets(own_only=filters.own_netns)
     try:
@@ -92,19 +89,10 @@ def open_sockets(*, own_only: bool) -> Namespaces:
 
 def show(first: Dump, second: Dump, filters: Filters, *, sort: str, count: int | None, format_name: str) -> None:
     """Write what two looks gave."""
-    found = OpenList(first, second, filters)
+    found = OpenList(rows_of(first, second, filters))
     if filters.cgroup is not None:
         found.keep(found.in_cgroups(cgroups_below(filters.cgroup)))
     if filters.pid is not None:
         found.keep(found.of_inodes(inodes_of(filters.pid)))
-    places = found.order(sort)
-    total, places = len(places), places[: count or (SHOWN if format_name == "table" else len(places))]
-    owners, _ = find_owners(found.inodes(places))
-    rows, services = found.connections(places.tolist(), owners), found.services()
-    if format_name == "csv":
-        lines = csv_lines(rows)
-    elif format_name == "json":
-        lines = [json.dumps(document(rows, services, total))]
-    else:
-        lines = table_lines(rows, services, total)
-    print("\n".join(lines), flush=True)
+    text = list_text(found, lambda inodes: find_owners(inodes)[0], sort=sort, count=count, format_name=format_name)
+    print(text, flush=True)

@@ -18,6 +18,7 @@ from tracer.commands.view import Latest, View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
+from tracer.ingest.openrows import MOST_ROWS
 from tracer.ingest.recorder import Rotating, Sparing
 from tracer.ingest.remains import ASK_SECONDS, RemainsSource
 from tracer.ingest.spool import Spool
@@ -64,7 +65,8 @@ def record(
         raise UsageError("--rotate is for files, not for standard output", "leave one of them out")
     settings = Settings(filters, snapshots=True, follow=follow or segments, segments=segments)
     with closing(open_files(output, keep if rotate else 0)) as files, said_as_failure(output):
-        source = RemainsSource(open_kernel(settings, user, with_cgroups=True, executes=is_drawn(view)), complain)
+        live = open_kernel(settings, user, with_cgroups=True, rows=MOST_ROWS, executes=is_drawn(view))
+        source = RemainsSource(live, complain)
         writer = Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames())
         sparing = Sparing(writer)
         spool = Spool(sparing, writer.flush, sparing.end)

@@ -11,10 +11,12 @@ from tracer.commands.audit import FORMATS as AUDIT_FORMATS
 from tracer.commands.follow import Ascii, Explain, Segments
 from tracer.commands.printing import FORMATS, KINDS
 from tracer.commands.replayed import replay_audit, replay_events, replay_follow
+from tracer.commands.replayedopen import replay_connections
 from tracer.commands.replayedrun import Shown, replay_run
 from tracer.commands.report import show_file
 from tracer.commands.run import DEFAULT_MAX_SERIES
 from tracer.errors import UsageError
+from tracer.model.openlist import SORTS
 
 FILTERS = {"port", "address", "role", "pid", "netns"}
 VERBS = {
@@ -34,14 +36,14 @@ VERBS = {
     "events": {"speed", "format_name", "kind", "count", *FILTERS},
     "follow": {"speed", "format_name", "explain", "segments", "ascii_only", "count", *FILTERS},
     "audit": {"format_name"},
+    "connections": {"format_name", "count", "sort", *FILTERS},
     "report": {"format_name", *FILTERS},
 }
 """What can be asked for, and the options that mean something there."""
 
-_FIGURES = (
-    "it has events and sums over the sockets, but not the figures of each open connection, which the kernel tells when asked"
-)
-NOT_RECORDED = {"connections": _FIGURES, "snapshot": _FIGURES}
+NOT_RECORDED = {
+    "snapshot": "it has sums over the sockets, which 'replay FILE run' shows, but not which process has each of them open"
+}
 """What the live command of that name would need and no recording keeps."""
 
 Verb = Annotated[
@@ -62,7 +64,10 @@ def replay(
     kind: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help=f"events: one of {', '.join(KINDS)} (repeatable).")
     ] = None,
-    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="events: so many; follow: until so many end.")] = None,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="events, connections: so many; follow: until so many end.")
+    ] = None,
+    sort: Annotated[str, typer.Option(metavar="KEY", help=f"connections: which come first: {', '.join(SORTS)}.")] = "wrong",
     explain: Explain = False,
     segments: Segments = False,
     ascii_only: Ascii = False,
@@ -103,6 +108,8 @@ def replay(
         replay_follow(context, file, filters, pid, format_name=format_name or "text", count=count, speed=speed, **looks)
     elif verb == "audit":
         replay_audit(file, as_json=options.known_format(format_name or "table", AUDIT_FORMATS) == "json")
+    elif verb == "connections":
+        replay_connections(file, filters, pid, sort=sort, count=count, format_name=format_name or "table")
     elif verb == "report":
         show_file(file, filters, pid, format_name=format_name or "table")
     else:

@@ -44,12 +44,14 @@ def open_kernel(
     look_every_ns: int = 1_000_000_000,
     *,
     with_cgroups: bool = False,
+    rows: int = 0,
     executes: bool = False,
 ) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
     settings: or a loader that is at work already, which is waited for.
     with_cgroups: whether snapshots are to say in which cgroups there are listeners. executes: see give_up_privileges().
+    rows: of how many open connections snapshots are to have all that the kernel tells.
     What only root can open (a listening socket below 1024, a file of root's) is opened before.
     """
     bound_heaps()
@@ -68,7 +70,7 @@ def open_kernel(
         )
         find_open = partial(open_services, filters=settings.filters)
         find_listening = partial(listening_services, filters=settings.filters)
-        find_figures = partial(open_figures, filters=settings.filters, looks=Looks())
+        find_figures = partial(open_figures, filters=settings.filters, looks=Looks(rows))
         find_queues = partial(listen_queues, filters=settings.filters)
         summarizer = Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
         watch = Watch(namespaces, summarizer, complain)

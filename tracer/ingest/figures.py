@@ -1,6 +1,6 @@
 """Open connections with their figures as a dump of all sockets has them: what a Snapshot carries for the model.
 
-Arrays, since there may be hundreds of thousands. Recordings do not keep them: a replay has the figures of ended connections.
+Arrays, since there may be hundreds of thousands. Recordings keep a few looks at them (openrows.py), and no sums.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tracer.ingest.openrows import OpenRows
 
 FIGURES = (
     *("sent_bytes", "received_bytes", "sent_segments", "received_segments"),
@@ -51,6 +53,8 @@ class Figures:
     start_ns, end_ns: when they were read, by the clock of the events.
     netns: namespaces of which it has all. all: whether it is certain that the filters let all of them through; if not,
     only those count whose beginning was traced.
+    rows: the same connections as they are, of many the largest; None where no recording is made, or one look was taken, or the
+    filters are not certain.
     """
 
     table: NDArray[np.void]
@@ -58,3 +62,4 @@ class Figures:
     start_ns: int
     end_ns: int
     all: bool = True
+    rows: OpenRows | None = None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.notes import Named, NoteWriter, Whose
+from tracer.ingest.openrows import OpenWriter
 from tracer.ingest.recording import FRAME, MAGIC, PAIR, START, VERSION
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
@@ -43,7 +44,9 @@ class Recorder:
         ).encode()
         self._file = file
         self._notes = NoteWriter(whose, named)
+        self._open = OpenWriter()
         self._cells: NDArray[np.uint64] | None = None
+        self._time_ns = 0
         self.size = 0
         self._put(START.pack(MAGIC, VERSION, len(header)) + header)
 
@@ -53,11 +56,19 @@ class Recorder:
             self._frame(b"EVNT", reading.time_ns, reading.events.tobytes())
         if note := self._notes.note(reading):
             self._frame(b"NOTE", reading.time_ns, note)
+        if looked := self._open.due(reading.open_rows, reading.time_ns):
+            self._frame(b"OPEN", reading.time_ns, looked)
         if self._cells is None:
             self._frame(b"CELL", reading.time_ns, reading.cells.astype("<u8").tobytes())
         else:
             self._frame(b"DIFF", reading.time_ns, changed_cells(self._cells, reading.cells))
-        self._cells = reading.cells.copy()
+        self._cells, self._time_ns = reading.cells.copy(), reading.time_ns
+
+    def end(self) -> None:
+        """Append the last look at the open connections, unless it was written, as a reading in which nothing happened."""
+        if self._cells is not None and (looked := self._open.last(self._time_ns)):
+            self._frame(b"OPEN", self._time_ns, looked)
+            self._frame(b"DIFF", self._time_ns, changed_cells(self._cells, self._cells))
 
     def flush(self) -> None:
         """Hand all that was written to the kernel."""
@@ -87,10 +98,17 @@ class Writes(Protocol):
         """Take one."""
 
 
+class Ends(Writes, Protocol):
+    """What takes readings, and is told when there are no more."""
+
+    def end(self) -> None:
+        """Write what is to be written at the end."""
+
+
 class Sparing:
     """Hands on what has news, and of what has none as much as is said above."""
 
-    def __init__(self, onto: Writes) -> None:
+    def __init__(self, onto: Ends) -> None:
         self._onto = onto
         self._last: Reading | None = None
         self._waiting: Reading | None = None
@@ -104,10 +122,11 @@ class Sparing:
             self._waiting = reading
 
     def end(self) -> None:
-        """Hand on what was kept back."""
+        """Hand on what was kept back, and that there is no more."""
         if self._waiting:
             self._onto.write(self._waiting)
             self._waiting = None
+        self._onto.end()
 
 
 def has_news(last: Reading, now: Reading) -> bool:
@@ -163,8 +182,13 @@ class Rotating:
         self._last = reading
         self._recorder.write(self._counted(reading))
 
+    def end(self) -> None:
+        """Append what the present recording is to end with."""
+        self._recorder.end()
+
     def _turn(self, last: Reading) -> None:
-        self._recorder.flush()
+        self.end()
+        self.flush()
         self._began_ns, self._base = last.time_ns, last.cells.copy()
         context = replace(self._context.at(last), start_ns=last.time_ns)
         self._recorder = Recorder(self._next_file(), context, self._whose, self._named)

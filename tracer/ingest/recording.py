@@ -1,15 +1,15 @@
 """Recordings: what a source gave, in a file (recorder.py writes it), and the source that reads it back.
 
     8 bytes   TCPTRACE
-    u32       version of this format (1)
+    u32       version of this format (2)
     u32       length of the header that follows
     header    JSON: identity and size of the record's layout, the Context
     frames    4 bytes tag, u32 length, u64 ns by the clock of the events, zlib-compressed payload
 
 A reading is its frames up to and including CELL or DIFF: EVNT (records, when there are any), NOTE (notes.py, when something
-has changed), CELL (the counters) or DIFF (those that differ from the last ones: pairs of place and count). All numbers are
-little-endian. A recording of another layout is refused, because its bytes would decode into nonsense; a truncated one gives
-what is whole, and then says so.
+has changed), OPEN (a look at the open connections, openrows.py, now and then), CELL (the counters) or DIFF (those that differ
+from the last ones: pairs of place and count). All numbers are little-endian. A recording of another layout is refused, because
+its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from tracer.errors import TcptraceError
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.names import cleaned_json
 from tracer.ingest.notes import NoteReader
+from tracer.ingest.openrows import OpenRows, unpack
 from tracer.ingest.plausible import MAX_NS, are_counts, checked, implausible
 from tracer.ingest.source import Context, Reading
 from tracer.ingest.workloads import Workload
 
 MAGIC = b"TCPTRACE"
-VERSION = 1
+VERSION = 2
 START = struct.Struct("<8sII")
 FRAME = struct.Struct("<4sIQ")
 CELLS = LAYOUT.enums["counter"]["COUNTER_CELLS"]
@@ -52,13 +53,15 @@ _CONTEXT: Mapping[str, tuple[type, ...]] = {
 class RecordedSource:
     """Reads a recording; at its end read() returns None.
 
-    Raises TcptraceError for a file that is no recording, or one of another format or layout.
+    open_rows: the last look at the open connections that was read. Raises TcptraceError for a file that is no recording, or one
+    of another format or layout.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
         self._name = name
         self._notes = NoteReader()
+        self.open_rows: OpenRows | None = None
         self._read = 0
         self._counts = np.zeros(CELLS, np.uint64)
         self.context = self._read_start()
@@ -79,6 +82,8 @@ class RecordedSource:
                 events = self._events(payload)
             elif tag == b"NOTE":
                 self._take_note(payload)
+            elif tag == b"OPEN":
+                self._take_open(payload)
             elif tag in {b"CELL", b"DIFF"}:
                 self._counts = self._cells(payload) if tag == b"CELL" else self._changed_cells(payload)
                 return self._reading(events, time_ns)
@@ -210,6 +215,12 @@ class RecordedSource:
             self._notes.take(payload)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise self._damaged("a note cannot be read") from error
+
+    def _take_open(self, payload: bytes) -> None:
+        try:
+            self.open_rows = unpack(payload)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._damaged("a look at the open connections cannot be read") from error
 
     def _damaged(self, how: str) -> TcptraceError:
         return TcptraceError(f"{self._name} is damaged: {how}", "what came before it was read")

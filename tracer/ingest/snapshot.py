@@ -76,6 +76,11 @@ class Dump:
     details: Details = field(default_factory=lambda: NO_DETAILS)
     plain: bool = False
 
+    @property
+    def own_netns(self) -> int:
+        """The own namespace, 0 where none was read."""
+        return next(iter(self.ports), 0)
+
 
 @dataclass(frozen=True)
 class PortUse:

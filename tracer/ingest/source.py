@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.books import Books
 from tracer.ingest.decode import Events
+from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Snapshot
 
 
@@ -93,6 +94,12 @@ class Reading:
     books: Books | None = None
     anchor_ns: int | None = None
     remains: tuple[Remains, ...] = ()
+
+    @property
+    def open_rows(self) -> OpenRows | None:
+        """The latest look at the open connections one by one, where a recording is made."""
+        figures = self.snapshot.figures if self.snapshot else None
+        return figures.rows if figures else None
 
 
 class Source(Protocol):

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from tracer.ingest.openrows import OpenRows
 from tracer.ingest.recorder import Writes
 from tracer.ingest.source import Reading
 
@@ -23,7 +24,8 @@ class Spool:
         self._onto = onto
         self._flush = flush
         self._end = end
-        self._readings: deque[Reading] = deque()
+        self._readings: deque[tuple[Reading, int]] = deque()
+        self._rows: OpenRows | None = None
         self._bytes = 0
         self._ending = False
         self._error: Exception | None = None
@@ -36,8 +38,9 @@ class Spool:
         with self._changed:
             self._changed.wait_for(lambda: self._bytes < MOST_BYTES or self._error is not None)
             self._raise()
-            self._readings.append(reading)
-            self._bytes += reading.events.nbytes
+            size = self._size(reading)
+            self._readings.append((reading, size))
+            self._bytes += size
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -47,6 +50,11 @@ class Spool:
             self._changed.notify_all()
         self._thread.join()
         self._raise()
+
+    def _size(self, reading: Reading) -> int:
+        """Return what a reading takes beyond the ones before it: a look at the open connections is in several."""
+        last, self._rows = self._rows, reading.open_rows
+        return reading.events.nbytes + (self._rows.nbytes if self._rows and self._rows is not last else 0)
 
     def _raise(self) -> None:
         error, self._error = self._error, None
@@ -79,7 +87,7 @@ class Spool:
     def _taken(self) -> Reading | None:
         if not self._readings:
             return None
-        reading = self._readings.popleft()
-        self._bytes -= reading.events.nbytes
+        reading, size = self._readings.popleft()
+        self._bytes -= size
         self._changed.notify_all()
         return reading

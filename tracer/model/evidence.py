@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.openrows import BEFORE, OpenRows
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
 from tracer.model.why import Evidence
-
-_BEFORE = np.dtype(
-    [
-        ("cookie", "=u8"),
-        *((name, "=u8") for name in ("busy_us", "window_limited_us", "buffer_limited_us")),
-        *((name, "=u8") for name in ("acknowledged_bytes", "received_bytes")),
-        *((name, "=u4") for name in ("sent_segments", "received_segments", "retransmitted_segments", "out_of_order_segments")),
-        ("unread", "=u4"),
-    ]
-)
 
 
 class Look:
@@ -25,33 +16,34 @@ class Look:
 
     def __init__(self, sockets: Sockets, details: Details, end_ns: int) -> None:
         self.end_ns = end_ns
-        table = np.zeros(len(sockets), _BEFORE)
+        table = np.zeros(len(sockets), BEFORE)
         table["cookie"], table["unread"] = sockets["cookie"], sockets["rqueue"]
-        for name in _BEFORE.names[1:-1] if _BEFORE.names else ():
+        for name in BEFORE.names[1:-1] if BEFORE.names else ():
             table[name] = details["info"][name]
         self._table = table[np.argsort(table["cookie"])]
 
-    def has(self, cookies: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which sockets were there, shape (n,)."""
-        return np.isin(cookies, self._table["cookie"])
-
     def of(self, cookies: NDArray[np.uint64]) -> NDArray[np.void]:
         """Return what was known of these sockets, shape (n,), zeros for those that were not there."""
-        found = np.zeros(len(cookies), _BEFORE)
+        found = np.zeros(len(cookies), BEFORE)
         if len(self._table):
             places = np.searchsorted(self._table["cookie"], cookies).clip(max=len(self._table) - 1)
             same = self._table["cookie"][places] == cookies
             found[same] = self._table[places[same]]
         return found
 
+    def then(self, sockets: Sockets, details: Details, server: NDArray[np.bool_], end_ns: int) -> OpenRows:
+        """Return connections of the next look, which ended at end_ns, with what this one had of them; shape (n,) each."""
+        seconds = (end_ns - self.end_ns) / 1e9
+        return OpenRows(sockets, details, self.of(sockets["cookie"]), server, seconds, end_ns, len(sockets))
 
-def evidence(sockets: Sockets, details: Details, look: Look, end_ns: int) -> Evidence:
-    """Return what is known of connections, by this look, which ended at end_ns, and the one before."""
-    info, before = details["info"], look.of(sockets["cookie"])
-    seconds = max((end_ns - look.end_ns) / 1e9, 1e-9)
+
+def evidence(rows: OpenRows) -> Evidence:
+    """Return what is known of connections by two looks."""
+    sockets, details, before, seconds = rows.sockets, rows.details, rows.before, max(rows.seconds, 1e-9)
+    info = details["info"]
     grown = {
         name: np.where(info[name] > before[name], info[name] - before[name], 0).astype(np.float64)
-        for name in (_BEFORE.names or ())[1:-1]
+        for name in (BEFORE.names or ())[1:-1]
     }
     busy, queued = grown["busy_us"], sockets["wqueue"].astype(np.float64)
     return Evidence(

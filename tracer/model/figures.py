@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.figures import OPEN, Figures
+from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Dump
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
@@ -16,6 +17,7 @@ from tracer.model.columns import Mask
 from tracer.model.evidence import Look, evidence
 from tracer.model.labels import Columns, mix
 from tracer.model.opened import chosen_connections
+from tracer.model.openlist import largest_rows
 from tracer.model.tcp import ROLE, STATE
 from tracer.model.why import NO_RULE, verdicts
 
@@ -33,18 +35,16 @@ def ends_key(of: Columns) -> Keys:
 
 
 class Looks:
-    """The last look at the open connections, for what takes two."""
+    """The last look at the open connections, for what takes two. kept: of how many a Figures has the rows as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = 0) -> None:
+        self.kept = kept
         self._last: Look | None = None
 
-    def verdicts(self, sockets: Sockets, details: Details, end_ns: int) -> NDArray[np.int8]:
-        """Return why each is slow, as in why.py, shape (n,), and keep this look; NO_RULE at the first one."""
+    def then(self, sockets: Sockets, details: Details, server: Mask, end_ns: int) -> OpenRows | None:
+        """Return these connections with what the last look had of them, None at the first one, and keep this look."""
         last, self._last = self._last, Look(sockets, details, end_ns)
-        if last is None:
-            return np.full(len(sockets), NO_RULE, np.int8)
-        found = verdicts(evidence(sockets, details, last, end_ns))
-        return np.where(last.has(sockets["cookie"]), found, np.int8(NO_RULE))
+        return last.then(sockets, details, server, end_ns) if last else None
 
 
 def open_figures(dump: Dump, server: Mask, filters: Filters, looks: Looks) -> Figures | None:
@@ -56,14 +56,17 @@ def open_figures(dump: Dump, server: Mask, filters: Filters, looks: Looks) -> Fi
     if dump.plain or (not len(dump.details) and len(dump.sockets)):
         return None
     places = dump.details["place"].astype(np.intp)
-    kept = chosen_connections(dump, server, filters)[places]
+    kept = chosen_connections(dump.sockets, server, filters, dump.own_netns)[places]
     details, places = dump.details[kept], places[kept]
-    table = _table(dump.sockets[places], details, server[places])
-    table["why"] = looks.verdicts(dump.sockets[places], details, dump.end_ns)
+    sockets, server = dump.sockets[places], server[places]
+    table = _table(sockets, details, server)
+    rows = looks.then(sockets, details, server, dump.end_ns)
+    table["why"] = np.where(rows.known, verdicts(evidence(rows)), NO_RULE) if rows else NO_RULE
     whole = frozenset(moment.netns for moment in dump.moments)
     start_ns = min((moment.start_ns for moment in dump.moments), default=dump.end_ns)
     certain = filters.pid is None and filters.cgroup is None
-    return Figures(table[np.argsort(table["cookie"])], whole, start_ns, dump.end_ns, certain)
+    shown = largest_rows(rows, looks.kept) if rows and looks.kept and certain else None
+    return Figures(table[np.argsort(table["cookie"])], whole, start_ns, dump.end_ns, certain, shown)
 
 
 def _table(sockets: NDArray[np.void], details: NDArray[np.void], server: Mask) -> NDArray[np.void]:

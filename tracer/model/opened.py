@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.interfaces import is_link_local
 from tracer.ingest.snapshot import Dump, Listening, ListenQueue, OpenService
-from tracer.ingest.sockdiag import TIMER_TIME_WAIT
+from tracer.ingest.sockdiag import TIMER_TIME_WAIT, Sockets
 from tracer.kernel.filters import Filters, network_of
 from tracer.model.columns import Mask
 from tracer.model.tcp import STATE
@@ -26,7 +26,7 @@ def open_services(dump: Dump, server: Mask, filters: Filters) -> tuple[OpenServi
     if filters.pid is not None or filters.cgroup is not None:
         return None
     sockets = dump.sockets
-    chosen = chosen_connections(dump, server, filters)
+    chosen = chosen_connections(sockets, server, filters, dump.own_netns)
     port = np.where(server, sockets["local_port"], sockets["remote_port"])
     keys = np.sort(sockets["netns"][chosen].astype(np.int64) << 17 | server[chosen].astype(np.int64) << 16 | port[chosen])
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
@@ -37,9 +37,8 @@ def open_services(dump: Dump, server: Mask, filters: Filters) -> tuple[OpenServi
     )
 
 
-def chosen_connections(dump: Dump, server: Mask, filters: Filters) -> Mask:
+def chosen_connections(sockets: Sockets, server: Mask, filters: Filters, own_netns: int) -> Mask:
     """Return which sockets are open connections that the filters let through, but for those for a pid or a cgroup; (n,)."""
-    sockets = dump.sockets
     port = np.where(server, sockets["local_port"], sockets["remote_port"])
     # a timewait object waits for the other side's FIN in state FIN_WAIT2; its connection has ended
     chosen: Mask = np.isin(sockets["state"], OPEN_STATES) & (sockets["timer"] != TIMER_TIME_WAIT)
@@ -48,7 +47,7 @@ def chosen_connections(dump: Dump, server: Mask, filters: Filters) -> Mask:
     if filters.role:
         chosen &= server == (filters.role == "server")
     if filters.own_netns:
-        chosen &= sockets["netns"] == next(iter(dump.ports), 0)
+        chosen &= sockets["netns"] == own_netns
     if filters.addresses:
         chosen &= _in_networks(sockets["local_address"], filters) | _in_networks(sockets["remote_address"], filters)
     return chosen
@@ -88,7 +87,7 @@ def _chosen_listeners(dump: Dump, filters: Filters) -> NDArray[np.intp]:
     listeners = dump.sockets[places]
     chosen = np.ones(len(places), bool)
     if filters.own_netns:
-        chosen &= listeners["netns"] == next(iter(dump.ports), 0)
+        chosen &= listeners["netns"] == dump.own_netns
     if filters.ports:
         chosen &= np.isin(listeners["local_port"], filters.ports)
     if filters.addresses:

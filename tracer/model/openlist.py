@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.openrows import OpenRows
 from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import Dump
 from tracer.kernel.filters import Filters
@@ -79,30 +80,39 @@ class ServiceSum:
     received_bytes_rate: float
 
 
+def rows_of(first: Dump, second: Dump, filters: Filters) -> OpenRows:
+    """Return the open connections of the second of two dumps, which both have details, as far as the filters choose them."""
+    places = second.details["place"].astype(np.intp)
+    at = columns(second.sockets, {netns: place for place, netns in enumerate(second.ports)})
+    server = server_sides(second.sockets, at, ephemeral_ports(at, second.ports))
+    kept = chosen_connections(second.sockets, server, filters, second.own_netns)[places]
+    look = Look(first.sockets[first.details["place"]], first.details, first.end_ns)
+    return look.then(second.sockets[places[kept]], second.details[kept], server[places[kept]], second.end_ns)
+
+
+def largest_rows(rows: OpenRows, most: int) -> OpenRows:
+    """Return the rows, of more than so many those that are held up, and those that carried most."""
+    return rows if len(rows.sockets) <= most else rows.take(OpenList(rows).order("wrong")[:most])
+
+
 class OpenList:
-    """The open connections of the second of two dumps, with what has changed since the first; both with details.
+    """Open connections by two looks. kept: which of them count, shape (n,)."""
 
-    kept: which of them count, shape (n,).
-    """
-
-    def __init__(self, first: Dump, second: Dump, filters: Filters) -> None:
-        places = second.details["place"].astype(np.intp)
-        at = columns(second.sockets, {netns: place for place, netns in enumerate(second.ports)})
-        server = server_sides(second.sockets, at, ephemeral_ports(at, second.ports))
-        kept = chosen_connections(second, server, filters)[places]
-        self._sockets, self._details = second.sockets[places[kept]], second.details[kept]
-        self.server = server[places[kept]]
-        self._seconds = max((second.end_ns - first.end_ns) / 1e9, 1e-9)
-        before = Look(first.sockets[first.details["place"]], first.details, first.end_ns)
-        self._known = before.has(self._sockets["cookie"])
+    def __init__(self, rows: OpenRows) -> None:
+        self._sockets, self._details, self.server = rows.sockets, rows.details, rows.server
+        self._seconds, self._known = max(rows.seconds, 1e-9), rows.known
         self._fin = np.isin(self._details["info"]["tcp_state"], (8, 9, 11))
-        self.evidence = evidence(self._sockets, self._details, before, second.end_ns)
+        self.evidence = evidence(rows)
         self.verdicts = verdicts(self.evidence)
         self.kept = np.ones(len(self._sockets), bool)
 
     def keep(self, which: NDArray[np.bool_]) -> None:
         """Have only these count, shape (n,), of those that do."""
         self.kept &= which
+
+    def chosen(self, filters: Filters, own_netns: int) -> NDArray[np.bool_]:
+        """Return which connections the filters let through, but for those for a pid or a cgroup, shape (n,)."""
+        return chosen_connections(self._sockets, self.server, filters, own_netns)
 
     def of_inodes(self, inodes: Collection[int]) -> NDArray[np.bool_]:
         """Return which sockets are among these, shape (n,)."""

@@ -25,6 +25,7 @@ class Kept:
 
     def __init__(self, wait: threading.Event | None = None, error: OSError | None = None) -> None:
         self.readings: list[Reading] = []
+        self.ended = False
         self._wait = wait
         self._error = error
 
@@ -34,6 +35,9 @@ class Kept:
         if self._error:
             raise self._error
         self.readings.append(one)
+
+    def end(self) -> None:
+        self.ended = True
 
 
 def idle(seconds: int) -> list[Reading]:
