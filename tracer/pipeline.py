@@ -27,7 +27,10 @@ CPU can make in ten times as long; so much is in hand for when this process does
 IDLE_SECONDS = 1.0
 """The same where counts are shown: the programs wake the reader when the ring fills up, and a scrape looks at it first."""
 
-STALE_SECONDS = 5.0
+UNSEEN_SECONDS = 5.0
+"""The same where nobody looks at a screen: a look takes some milliseconds, which is most of what a quiet machine costs."""
+
+STALE_SECONDS = 15.0
 """A source that was not read for so long is not drained; /healthz says so."""
 
 STALE_SNAPSHOT_SECONDS = 60.0
@@ -39,12 +42,21 @@ class Pipeline:
     One lock guards both ends, so that a Report never shows half a reading. It is held for as long as a batch takes (200 ns
     a record) or a snapshot (copies of a few arrays); beyond that a scrape and the draining of the ring only have to share the
     interpreter, which outputs/web/scrapes.py sees to.
+
+    refresh: has what the source looks at only now and then, which are the sockets, be of now at its next reading.
     """
 
-    def __init__(self, source: Source, model: Model, recorder: Writes | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        model: Model,
+        recorder: Writes | None = None,
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
         self._source = source
         self._model = model
         self._recorder = recorder
+        self._refresh = refresh
         self._lock = threading.Lock()
         self._last_read = time.monotonic()
         self._ended = False
@@ -70,6 +82,7 @@ class Pipeline:
 
     def fresh_report(self) -> Report:
         """Return a snapshot after one more look at the source, so that a scrape right after an event shows it."""
+        self._refresh()
         with self._lock:
             if not self._ended:
                 self._pump()
@@ -137,22 +150,22 @@ def drain(
     pipeline: Pipeline,
     stop: Stop,
     duration: float | None,
-    every_second: Callable[[Report], None],
+    show: Callable[[Report], None],
     every_tick: Callable[[], None] = lambda: None,
     pause: Callable[[], float] = lambda: IDLE_SECONDS,
 ) -> None:
-    """Pump until stopped; call every_second with a Report about once a second, every_tick after each look at the source.
+    """Pump until stopped; call show with a Report about once in a pause or a second, every_tick after each look at the source.
 
     pause: seconds until the next look, fewer where something else ends stop.wait().
     """
     shown = returned = 0.0
     for elapsed in ticks(stop, duration, pause):
         pipeline.pump()
-        if elapsed - shown >= 1:
+        if elapsed - shown >= max(pause(), IDLE_SECONDS):
             shown = elapsed
-            every_second(pipeline.report())
+            show(pipeline.report())
         if elapsed - returned >= RETURN_SECONDS:
             returned = elapsed
             give_back()
         every_tick()
-    pipeline.pump()
+    pipeline.fresh_report()

@@ -115,7 +115,7 @@ def test_the_unit_s_rights_are_enough_to_trace_every_namespace_and_systemd_hears
     assert summary.status == 0
     for role in ("client", "server"):
         assert summary.count("handshakes", role=role, port=PORT) == TIMES
-    assert "handshakes=" not in summary.log, "a line a second, for a journal that keeps them all"
+    assert "handshakes=" not in summary.log, "for a journal, which keeps all lines"
 
 
 def ends_with(command: list[str]) -> str:

@@ -150,3 +150,15 @@ def test_the_table_in_proc_has_the_same_sockets_as_sock_diag(link: Link, port: i
     assert set(found["netns"]) == {int(number_of(link.client))}
     assert table.whole
     assert (len(table.read()), table.whole) == (0, False), "the process has ended"
+
+
+def test_a_table_in_proc_that_is_too_long_is_left_to_the_events(link: Link, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Peer(link.client) as resident, listening(link.server, SERVER[4], port) as listener:
+        talk(link.client, listener, SERVER[4], times=ENDED)
+        identity = identity_of(resident.pid)
+        assert identity is not None
+        table = ProcTable(resident.pid, identity, int(number_of(link.client)))
+        assert (len(table.read()), table.whole) == (ENDED, True), "timewait objects"
+        for most, whole in ((ENDED, True), (ENDED - 1, False)):
+            monkeypatch.setattr("tracer.ingest.proctable.MOST_SOCKETS", most)
+            assert (len(table.read()), table.whole) == (ENDED if whole else 0, whole)

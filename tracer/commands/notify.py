@@ -38,9 +38,9 @@ class ServiceManager:
 
     @contextmanager
     def serving(self, url: str, show: Callable[[Report], None]) -> Iterator[Callable[[Report], None]]:
-        """Say that tracing has begun and, at the end, that it is over; yields what the drain is to call every second.
+        """Say that tracing has begun and, at the end, that it is over; yields what the drain is to call with each Report.
 
-        Without a manager that is `show`. A manager is given the second's line as its status instead, since a line a second
+        Without a manager that is `show`. A manager is given the line as its status instead, since a line each time
         would fill its log; and a sign of life, if it watches: it comes from the drain, so that it stops where the drain does.
         """
         if self._socket is None:

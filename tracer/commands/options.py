@@ -116,7 +116,7 @@ Duration = Annotated[
     typer.Option("--duration", metavar="TIME", parser=duration_option("--duration"), help="Stop after 90, 90s, 5m, 1h."),
 ]
 View = Annotated[
-    bool | None, typer.Option("--view/--no-view", help="Live view, or a line a second; default: view on a terminal.")
+    bool | None, typer.Option("--view/--no-view", help="Live view, or lines now and then; default: view on a terminal.")
 ]
 Labels = Annotated[
     list[str] | None,

@@ -24,7 +24,7 @@ from tracer.ingest.remains import ASK_SECONDS, RemainsSource
 from tracer.ingest.spool import Spool
 from tracer.kernel.programs import Settings
 from tracer.model.totals import Model
-from tracer.pipeline import Pipeline, drain
+from tracer.pipeline import IDLE_SECONDS, Pipeline, drain
 
 OutputFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The file to write; - for standard output.")
@@ -84,8 +84,8 @@ def record(
 
 
 def pause(source: RemainsSource, shown: View) -> float:
-    """Return the seconds until the next look: soon while an ended connection is asked for."""
-    return min(shown.pause(), ASK_SECONDS) if source.waiting else shown.pause()
+    """Return the seconds until the next look, which is kept: soon while an ended connection is asked for."""
+    return min(shown.pause(), ASK_SECONDS if source.waiting else IDLE_SECONDS)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
 from tracer.ingest.served import ServedPorts
 from tracer.ingest.source import ASKED
-from tracer.ingest.watch import Watch
+from tracer.ingest.watch import INTERVAL_SECONDS, Watch
 from tracer.kernel.confinement import confine
 from tracer.kernel.launch import Loading
 from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_unprivileged
@@ -46,12 +46,14 @@ def open_kernel(
     with_cgroups: bool = False,
     rows: int = 0,
     executes: bool = False,
+    snapshot_seconds: float = INTERVAL_SECONDS,
 ) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
     settings: or a loader that is at work already, which is waited for.
     with_cgroups: whether snapshots are to say in which cgroups there are listeners. executes: see give_up_privileges().
     rows: of how many open connections snapshots are to have all that the kernel tells.
+    snapshot_seconds: from one snapshot to the next, where nobody asks for one.
     What only root can open (a listening socket below 1024, a file of root's) is opened before.
     """
     bound_heaps()
@@ -73,7 +75,7 @@ def open_kernel(
         find_figures = partial(open_figures, filters=settings.filters, looks=Looks(rows))
         find_queues = partial(listen_queues, filters=settings.filters)
         summarizer = Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
-        watch = Watch(namespaces, summarizer, complain)
+        watch = Watch(namespaces, summarizer, complain, snapshot_seconds)
     asked = tuple(name for name in ASKED if getattr(settings, name))
     source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound, asked)
     for what in unseen_unprivileged(sockets=settings.snapshots and not settings.filters.own_netns):

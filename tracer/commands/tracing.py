@@ -14,6 +14,7 @@ from tracer.commands.terminal import is_drawn
 from tracer.commands.view import Latest, View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
+from tracer.ingest.watch import INTERVAL_SECONDS, UNSEEN_SECONDS
 from tracer.kernel.launch import Loading
 from tracer.model.document import document
 from tracer.model.labelnames import CGROUP_LABELS
@@ -53,7 +54,13 @@ def trace(loading: Loading, wanted: Wanted) -> None:
     kept, files = Kept(), shipped_files()
     manager = ServiceManager(os.environ)
     with_cgroups, drawn = not CGROUP_LABELS.isdisjoint(wanted.labels), is_drawn(wanted.view)
-    source = open_kernel(loading, wanted.user, with_cgroups=with_cgroups, executes=drawn)
+    source = open_kernel(
+        loading,
+        wanted.user,
+        with_cgroups=with_cgroups,
+        executes=drawn,
+        snapshot_seconds=INTERVAL_SECONDS if drawn else UNSEEN_SECONDS,
+    )
     model = Model(
         source.context,
         labels=wanted.labels,
@@ -62,7 +69,7 @@ def trace(loading: Loading, wanted: Wanted) -> None:
         naming=Naming(CgroupNames().workload, NamespaceNames(), wanted.peers),
     )
     latest = Latest() if drawn else None
-    pipeline = Pipeline(source, model, latest)
+    pipeline = Pipeline(source, model, latest, source.refresh)
     pipeline.pump()  # where the audit begins: before it is said that everything is traced
     serve = partial(http.serve, access=wanted.access, max_series=wanted.max_series, past=lambda: kept.spans, files=files)
     server = serve(listener, pipeline.fresh_report, pipeline.healthy)

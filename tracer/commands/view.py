@@ -1,4 +1,7 @@
-"""What is shown while tracing goes on: the live view on a terminal, otherwise a line a second on standard error."""
+"""What is shown while tracing goes on: the live view on a terminal, otherwise lines on standard error.
+
+A line a second on a terminal, else one in five seconds: what goes to a file or a pipe is read later, and looking costs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import plain
 from tracer.outputs.live.view import frame
 from tracer.outputs.live.window import SINCE_START
-from tracer.pipeline import IDLE_SECONDS, POLL_SECONDS
+from tracer.pipeline import IDLE_SECONDS, POLL_SECONDS, UNSEEN_SECONDS
 
 STDIN = 0
 PRINTED_SIZE = (80, 60)
@@ -59,7 +62,7 @@ class Latest:
 
 
 class View:
-    """One of three: the live view; a line a second; or, when the view is asked for and there is no terminal, its last picture.
+    """One of three: the live view; lines; or, when the view is asked for and there is no terminal, its last picture.
 
     stop: what `q` sets. table: what --view and --no-view say. latest: what keeps records for it, if they are written to that.
     """
@@ -70,6 +73,7 @@ class View:
         self._table = usable if table is None else table
         self._color = not os.environ.get("NO_COLOR") if color is None else color
         self._usable = usable
+        self._on_terminal = os.isatty(STDERR)
         self._screen: Screen | None = None
         self._history: History | None = None
         self._previous: Point | None = None
@@ -97,7 +101,9 @@ class View:
 
     def pause(self) -> float:
         """Return the seconds after which poll() is to be called again; keys and signals end the wait before."""
-        return POLL_SECONDS if self._screen and self._screen.unfinished else IDLE_SECONDS
+        if self._screen and self._screen.unfinished:
+            return POLL_SECONDS
+        return IDLE_SECONDS if self._table or self._on_terminal else UNSEEN_SECONDS
 
     def show(self, report: Report) -> None:
         """Show one more Report."""

@@ -108,6 +108,11 @@ class LiveSource:
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
 
+    def refresh(self) -> None:
+        """Have a snapshot of now at the next read(), if it takes but a moment; for any thread."""
+        if self._watch:
+            self._watch.refresh()
+
     def time_wait(self, event: np.void) -> TimeWait | None:
         """Return what the connection of a record has left behind, as Namespaces says."""
         namespaces = self.namespaces or (self._watch.namespaces if self._watch else None)

@@ -7,7 +7,7 @@ Three ways lead to the sockets of a namespace, and none keeps it alive for longe
 - Later ones, and those that could not be entered, are read from /proc/PID/net/tcp of a process that lives there
   (proctable.py), which takes no rights and keeps nothing alive. So a pod is counted from some seconds after its birth.
   Its number is told by the right to trace that process, or by a record of one of its connections; until then its identity
-  (residents.py) stands for it.
+  (residents.py) stands for it. One with too many sockets for this is left to the events until it has fewer.
 Of all others only events tell (model/unlisted.py). tcptrace's own namespace alone was the alternative: it is simple, and says
 nothing about the pods of a container host; and a process that keeps its rights to enter new ones is what nobody wants.
 
@@ -17,6 +17,7 @@ socket but TIME_WAIT.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -37,10 +38,12 @@ from tracer.ingest.tcpinfo import NO_DETAILS, Details, joined_details
 from tracer.kernel.namespaces import NamespaceHandle
 
 LOOK_SECONDS = 1.0
-SEARCH_SECONDS = 3.0
+"""How often it is looked whether namespaces with a handle are still there."""
+
+SEARCH_SECONDS, QUIET_SECONDS = 3.0, 15.0
 SEARCH_SHARE = 0.01
-"""How often it is looked whether namespaces are still there, how often all processes are asked, and the share of a core that
-the latter may take."""
+"""How often all processes are asked where they live: while records tell of namespaces that nobody knew, and else; and the share
+of a core that this may take."""
 
 IDLE_DUMPS = 2
 
@@ -117,21 +120,33 @@ class Namespaces:
         self._later: dict[int, ProcTable] = {}
         self._reads_later = later
         self._numbers = numbers or Numbers()
-        self._look_at = self._search_at = 0.0
+        self._look_at = self._search_at = self._searched = 0.0
         self._lock = threading.Lock()
 
+    @property
+    def look_due(self) -> float:
+        """When look() has something to do again, on the clock of time.monotonic()."""
+        search = self._search_due if self._reads_later else math.inf
+        return min(self._look_at, search) if self._others else search
+
+    @property
+    def _search_due(self) -> float:
+        wanted = self._searched + (SEARCH_SECONDS if self._numbers.has_news else QUIET_SECONDS)
+        return max(self._search_at, wanted)
+
     def look(self) -> None:
-        """Let go of the namespaces that are gone, and find new ones; once a second there is something to do."""
+        """Let go of the namespaces that are gone, and find new ones, as far as it is time for that."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self.look_due:
             return
         self._look_at = now + LOOK_SECONDS
         lost = [opened for opened in self._others if not opened.is_alive()]
-        if lost or (self._reads_later and now >= self._search_at):
+        if lost or (self._reads_later and now >= self._search_due):
             self._search(lost)
 
     def _search(self, lost: Iterable[Opened]) -> None:
         start = time.thread_time()
+        self._numbers.has_news = False
         residents = find_residents()
         named = find_named() if lost else {}
         for opened in lost:
@@ -140,7 +155,8 @@ class Namespaces:
                     self._others.remove(opened)
                     opened.close()
         self._look_later(residents)
-        self._search_at = time.monotonic() + max(SEARCH_SECONDS, (time.thread_time() - start) / SEARCH_SHARE)
+        self._searched = time.monotonic()
+        self._search_at = self._searched + (time.thread_time() - start) / SEARCH_SHARE
 
     def _look_later(self, residents: dict[int, int]) -> None:
         if not self._reads_later:

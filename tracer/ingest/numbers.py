@@ -25,11 +25,13 @@ Ends = tuple[bytes, int, bytes, int]
 class Numbers:
     """Ends of connections in namespaces that are not listed; for two threads.
 
-    listed: the numbers of the namespaces whose sockets are read, sorted, shape (n,).
+    listed: the numbers of the namespaces whose sockets are read, sorted, shape (n,). has_news: whether there were records of a
+    namespace that no record had told of before, since it was last set to False.
     """
 
     def __init__(self) -> None:
         self.listed: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self.has_news = False
         self._ends: dict[int, deque[Ends]] = {}
         self._lock = threading.Lock()
 
@@ -45,6 +47,7 @@ class Numbers:
     def _note(self, netns: int, ends: Ends) -> None:
         if netns not in self._ends and len(self._ends) == MAX_NAMESPACES:
             del self._ends[next(iter(self._ends))]
+        self.has_news |= netns not in self._ends
         self._ends.setdefault(netns, deque(maxlen=CONNECTIONS)).append(ends)
 
     def find(self, sockets: Sockets) -> int | None:

@@ -2,14 +2,17 @@
 
 For namespaces into which there is no sock_diag socket: it costs ten times as much, tells no interface and no bind(), and the
 length of no listener's queue. But it takes no rights, and keeps no namespace alive.
-Facts: net/ipv4/tcp_ipv4.c (get_tcp4_sock() and its two neighbours), tcp_ipv6.c. Addresses are words of 32 bits in hexadecimal,
-each as the machine reads it from memory; times are in hundredths of a second.
+Facts: net/ipv4/tcp_ipv4.c (get_tcp4_sock() and its two neighbours), tcp_ipv6.c; proc.c for /proc/PID/net/sockstat. Addresses
+are words of 32 bits in hexadecimal, each as the machine reads it from memory; times are in hundredths of a second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import socket
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +21,18 @@ from tracer.ingest.sockdiag import ALL_STATES, SOCKET, Sockets, joined, normaliz
 from tracer.kernel.namespaces import TABLE
 
 CHUNK = 1 << 20
+
+MOST_SOCKETS = 5_000
+"""A longer table is not read: a socket takes 15 us, and several times that where they come and go by the thousand."""
+
 _FAMILIES = (("", socket.AF_INET), ("6", socket.AF_INET6))
+_TCP = re.compile(rb"^TCP6?: inuse (\d+)(?: orphan \d+ tw (\d+))?", re.MULTILINE)
 
 
 class ProcTable:
     """The sockets of the network namespace with this identity, as long as this process lives there.
 
-    netns: the namespace's number. whole: whether the last read() gave both tables.
+    netns: the namespace's number. whole: whether the last read() gave both tables, which it does not where they are too long.
     """
 
     def __init__(self, pid: int, identity: int, netns: int) -> None:
@@ -35,11 +43,22 @@ class ProcTable:
 
     def read(self, states: int = ALL_STATES) -> Sockets:
         """Return all sockets in these states (bits), of both families; none when the process has ended or moved."""
-        self.whole = True
+        self.whole = self._length() <= MOST_SOCKETS
+        if not self.whole:
+            return joined([])
         parts = [parse_table(self._text(suffix), family) for suffix, family in _FAMILIES]
         sockets = joined([normalize(part, self.netns) for part in parts if len(part)])
         chosen: Sockets = sockets[(states >> sockets["state"].astype(np.int64) & 1).astype(bool)]
         return chosen
+
+    def _length(self) -> int:
+        """Return how many sockets the kernel has counted there, timewait objects among them; 0 where it does not tell."""
+        found = 0
+        for suffix in ("", "6"):
+            with contextlib.suppress(OSError):
+                for counts in _TCP.findall(Path(f"/proc/{self.pid}/net/sockstat{suffix}").read_bytes()):
+                    found += sum(int(count or 0) for count in counts)
+        return found
 
     def _text(self, suffix: str) -> bytes:
         """Return a table's text; of a kernel without IPv6 the second one is empty."""

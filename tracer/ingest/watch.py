@@ -11,10 +11,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tracer.errors import TcptraceError
-from tracer.ingest.namespaces import LOOK_SECONDS, Namespaces
+from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 
 INTERVAL_SECONDS = 1.0
+"""Between two snapshots while somebody looks. One of few sockets takes five milliseconds, most of them for the kernel's way
+through its empty table, which is half a percent of a core."""
+
+UNSEEN_SECONDS = 15.0
+"""The same while nobody looks; whoever does has a new one made (refresh())."""
+
+PATIENCE_SECONDS = 0.25
+"""How long somebody who looks waits for a new one; one that takes longer is shown at the next look."""
+
 SHARE, PLAIN_SHARE = 0.01, 0.005
 """Of one core, what snapshots may take at most: a longer one is followed by a longer pause. Those with figures of open
 connections, for which the kernel takes each socket's lock, have a share of their own, and so have plain ones in between."""
@@ -53,8 +62,9 @@ class Turns:
 class Watch:
     """The latest Snapshot, published by a thread between start() and close().
 
-    summarize: makes it of a dump. errors: how many snapshots have failed; each is followed by another try, and the latest one
-    grows older meanwhile. complain: is told every error that is not the last one over again.
+    summarize: makes it of a dump. every: seconds from one to the next, where nobody asks. errors: how many snapshots have
+    failed; each is followed by another try, and the latest one grows older meanwhile. complain: is told every error that is not
+    the last one over again.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Watch:
         namespaces: Namespaces,
         summarize: Callable[[Dump], Snapshot],
         complain: Callable[[TcptraceError], None] = lambda _: None,
+        every: float = INTERVAL_SECONDS,
     ) -> None:
         self.latest: Snapshot | None = None
         self.errors = 0
@@ -69,32 +80,67 @@ class Watch:
         self.namespaces = namespaces
         self._summarize = summarize
         self._complain = complain
-        self._stop = threading.Event()
+        self._every = every
+        self._turns = Turns()
+        self._next = 0.0
+        self._asked = self._stopped = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="sockets", daemon=True)
 
     def start(self) -> None:
         """Take the first snapshot now, and go on until closed; to be called unprivileged, as the thread inherits that."""
         self._thread.start()
 
+    def refresh(self) -> None:
+        """Have a snapshot taken where there was none in the last second, and wait for it a moment; for any thread but its own.
+
+        One that takes long has its turn later, as its share of a core wants it.
+        """
+        with self._changed:
+            if self._stopped or time.monotonic() < self._turns.due:
+                return
+            self._asked = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._asked or self._stopped, PATIENCE_SECONDS)
+
     def close(self) -> None:
         """Wait for the snapshot under way, and close what it is read from; safe to call twice."""
-        self._stop.set()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
         self.namespaces.close()
 
     def _run(self) -> None:
-        turns = Turns()
-        while not self._stop.wait(min(max(turns.due - time.monotonic(), 0), LOOK_SECONDS)):
+        while self._wait():
             start, cpu = time.monotonic(), time.thread_time()
             try:
                 self.namespaces.look()
-                if start < turns.due:
+                if not self._is_due(start):
                     continue
-                self._take(plain=turns.is_plain(start))
+                self._take(plain=self._turns.is_plain(start))
             except Exception as error:  # noqa: BLE001 - whatever it was, the next one may succeed
                 self._fail(error)
-            turns.taken(start, time.monotonic(), time.thread_time() - cpu)
+            with self._changed:
+                now = time.monotonic()
+                self._turns.taken(start, now, time.thread_time() - cpu)
+                self._next, self._asked = start + self._every, False
+                self._changed.notify_all()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; return whether it goes on."""
+        with self._changed:
+            while not self._stopped and not self._is_due(now := time.monotonic()):
+                due = self._turns.due if self._asked else max(self._turns.due, self._next)
+                look_due = self.namespaces.look_due
+                self._changed.wait(max(min(due, look_due) - now, 0))
+                if time.monotonic() >= look_due:
+                    break
+            return not self._stopped
+
+    def _is_due(self, now: float) -> bool:
+        return now >= self._turns.due and (self._asked or now >= self._next)
 
     def _take(self, *, plain: bool) -> None:
         """Take a snapshot, and publish it; a plain one with the figures of the last one that had any."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from hypothesis import given, strategies as st
 
@@ -46,6 +47,29 @@ def test_where_figures_take_little_time_there_is_nothing_plain() -> None:
     turns.taken(0.0, 0.005, 0.005)
     assert not turns.is_plain(turns.due)
     assert 0.9 < turns.due < 1.1
+
+
+def test_whoever_looks_has_a_new_snapshot_and_else_there_are_few() -> None:
+    made: list[Dump] = []
+
+    def summarize(dump: Dump) -> Snapshot:
+        made.append(dump)
+        return Snapshot(time_ns=len(made))
+
+    def looked(number: int) -> bool:
+        watch.refresh()
+        return watch.latest is not None and watch.latest.time_ns == number
+
+    watch = Watch(Namespaces(open_handles(own_only=True)), summarize, every=1e6)
+    watch.start()
+    try:
+        for number in (1, 2, 3):
+            until(partial(looked, number), "there is a new one")
+            assert len(made) == number
+    finally:
+        watch.close()
+    watch.refresh()
+    assert len(made) == 3, "nothing comes after the end"
 
 
 def test_an_error_in_the_thread_is_told_once_counted_and_tried_again() -> None:
