@@ -11,7 +11,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-distributions test-kernels bench soak fuzz lock sbom check format install uninstall clean
+.PHONY: help setup run demo test test-distributions test-kernels bench soak fuzz lock sbom deb check format install uninstall clean
 
 help: ## list the targets (this)
 	@echo 'usage: make TARGET [ARGS="…"]'
@@ -73,6 +73,10 @@ sbom: ## write dist/tcptrace.cdx.json: what an installation has from PyPI, as a 
 	@$(PYTHON) -W ignore -m cyclonedx_py requirements deploy/locked/requirements.txt --pyproject pyproject.toml \
 		--output-reproducible --of JSON --output-file dist/tcptrace.cdx.json
 	@echo dist/tcptrace.cdx.json
+
+deb: ## write dist/tcptrace-ebpf_*.deb, for this Python and architecture: tcptrace, what it takes from PyPI, the unit
+	@deploy/setup.sh release
+	@deploy/deb.sh
 
 install: ## install to /opt/tcptrace with the command /usr/local/bin/tcptrace (root)
 	@deploy/install.sh install

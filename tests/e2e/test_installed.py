@@ -28,7 +28,7 @@ def build(kind: str, source: Path, place: Path) -> Path:
 
 @pytest.fixture(name="home", scope="module")
 def fixture_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an environment with tcptrace installed; its dependencies are those of the tests' environment, without a network."""
+    """Return an environment with tcptrace installed; without a network, as its dependencies are those of the tests."""
     place = tmp_path_factory.mktemp("installed")
     shutil.unpack_archive(build("sdist", ROOT, place), place)
     (source,) = place.glob("tcptrace-*/")

@@ -1,4 +1,12 @@
-"""`tcptrace follow` as people start it: a lossy connection's ladder beside what tshark has seen of it, and every way out."""
+"""`tcptrace follow` as people start it: a lossy connection's ladder beside what tshark has seen of it, and every way out.
+
+A ladder's lines are read into Rungs, and each is compared with a frame of the capture. For example, the line
+
+    c1     1.03 s               ──SYN──────────▶  seq 2881, attempt 1: RTO
+
+is Rung(seconds=1.03, state="", bits="SYN", out=True, inferred=False, words="seq 2881, attempt 1: RTO"), and the frame is the second SYN that tshark saw leave: number("seq") must be its sequence number, and seconds its time since the
+first SYN. Arrows of dots (┄) are inferred: what they stand for was concluded and not seen.
+"""
 
 from __future__ import annotations
 
@@ -224,7 +232,6 @@ def test_json_is_the_events_with_their_connection_and_what_it_left(side: Namespa
     assert (opened["pid"], opened["descriptor"] > 2, opened["local_port"]) == (os.getpid(), True, 0)
     ends = [line for line in lines if line["kind"] == "close"]
     assert {line["receive_next"] - line["peer_initial_sequence"] for line in ends if line["role"] == "server"} <= {6, 6 - 2**32}
-    assert lines[-1]["kind"] == "time_wait" or any(line["kind"] == "time_wait" for line in lines)
     assert all(line["time"].endswith("Z") for line in lines)
 
 

@@ -1,4 +1,15 @@
-"""Where a connection is at each record, by the absolute sequence numbers that tshark reads on the wire of the same run."""
+"""Where a connection is at each record, by the absolute sequence numbers that tshark reads on the wire of the same run.
+
+Every test goes the same way: place() opens a connection with a capture at each end, carry() has seven segments go one way and
+an answer the other, end() closes both sides. Then a record is compared with the wire. Say the client's SYN has the number 5000:
+then its first byte has 5001 and, after 7 * 1000 bytes, its FIN 12001. So at the step from FIN_WAIT1 to FIN_WAIT2, when the FIN
+is acknowledged, the record has to say
+
+    (send_unacknowledged, send_next) == (fin + 1, fin + 1) == (12002, 12002)
+
+which the table in the first test writes as ("client", "fin_wait1", "fin_wait2"): (fin + 1, fin + 1, None). The third number is
+receive_next; None stands where the order of the peer's segments decides, which no test can know.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ def failures(tracer: Tracing, port: int, peer: str) -> float | None:
 
 
 def test_without_rights_run_counts_the_sockets_and_says_how_old_the_count_is(link: Link, port: int) -> None:
+    began = time.monotonic()
     with (
         listening(link.server, SERVER[4], port) as listener,
         tracing("--netns", "own", side=link.client) as tracer,
@@ -116,13 +118,18 @@ def test_without_rights_run_counts_the_sockets_and_says_how_old_the_count_is(lin
     assert len(states) == 11
     assert scrape.value("sockets", state="time_wait") == scrape.value("time_wait_sockets")
     assert scrape.value("ephemeral_ports_limit") == 60999 - 32768 + 1
-    assert 0 < (scrape.value("snapshot_duration_seconds") or 0) < 60
-    assert 0 <= (scrape.value("snapshot_age_seconds") or 0) < 60
+    duration, age = scrape.value("snapshot_duration_seconds"), scrape.value("snapshot_age_seconds")
+    assert duration is not None
+    assert age is not None
+    running = time.monotonic() - began
+    assert 0 < duration < running
+    assert 0 <= age < running
     assert summary.document["sockets"]["time_wait"] >= TIMES
     assert "cannot" not in summary.log
 
 
 def test_a_server_that_forgets_to_close_is_named_by_process_pid_and_count(link: Link, port: int) -> None:
+    began = time.monotonic()
     with Peer(link.client) as client, Peer(link.server) as server:
         server.listen("0.0.0.0", port)
         for _ in range(TIMES):
@@ -135,7 +142,7 @@ def test_a_server_that_forgets_to_close_is_named_by_process_pid_and_count(link: 
         name = Path(f"/proc/{server.pid}/comm").read_text(encoding="utf-8").strip()
         text = run_snapshot("--port", str(port)).stdout
     assert (row["process"], row["count"]) == (name, TIMES)
-    assert 0 <= row["oldest_seconds"] < 120
+    assert 0 <= row["oldest_seconds"] <= time.monotonic() - began
     assert found["sockets"]["close_wait"] == TIMES
     assert re.search(rf"^  {re.escape(name)} +{server.pid} +{TIMES} ", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) < 80

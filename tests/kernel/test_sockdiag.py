@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -272,7 +273,7 @@ def test_snapshots_are_taken_by_a_thread_until_it_is_closed(side: Namespace, por
     with side.inside():
         handles = open_handles(own_only=True)
     watch = Watch(Namespaces(handles), Summarizer())
-    before = threading.active_count()
+    before, began = threading.active_count(), time.monotonic()
     watch.start()
     try:
         first = until(lambda: watch.latest, "there is a first snapshot")
@@ -280,7 +281,7 @@ def test_snapshots_are_taken_by_a_thread_until_it_is_closed(side: Namespace, por
         with listening(side, "127.0.0.1", port):
             until(lambda: watch.latest is not None and watch.latest.states["listen"] == 1, "the listener is seen")
         assert first.states["listen"] == 0
-        assert 0 < first.duration_seconds < 60
+        assert 0 < first.duration_seconds < time.monotonic() - began
     finally:
         watch.close()
     assert threading.active_count() == before

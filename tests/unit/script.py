@@ -1,21 +1,27 @@
 """Connections as readable scripts of timed events, and the records that the kernel side would make of them.
 
+A script has a line for each connection (name, role, addresses, process), and then a line for each event: seconds since the
+start, the connection's name, what happened, and the words and values that belong to it. This is a client whose SYN is lost:
+
     c = client 10.0.0.1:40312 > 10.0.0.2:443 curl/331 fd=5 isn=1000 peer=5000
-    +0.000  c  state close>syn_sent
-    +1.010  c  again syn 1
+    +0.000  c  state close>syn_sent                        # a change of state, as tracepoint inet_sock_set_state has it
+    +1.010  c  again syn 1                                 # a retransmission: its kind and its attempt
     +1.030  c  state syn_sent>established
     +1.030  c  handshake 1.03
-    +1.050  c  call send 700        sent=700 unacked=700 out=1
-    +1.070  c  state established>fin_wait1   unacked=0
+    +1.050  c  call send 700        sent=700 unacked=700 out=1    # send() returned 700: all in one segment, no ACK yet
+    +1.070  c  state established>fin_wait1   unacked=0            # the ACK has come before the close()
     +1.090  c  state fin_wait1>fin_wait2     fin=acked
     +1.110  c  state fin_wait2>close         peerfin=1
     +1.110  c  close fin_wait2
     +1.111  c  left time_wait 59.9
 
+Nobody writes sequence numbers: with isn=1000 and sent=700 unacked=700, the record of the call has send_unacknowledged 1001 and
+send_next 1701, as the kernel would have. `play()` yields the records; tests/unit/outputs/drawing.py draws them as a ladder.
+
 `name=value` sets what stays from there on: sent, unacked, got (bytes), out, in (data segments), fin (sent, acked), peerfin, fd,
 flags, and any column of the record by its own name; numbers on the wire follow from these, as bpf/follow.h has them. `at=` is
-the relative number of a segment. Time is in seconds. `left` is what the socket table says, `request` a SYN-ACK that is sent
-again, `lose` is an event that never reaches us: nothing but its numbers.
+the relative number of a segment. Time is in seconds. `left` is what the socket table says, `request` a SYN-ACK that is
+retransmitted, `lose` is an event that never reaches us: nothing but its numbers.
 """
 
 from __future__ import annotations

@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 from tests.needs import ROOT, tool
-from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric
+from tracer.model.audit import AUDITED, UNSEEN
+from tracer.model.histogram import CLASSIC_BOUNDS
+from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KINDS, RETRANSMIT_KINDS, ROLES, STATES
+from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric, L
 
 FILE = ROOT / "dashboards/rules.yml"
 TESTS = sorted((ROOT / "tests/unit/dashboards/rules").glob("*.yml"))
@@ -98,3 +101,38 @@ def test_the_rules_use_nothing_that_is_neither_exported_nor_recorded() -> None:
     used = {name for rule in (*ALERTS.values(), *RECORDS.values()) for name in NAME.findall(rule["expr"])}
     assert used
     assert used - samples() - set(RECORDS) == set()
+
+
+OURS = {PREFIX + metric.name: metric for metric in METRICS}
+BY_LABEL = ("netns", "container", "unit", "process", "peer")
+"""Labels that --label adds to those of a series."""
+
+VALUES = {
+    "role": set(ROLES),
+    "state": set(STATES),
+    "kind": {*RETRANSMIT_KINDS, *KINDS},
+    "reason": {*FAILURE_REASONS, *CLOSE_REASONS},
+    "counter": {*AUDITED, *UNSEEN},
+    "le": {"+Inf", *(f"{bound:.12g}" for bound in CLASSIC_BOUNDS)},
+}
+
+
+def inputs() -> list[tuple[str, dict[str, str]]]:
+    """Return name and labels of each series that a test of the rules is given, where tcptrace is to have exported it."""
+    documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in TESTS]
+    texts = [entry["series"] for document in documents for test in document["tests"] for entry in test["input_series"]]
+    found = [re.fullmatch(r"(\w+)\{(.*)\}", text) for text in texts]
+    assert all(found)
+    every = [(match[1], dict(re.findall(r'(\w+)="([^"]*)"', match[2]))) for match in found if match]
+    return [(name, labels) for name, labels in every if name.startswith(PREFIX)]
+
+
+def test_the_tests_of_the_rules_are_given_only_what_the_program_can_produce() -> None:
+    assert inputs()
+    for name, labels in inputs():
+        metric = OURS[name.removesuffix("_bucket") if "le" in labels else name]
+        optional = {"region"} | ({*BY_LABEL} if L in metric.labels else {*getattr(metric, "optional", ())})
+        own = {part for label in metric.labels for part in (("role", "port") if label == L else (label,))}
+        own |= {"job", "instance"} | ({"le"} if name.endswith("_bucket") else set())
+        assert own - optional <= {*labels} <= own | optional, (name, labels)
+        assert [(key, value) for key, value in labels.items() if key in VALUES and value not in VALUES[key]] == [], name
