@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from tests.emulator import on_terminal
-from tests.unit.test_cli import ROOT, tcptrace
+from tests.needs import ROOT
+from tests.unit.command import tcptrace
 
 DEMO = ROOT / "tracer/data/demo.tcptrace"
 EVENTS = [sys.executable, "-m", "tracer", "replay", str(DEMO), "events", "--count", "3"]
