@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +16,7 @@ from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.decode import Events
 from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Context
-from tracer.kernel.callersfile import open_as_caller
+from tracer.kernel.callersfile import unless_empty
 from tracer.kernel.filters import Filters
 from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn, drawn
@@ -34,8 +34,7 @@ def show_connection(path: Path, text: str, format_name: str, *, xpl: Path | None
     """
     wanted = parse_wanted(text)
     recorded = open_recording(path)
-    with closing(recorded), written(output) as write:
-        graph_file = open_as_caller(xpl) if xpl else None
+    with closing(recorded), written(output) as write, graph_of(xpl) as graph_file:
         become_unprivileged()
         records = both_ends(recorded, wanted)
         if not len(records):
@@ -44,8 +43,7 @@ def show_connection(path: Path, text: str, format_name: str, *, xpl: Path | None
         found = only_one(records, context, text)
         if graph_file:
             require(recorded, path, "segments")
-            with graph_file:
-                write_graph(graph_file, found, context)
+            write_graph(graph_file, found, context)
         write(text_of(found, context, format_name))
 
 
@@ -64,8 +62,7 @@ def trace_connection(
     wanted = parse_wanted(text)
     if isinstance(wanted, int):
         raise UsageError("--connection by number is for a FILE", "give ADDRESS:PORT of an end; numbers are of one recording")
-    with written(output) as write:
-        graph_file = open_as_caller(xpl) if xpl else None
+    with written(output) as write, graph_of(xpl) as graph_file:
         source = open_kernel(Settings(filters, follow=True, segments=True), user)
         found = OneConnection(wanted)
         take_for(seconds, source, start, lambda reading: found.add(reading.events))
@@ -73,9 +70,13 @@ def trace_connection(
             raise TcptraceError(f"no segments from or to {text}", "trace for longer with --duration, or give another end")
         one = only_one(found.records, source.context, text)
         if graph_file:
-            with graph_file:
-                write_graph(graph_file, one, source.context)
+            write_graph(graph_file, one, source.context)
         write(text_of(one, source.context, format_name))
+
+
+def graph_of(xpl: Path | None) -> AbstractContextManager[BinaryIO | None]:
+    """Return the file of the graph, if one was asked for, as written() opens files."""
+    return unless_empty(xpl) if xpl else nullcontext()
 
 
 def both_ends(recorded: RecordedSource, wanted: int | tuple[bytes, int]) -> Events:

@@ -113,11 +113,9 @@ def refuse_tracing(duration: float | None, cgroup: str | None) -> None:
 def show_file(path: Path, filters: Filters, pid: int | None, *, format_name: str, output: Path | None = None) -> None:
     """Report a recording."""
     options.known_format(format_name, FORMATS)
-    with written(output) as write:
-        recorded = open_recording(path)
-        with closing(recorded):
-            search = read_file(recorded, filters, pid, courses=format_name == "html")
-            write(text_of(search, format_name, recorded))
+    with closing(open_recording(path)) as recorded, written(output) as write:
+        search = read_file(recorded, filters, pid, courses=format_name == "html")
+        write(text_of(search, format_name, recorded))
 
 
 def text_of(search: Search, format_name: str, recorded: RecordedSource | None = None) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from tracer.errors import TcptraceError
 from tracer.kernel.privileges import User, caller
@@ -39,6 +40,47 @@ def open_as_caller(path: Path, mode: int = 0o600) -> BinaryIO:
         whose = "an ordinary file" if not stat.S_ISREG(found.st_mode) else "yours"
         raise TcptraceError(f"cannot write {path}: it is not {whose}", HINT)
     return os.fdopen(descriptor, "wb")
+
+
+@contextmanager
+def unless_empty(path: Path) -> Iterator[BinaryIO]:
+    """Open a file as open_as_caller() does, until the end of the block; one that is new, and empty then, is removed.
+
+    Who writes it has no privileges at the end, nor a way to remove anything. So a child waits for that, with the caller's
+    permissions: when this process has closed its end of a pipe, or is gone, it looks at the file, and ends.
+    """
+    is_new = not os.path.lexists(path)
+    with open_as_caller(path) as file:
+        if not is_new:
+            yield file
+            return
+        found = os.fstat(file.fileno())
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            _remove_if_empty(path, found, reader)
+        os.close(reader)
+        try:
+            yield file
+        finally:
+            file.flush()
+            os.close(writer)
+            os.waitpid(child, 0)
+
+
+def _remove_if_empty(path: Path, made: os.stat_result, reader: int) -> NoReturn:
+    """Wait for the other process, remove the file if it is the one that was made and nothing is in it, and end."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        os.read(reader, 1)
+        with acting_as(caller()):
+            found = path.lstat()
+            if (found.st_dev, found.st_ino, found.st_size) == (made.st_dev, made.st_ino, 0):
+                path.unlink()
+    finally:
+        os._exit(0)
 
 
 def open_to_read(path: Path) -> BinaryIO:

@@ -9,6 +9,7 @@ from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,14 @@ def page(*options: str) -> str:
     done = tcptrace("report", str(DEMO), "--format", "html", *options)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def end_of_a_client() -> tuple[dict[str, Any], str]:
+    """Return the end of a connection as its client tells it, and the client's address and port, which no other one has."""
+    ends = [event for event in recorded() if event["kind"] == "close" and event["role"] == "client" and not event["partial"]]
+    ports = Counter(event["local_port"] for event in ends)
+    close = next(event for event in ends if ports[event["local_port"]] == 1)
+    return close, f"{close['local_address']}:{close['local_port']}"
 
 
 def body(title: str) -> list[list[str]]:
@@ -125,14 +134,13 @@ def test_every_picture_says_in_words_what_it_shows() -> None:
 
 def test_a_recording_without_positions_says_what_would_have_them() -> None:
     assert "record --segments -o FILE" in unescape(page())
-    (close, *_) = report()["most_retransmitting_connections"]
-    client = f"{close['local_address']}:{close['local_port']}"
+    client = end_of_a_client()[1]
     assert "'tcptrace record --follow -o FILE'" in unescape(page("--connection", client))
 
 
 def test_one_connection_is_a_page_with_both_directions() -> None:
-    (close, *_) = report()["most_retransmitting_connections"]
-    options = ("--connection", f"{close['local_address']}:{close['local_port']}")
+    close, client = end_of_a_client()
+    options = ("--connection", client)
     rows = {cells[0]: cells[1:] for cells in Tables(page(*options)).tables["Both directions"]}
     assert rows["unique bytes"][0] == f"{close['sent_bytes']:,}"
     assert rows["data packets"][0].startswith("-")
@@ -161,6 +169,24 @@ def test_a_file_that_cannot_be_written_is_a_sentence_and_a_damaged_recording_lea
     done = tcptrace("report", str(cut), "--format", "html", "-o", str(kept))
     assert (done.returncode, "is damaged" in done.stderr) == (1, True)
     assert kept.read_text(encoding="utf-8") == "as it was"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "{cut}", "-o", "{new}"),
+        ("report", "{cut}", "--format", "html", "-o", "{new}"),
+        ("report", "{none}", "-o", "{new}"),
+        ("report", str(DEMO), "--connection", "192.0.2.1:1", "-o", "{new}"),
+        ("report", str(DEMO), "--connection", "192.0.2.1:1", "--xpl", "{new}"),
+    ],
+)
+def test_a_report_that_fails_leaves_no_new_file(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    cut, new = tmp_path / "cut", tmp_path / "new"
+    cut.write_bytes(DEMO.read_bytes()[:20_000])
+    done = tcptrace(*(text.format(cut=cut, new=new, none=tmp_path / "none") for text in arguments))
+    assert done.returncode == 1, done.stderr
+    assert list(tmp_path.iterdir()) == [cut]
 
 
 def test_a_recording_from_a_pipe_has_its_page_too() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.kernel.until import until
 from tracer.errors import TcptraceError
-from tracer.kernel.callersfile import open_as_caller, open_to_read, read_as_caller
+from tracer.kernel.callersfile import open_as_caller, open_to_read, read_as_caller, unless_empty
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root can act for somebody else")
 
@@ -34,6 +36,39 @@ def test_a_new_file_belongs_to_who_called_sudo_and_nobody_else_reads_it(theirs: 
     found = (theirs / "new").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (SOMEBODY.pw_uid, SOMEBODY.pw_gid, 0o600)
     assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+def in_child(path: Path, text: bytes, *, killed: bool = False) -> None:
+    """Write a file in a process of its own, which then has no privileges, or is killed."""
+    child = os.fork()
+    if not child:
+        with unless_empty(path) as file:
+            if os.geteuid() == 0:
+                os.setresuid(SOMEBODY.pw_uid, SOMEBODY.pw_uid, SOMEBODY.pw_uid)
+            file.write(text)
+            if killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def test_a_new_file_that_stays_empty_is_removed_and_another_one_stays(tmp_path: Path) -> None:
+    empty, written, old, gone = (tmp_path / name for name in ("empty", "written", "old", "gone"))
+    old.touch()
+    in_child(empty, b"")
+    in_child(written, b"text")
+    in_child(old, b"")
+    in_child(gone, b"", killed=True)
+    until(lambda: set(tmp_path.iterdir()) == {written, old}, "the empty ones are removed")
+    assert written.read_bytes() == b"text"
+
+
+@needs_root
+def test_what_has_taken_the_place_of_a_new_file_is_not_removed(theirs: Path) -> None:
+    with unless_empty(theirs / "new"):
+        (theirs / "new").unlink()
+        (theirs / "new").touch()
+    assert (theirs / "new").exists()
 
 
 @needs_root

@@ -30,6 +30,8 @@ def connection_document(found: Dossier, context: Context) -> dict[str, Any]:
     rows = describe(found.own[-1:], context)[0]
     return {
         **{name: rows[name] for name in ("role", "local_address", "local_port", "remote_address", "remote_port", "process")},
+        "connection": str(int(found.own["connection"][0])),
+        "peer_connection": str(int(found.peer["connection"][0])) if len(found.peer) else None,
         "connections": [str(int(end["connection"][0])) for end in (found.own, found.peer) if len(end)],
         **{f"{name}_seconds": _plain(value) for name, value in found.common.items()},
         "directions": [

@@ -18,6 +18,7 @@ from tracer.model.history import History
 from tracer.model.labels import service_ports
 from tracer.model.lives import Lives
 from tracer.model.naming import address_text
+from tracer.model.oneconnection import OneConnection, mirrored, overlapping
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KIND, ROLE, close_reasons, failure_reasons
 from tracer.model.unfolded import unfolded
 from tracer.outputs.ladder import NARROWEST, Style, head_lines, ladder_lines
@@ -141,6 +142,7 @@ def ladder(history: History, connection: int | None, width: int, height: int, sk
 def _records(history: History, connection: int | None) -> Events:
     """Return the records of the last connection between the two ends, with the changes of state that they stand for.
 
+    Where its other end is on this machine, the records of that, too.
     Where `follow` was asked for (a recording), these are among them.
     """
     if connection is None:
@@ -150,5 +152,17 @@ def _records(history: History, connection: int | None) -> Events:
     numbers: NDArray[np.uint64] = together["connection"][ours]
     last = numbers[numbers != 0][-1:]
     # by its number, too: the first change of state comes before a client has a port
-    chosen = together[np.isin(together["connection"], last) | (ours & (together["connection"] == 0))]
+    both = _both_ends(together, last)
+    chosen = together[np.isin(together["connection"], both) | (ours & (together["connection"] == 0))]
     return chosen if "follow" in history.report.context.asked else unfolded(chosen)
+
+
+def _both_ends(records: Events, number: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the number of a connection, shape (1,), and that of its other end, where there are records of it."""
+    own = records[np.isin(records["connection"], number)]
+    end = mirrored(own)
+    if end is None:
+        return number
+    found = OneConnection(end)
+    found.add(records)
+    return np.concatenate((number, overlapping(found.records, int(number[0]))["connection"]))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 
 import numpy as np
 
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.conftest import model_of_traffic
+from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
@@ -122,3 +124,36 @@ def of_connections() -> History:
     model = Model(CONTEXT, start_ns=0)
     model.add(reading(batch, time_ns=3 * SECOND))
     return history(model.report(), None, (batch,))
+
+
+def of_both_ends() -> History:
+    """Return a connection of which both ends are on this machine, and one that its client's port had before."""
+    ends = ("192.0.2.5", 50001), ("192.0.2.1", 443)
+    batch = np.concatenate(
+        [
+            _handshake(*ends, "client", number=1, second=1, sequences=(70, 90)),
+            _handshake(*ends, "client", number=2, second=3, sequences=(700, 900)),
+            _handshake(ends[1], ends[0], "server", number=3, second=3, sequences=(900, 700)),
+        ]
+    )
+    model = Model(CONTEXT, start_ns=0)
+    model.add(reading(batch, time_ns=4 * SECOND))
+    return history(model.report(), None, (batch,))
+
+
+def _handshake(
+    local: tuple[str, int], remote: tuple[str, int], role: str, *, number: int, second: int, sequences: tuple[int, int]
+) -> Events:
+    return events(
+        "handshake",
+        role=role,
+        peer=remote[0],
+        local_address=np.frombuffer(bytes(10) + b"\xff\xff" + ip_address(local[0]).packed, np.uint8),
+        local_port=local[1],
+        remote_port=remote[1],
+        connection=number,
+        time_ns=second * SECOND,
+        handshake_ns=1_000_000,
+        initial_sequence=sequences[0],
+        peer_initial_sequence=sequences[1],
+    )

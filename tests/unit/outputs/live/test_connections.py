@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.unit.outputs.live.screens import of_connections, of_nothing, texts
+import pytest
+
+from tests.unit.outputs.live.screens import of_both_ends, of_connections, of_nothing, texts
 from tracer.outputs.live.connections import connections_lines, connections_of, ladder
 
 WEB = ("client", "443")
@@ -45,6 +47,16 @@ def test_the_ladder_has_every_change_of_state_at_its_time() -> None:
         ("1.00 s", "CLOSE"),
     ]
     assert not any("events were lost" in line or "descriptor" in line for line in lines)
+
+
+@pytest.mark.parametrize("service", [WEB, ("server", "443")])
+def test_both_ends_on_this_machine_are_one_ladder(service: tuple[str, str]) -> None:
+    now = of_both_ends()
+    lines = texts(ladder(now, connections_of(now, service)[0].key, 100, 40))
+    drawn = [line for line in lines[1:] if "SYN_SENT" in line or "ESTABLISHED" in line]
+    assert drawn, lines
+    assert {line.split()[0] for line in lines[1:] if line.strip()} == {"b1"}
+    assert any("SYN_SENT" in line and "SYN_RECV" in line for line in lines)
 
 
 def test_a_connection_without_records_has_a_sentence() -> None:
