@@ -40,9 +40,10 @@ class Numbers:
         if not len(events) or not len(self.listed):
             return
         unknown = np.flatnonzero(~np.isin(events["netns"], self.listed))
+        latest = events[unknown[-CONNECTIONS:]]
         with self._lock:
-            for event in events[unknown[-CONNECTIONS:]]:
-                self._note(int(event["netns"]), _ends(event))
+            for netns, ends in zip(latest["netns"].tolist(), _ends(latest), strict=True):
+                self._note(netns, ends)
 
     def _note(self, netns: int, ends: Ends) -> None:
         if netns not in self._ends and len(self._ends) == MAX_NAMESPACES:
@@ -55,7 +56,7 @@ class Numbers:
         with self._lock:
             if not self._ends:
                 return None
-            here = {_ends(socket) for socket in sockets}
+            here = set(_ends(sockets))
             # loopback's ends can be the same in several: the one that has most
             shared = {netns: len(here.intersection(ends)) for netns, ends in self._ends.items()}
             found = max(shared, key=lambda netns: shared[netns])
@@ -65,10 +66,9 @@ class Numbers:
             return found
 
 
-def _ends(row: np.void) -> Ends:
-    return (
-        row["local_address"].tobytes(),
-        int(row["local_port"]),
-        row["remote_address"].tobytes(),
-        int(row["remote_port"]),
-    )
+def _ends(rows: Events | Sockets) -> list[Ends]:
+    """Return the ends of each row; column by column, as members of single rows cost ten times as much."""
+    columns = []
+    for side in ("local", "remote"):
+        columns += [np.ascontiguousarray(rows[f"{side}_address"]).view("V16")[:, 0].tolist(), rows[f"{side}_port"].tolist()]
+    return list(zip(*columns, strict=True))

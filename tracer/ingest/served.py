@@ -32,6 +32,11 @@ def codes_of(netns: NDArray[np.uint32], ports: NDArray[np.uint16]) -> Codes:
     return codes
 
 
+def _codes_at(events: Events, rows: NDArray[np.intp]) -> Codes:
+    """Return the codes of the local ports of some records; columns are gathered, as copying whole records costs more."""
+    return codes_of(events["netns"][rows], events["local_port"][rows])
+
+
 class ServedPorts:
     """Codes of ports, sorted, for several threads. codes: shape (n,); replaced as a whole when there are more.
 
@@ -47,12 +52,13 @@ class ServedPorts:
 
         A reset may answer a SYN to a port on which nobody serves.
         """
-        servers = events[(events["role"] == _SERVER) & (events["kind"] != _RESET)]
+        role, kind = events["role"], events["kind"]
+        servers = np.flatnonzero((role == _SERVER) & (kind != _RESET))
         if len(servers):
-            self.note(codes_of(servers["netns"], servers["local_port"]))
-        clients = events[(events["role"] == _CLIENT) & (events["kind"] == _HANDSHAKE)]
+            self.note(_codes_at(events, servers))
+        clients = np.flatnonzero((role == _CLIENT) & (kind == _HANDSHAKE))
         if len(clients) and len(self.codes):
-            self._forget(codes_of(clients["netns"], clients["local_port"]))
+            self._forget(_codes_at(events, clients))
 
     def _forget(self, codes: Codes) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import PortUse, Snapshot
+from tracer.model.batch import Part
 from tracer.model.naming import OTHER, address_text
 from tracer.model.tcp import FLAG, KIND, ROLE, STATE, leaves_time_wait
 
@@ -82,18 +83,17 @@ class Unlisted:
 
     def add(self, events: Events) -> None:
         """Take in a batch of records."""
-        others = ~np.isin(events["netns"], self._skipped)
-        if not others.any():
+        others = Part(events, np.flatnonzero(~np.isin(events["netns"], self._skipped)))
+        if not len(others):
             return
-        events = events[others]
-        now = int(events["time_ns"][-1])
-        self._seen.update(dict.fromkeys(events["netns"].tolist(), now))
-        kind, client = events["kind"], events["role"] == ROLE["client"]
-        _count(self._open, _places(events[(kind == KIND["handshake"]) & client]), 1)
-        ended, flags = kind == KIND["close"], events["flags"]
-        counted = (flags & FLAG["partial"] == 0) | (events["visited"] & _OPENING != 0)
-        _count(self._open, _places(events[ended & client & counted]), -1)
-        self._wait(now, _places(events[ended & leaves_time_wait(flags)]))
+        now = int(events["time_ns"][others.index[-1]])
+        self._seen.update(dict.fromkeys(others["netns"].tolist(), now))
+        kind, client = others["kind"], others["role"] == ROLE["client"]
+        _count(self._open, _places(others.where((kind == KIND["handshake"]) & client)), 1)
+        ended, flags = kind == KIND["close"], others["flags"]
+        counted = (flags & FLAG["partial"] == 0) | (others["visited"] & _OPENING != 0)
+        _count(self._open, _places(others.where(ended & client & counted)), -1)
+        self._wait(now, _places(others.where(ended & leaves_time_wait(flags))))
 
     def _wait(self, now: int, places: list[bytes]) -> None:
         second = now // 1_000_000_000
@@ -117,14 +117,14 @@ class Unlisted:
         return EventSockets(tuple(namespaces), tuple(_largest(_summed(waiting, _service))), ports, other)
 
 
-def _places(events: Events) -> list[bytes]:
+def _places(part: Part) -> list[bytes]:
     """Return the place of each record."""
-    found = np.zeros(len(events), _PLACE)
-    server = events["role"] == ROLE["server"]
-    found["netns"], found["server"] = events["netns"], server
-    found["local"] = events["local_address"]
-    found["remote"] = np.where(server[:, None], 0, events["remote_address"])
-    found["port"] = np.where(server, events["local_port"], events["remote_port"])
+    found = np.zeros(len(part), _PLACE)
+    server = part["role"] == ROLE["server"]
+    found["netns"], found["server"] = part["netns"], server
+    found["local"] = part["local_address"]
+    found["remote"] = np.where(server[:, None], 0, part["remote_address"])
+    found["port"] = np.where(server, part["local_port"], part["remote_port"])
     places: list[bytes] = found.view(f"V{_PLACE.itemsize}").tolist()
     return places
 
