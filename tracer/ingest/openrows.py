@@ -143,7 +143,7 @@ class OpenWriter:
 
 
 LOOK_NS, NS_A_ROW = 60_000_000_000, 100_000_000
-"""Between two looks that are written, at least: a minute, and a tenth of a second for each row, which takes some 80 bytes."""
+"""Between two looks that are written, at least: a minute, and a tenth of a second for each row, which takes some 30 bytes."""
 
 
 def _news(rows: OpenRows) -> bytes:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
+from tracer.kernel.fields import PACE
 from tracer.model.samples import NO_THRESHOLD
 from tracer.model.tcp import FLAG, KIND, RETRANSMIT_KINDS
 
@@ -31,6 +32,7 @@ NO_FOLLOW = Unknown("it is in recordings made with --follow or --segments")
 NO_SEGMENTS = Unknown("it is in recordings made with --segments")
 OPEN = Unknown("the connection has not ended in this recording")
 NO_RECORD = Unknown("no record has it; of open ones see 'tcptrace connections'")
+NOT_TOLD = Unknown("the kernel that was traced does not tell")
 NO_SAMPLE = Unknown("the kernel has had no sample of it")
 
 Value = int | float | str | Unknown
@@ -61,7 +63,7 @@ class Dossier:
 
 def dossier(own: Events, peer: Events, context: Context) -> Dossier:
     """Return what is known of a connection; own has one record at least."""
-    ends = End(own, context.asked), End(peer, context.asked) if len(peer) else None
+    ends = End(own, context), End(peer, context) if len(peer) else None
     forward, backward = directions(*ends)
     rows = tuple(Row(name, unit, forward[name], backward[name]) for name, unit in UNITS.items())
     return Dossier(own, peer, common(ends[0]), rows)
@@ -79,9 +81,10 @@ def _known(values: Mapping[str, Value], names: Sequence[str]) -> dict[str, Value
 
 
 class End:
-    """The records of one end. asked: what the programs were asked for, as in Context."""
+    """The records of one end. context: of the recording, or the tracing."""
 
-    def __init__(self, records: Events, asked: Sequence[str]) -> None:
+    def __init__(self, records: Events, context: Context) -> None:
+        asked, self._missing = context.asked, context.missing
         self.records = records
         self.last = self._last()
         self._follows = bool({"follow", "segments"} & set(asked))
@@ -116,7 +119,9 @@ class End:
             "round trips": NO_RECORD,
             "throughput": self._throughput("sent_bytes"),
             "longest pause": ABROAD,
-            "time limited by window or buffer": NO_RECORD,
+            "time with data to send": self._pace("busy_ms"),
+            "  limited by the receiver's window": self._pace("window_limited_ms"),
+            "  limited by the send buffer": self._pace("buffer_limited_ms"),
         }
 
     def received(self) -> dict[str, Value]:
@@ -179,6 +184,11 @@ class End:
             return Unknown("its beginning was not seen")
         return int(self.last[name]) / (int(self.last["duration_ns"]) / 1e9)
 
+    def _pace(self, name: str) -> Value:
+        if self.last is None:
+            return OPEN
+        return NOT_TOLD if PACE in self._missing else int(self.last[name]) / 1e3
+
     def _sizes(self) -> dict[str, Value]:
         names = ("smallest packet", "average packet", "largest packet")
         if self._segments is None:
@@ -217,7 +227,9 @@ UNITS: Mapping[str, str] = {
     **dict.fromkeys(("smallest packet", "average packet", "largest packet"), "bytes"),
     **dict.fromkeys(("smallest round trip", "smoothed round trip at the end", "round trips"), "seconds"),
     "throughput": "bytes/s",
-    **dict.fromkeys(("longest pause", "time limited by window or buffer"), "seconds"),
+    "longest pause": "seconds",
+    "time with data to send": "seconds",
+    **dict.fromkeys(("  limited by the receiver's window", "  limited by the send buffer"), "seconds"),
 }
 """What is told of each direction, in its order, and in which unit."""
 
