@@ -138,6 +138,20 @@ def test_state_changes_come_when_they_are_asked_for(side: Namespace, port: int) 
     assert list(events[-1]["states"]) == path[1:-1]
 
 
+def test_every_state_of_a_server_names_its_peer(side: Namespace, port: int) -> None:
+    """Before Linux 6.15 the socket has none yet when it enters SYN_RECV."""
+    path = ["listen", "syn_recv", "established", "close_wait", "last_ack", "close"]
+    edges = list(itertools.pairwise(path))
+    with printing("--format", "json", "--kind", "state", "--role", "server", "--count", str(len(edges)), port=port) as process:
+        with listening(side, HERE[4], port) as listener:
+            client = connect(side, HERE[4], port)
+            peer = client.getsockname()
+            converse(client, listener.accept()[0])
+        events = [json.loads(line) for line in ended(process)[0].splitlines()]
+    assert [(event["from"], event["to"]) for event in events] == edges
+    assert {(event["remote_address"], event["remote_port"]) for event in events} == {peer}
+
+
 def test_an_abort_is_a_reset_and_a_close_with_the_kernel_s_reason(side: Namespace, port: int) -> None:
     with printing("--format", "json", "--role", "client", "--kind", "close", "--kind", "reset", port=port) as process:
         with listening(side, HERE[4], port) as listener, connect(side, HERE[4], port) as client:
