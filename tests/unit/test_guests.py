@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.__main__ import PLUGINS, failed, repeating
+from tests.guests.__main__ import CHOSEN, PLUGINS, failed, repeating
 from tests.guests.archives import Unavailable
 from tests.guests.guest import Outcome
 from tests.guests.image import decompressed
@@ -58,6 +58,12 @@ def test_a_kernel_is_read_from_its_image(compress: Callable[[bytes], bytes]) -> 
 def test_an_unknown_compression_is_said() -> None:
     with pytest.raises(Unavailable, match="begins with 000102"):
         decompressed(image(b"\0\1\2\3\4\5"))
+
+
+@pytest.mark.parametrize("test", [*CHOSEN, *COLUMNS.values()])
+def test_every_test_that_is_chosen_by_its_name_exists(test: str) -> None:
+    file, _, name = test.partition("[")[0].partition("::")
+    assert (f"\ndef {name}(" if name else "") in (ROOT / file).read_text(encoding="utf-8")
 
 
 def test_the_table_of_commands_has_what_became_of_each(tmp_path: Path) -> None:
