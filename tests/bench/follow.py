@@ -23,6 +23,7 @@ from tests.bench.tools import OURS, Tool
 from tests.needs import ROOT
 from tracer.commands.session import open_kernel
 from tracer.kernel.filters import Filters
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 
 IDLE = "7918"
@@ -81,7 +82,7 @@ def _followers() -> tuple[Tool, ...]:
 
 def read_forever(port: str, *more: str) -> None:
     """Read what the programs tell of a service, until interrupted."""
-    source = open_kernel(Settings(Filters(ports=(int(port),)), follow=True, segments="segments" in more), None)
+    source = open_kernel(Loading(Settings(Filters(ports=(int(port),)), follow=True, segments="segments" in more)), None)
     while source.read():
         time.sleep(PAUSE_SECONDS)
 

@@ -24,6 +24,7 @@ from tracer.ingest.remains import RemainsSource
 from tracer.ingest.source import Reading
 from tracer.ingest.spool import Spool
 from tracer.kernel.filters import Filters
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.document import document
 from tracer.model.findings import Search
@@ -57,7 +58,7 @@ def main(directory: Path, ports: tuple[int, ...]) -> None:
     """Trace until there is a signal."""
     files = {name: (directory / name).open("wb") for name in ("recording", *OUTPUTS)}
     settings = Settings(Filters(ports=ports), snapshots=True, follow=True, segments=True)
-    source = RemainsSource(open_kernel(settings, None, with_cgroups=True, rows=MOST_ROWS), complain)
+    source = RemainsSource(open_kernel(Loading(settings), None, with_cgroups=True, rows=MOST_ROWS), complain)
     names = CgroupNames()
     recorder = Recorder(files["recording"], source.context, names.workload)
     sparing = Sparing(recorder)

@@ -20,6 +20,7 @@ import json, os, socket, sys, threading
 from tests.kernel.until import until
 from tracer.commands.session import open_kernel
 from tracer.kernel.filters import Filters
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.tcp import KIND, ROLE
 
@@ -33,7 +34,7 @@ if not os.fork():  # what follows may not connect any more
         client.close()
         server.close()
     os._exit(0)
-source = open_kernel(Settings(Filters(ports=(port,)), follow=True), None)
+source = open_kernel(Loading(Settings(Filters(ports=(port,)), follow=True)), None)
 
 def client_closes():
     events = source.read().events

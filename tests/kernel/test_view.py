@@ -92,28 +92,12 @@ def test_a_signal_ends_it_with_the_summary_on_the_normal_screen(
         assert "no TCP connection was opened or closed" in terminal.text
 
 
-def test_sigkill_leaves_the_terminal_in_order_and_nothing_behind(side: Namespace, settings: list[object]) -> None:
+def test_with_its_view_it_is_unprivileged_and_alone(side: Namespace) -> None:
     with shown(side) as terminal:
-        (guardian,) = terminal.children(terminal.command)
-        assert {fd.name for fd in Path(f"/proc/{guardian}/fd").iterdir()} == {"0", "1", "2"}
-        os.kill(terminal.command, signal.SIGKILL)
-        assert_given_back(terminal, settings)
-        until(lambda: not is_running(guardian), "the guardian has ended")
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def test_the_guardian_has_no_rights_either(side: Namespace) -> None:
-    with shown(side) as terminal:
-        for pid in (terminal.command, *terminal.children(terminal.command)):
-            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-            assert re.findall(r"Uid:\s+(\d+)", status) != ["0"]
-            assert re.findall(r"CapEff:\s+(\w+)", status) == ["0" * 16]
+        assert terminal.children(terminal.command) == []
+        status = Path(f"/proc/{terminal.command}/status").read_text(encoding="utf-8")
+        assert re.findall(r"Uid:\s+(\d+)", status) != ["0"]
+        assert re.findall(r"CapEff:\s+(\w+)", status) == ["0" * 16]
 
 
 def test_with_its_view_it_stays_below_60_megabytes(side: Namespace) -> None:

@@ -13,6 +13,7 @@ from tracer.commands import options
 from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.errors import TcptraceError
 from tracer.kernel.filters import Filters
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.report import Report
 from tracer.model.totals import Model
@@ -47,7 +48,7 @@ def audit(
 
     Of this network namespace only, since the kernel counts by namespace. What no tracepoint shows has the kernel's count alone.
     """
-    source = open_kernel(Settings(Filters()), user, LOOK_EVERY_NS)
+    source = open_kernel(Loading(Settings(Filters())), user, LOOK_EVERY_NS)
     pipeline = Pipeline(source, Model(source.context))
     pipeline.pump()
     with stop_on_signals() as stop:

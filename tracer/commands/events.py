@@ -20,6 +20,7 @@ from tracer.commands.printing import (
 )
 from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.ingest.cgroups import CgroupNames
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.pipeline import POLL_SECONDS
 
@@ -50,7 +51,7 @@ def events(
     start = time.monotonic()
     kinds, form = check_kinds(kind), check_format("--format", format_name, color=options.is_colored(context))
     settings = Settings(options.filters(port, address, role, pid, cgroup, netns), states="state" in kinds)
-    source = open_kernel(settings, user)
+    source = open_kernel(Loading(settings), user)
     try:
         with stop_on_signals() as stop:
             announce(start, f"printing {', '.join(kinds)}", source.context.missing)

@@ -16,6 +16,7 @@ from tracer.commands.session import announce, complain, open_kernel, stop_on_sig
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.remains import RemainsSource
 from tracer.ingest.source import Reading
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.outputs.ladder import Style
 from tracer.pipeline import POLL_SECONDS, Stop
@@ -56,7 +57,7 @@ def follow(
     start = time.monotonic()
     filters = options.filters(port, address, role, pid, cgroup, netns)
     style = style_of(context, ascii_only=ascii_only, explain=explain)
-    source = RemainsSource(open_kernel(Settings(filters, follow=True, segments=segments), user), complain)
+    source = RemainsSource(open_kernel(Loading(Settings(filters, follow=True, segments=segments)), user), complain)
     try:
         with stop_on_signals() as stop:
             announce(start, "following new connections", source.context.missing)

@@ -18,6 +18,7 @@ from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Context
 from tracer.kernel.callersfile import unless_empty
 from tracer.kernel.filters import Filters
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn, drawn
 from tracer.model.oneconnection import OneConnection, mirrored, named, overlapping, parse_wanted
@@ -63,7 +64,7 @@ def trace_connection(
     if isinstance(wanted, int):
         raise UsageError("--connection by number is for a FILE", "give ADDRESS:PORT of an end; numbers are of one recording")
     with written(output) as write, graph_of(xpl) as graph_file:
-        source = open_kernel(Settings(filters, follow=True, segments=True), user)
+        source = open_kernel(Loading(Settings(filters, follow=True, segments=True)), user)
         found = OneConnection(wanted)
         take_for(seconds, source, start, lambda reading: found.add(reading.events))
         if not len(found.records):

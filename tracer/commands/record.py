@@ -22,6 +22,7 @@ from tracer.ingest.openrows import MOST_ROWS
 from tracer.ingest.recorder import Rotating, Sparing
 from tracer.ingest.remains import ASK_SECONDS, RemainsSource
 from tracer.ingest.spool import Spool
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.totals import Model
 from tracer.pipeline import IDLE_SECONDS, Pipeline, drain
@@ -29,6 +30,9 @@ from tracer.pipeline import IDLE_SECONDS, Pipeline, drain
 OutputFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The file to write; - for standard output.")
 ]
+Follow = Annotated[bool, typer.Option("--follow", help="What 'replay FILE follow' needs, too.")]
+Segments = Annotated[bool, typer.Option("--segments", help="Every received segment, too; with all that --follow adds.")]
+Keep = Annotated[int, typer.Option(metavar="N", min=2, max=1000, help="With --rotate: the last N files.")]
 Rotate = Annotated[
     str | None,
     typer.Option(metavar="SIZE|TIME", show_default=False, help="Into FILE.1, FILE.2 and so on, each so large: 100M, 1h."),
@@ -38,12 +42,10 @@ Rotate = Annotated[
 def record(
     context: typer.Context,
     output: OutputFile,
-    follow: Annotated[bool, typer.Option("--follow", help="What 'replay FILE follow' needs, too.")] = False,
-    segments: Annotated[
-        bool, typer.Option("--segments", help="Every received segment, too; with all that --follow adds.")
-    ] = False,
+    follow: Follow = False,
+    segments: Segments = False,
     rotate: Rotate = None,
-    keep: Annotated[int, typer.Option(metavar="N", min=2, max=1000, help="With --rotate: the last N files.")] = KEPT,
+    keep: Keep = KEPT,
     duration: options.Duration = None,
     view: options.View = None,
     user: options.UserName = None,
@@ -65,11 +67,9 @@ def record(
         raise UsageError("--rotate is for files, not for standard output", "leave one of them out")
     settings = Settings(filters, snapshots=True, follow=follow or segments, segments=segments)
     with closing(open_files(output, keep if rotate else 0)) as files, said_as_failure(output):
-        live = open_kernel(settings, user, with_cgroups=True, rows=MOST_ROWS, executes=is_drawn(view))
+        live = open_kernel(Loading(settings), user, with_cgroups=True, rows=MOST_ROWS)
         source = RemainsSource(live, complain)
-        writer = Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames())
-        sparing = Sparing(writer)
-        spool = Spool(sparing, writer.flush, sparing.end)
+        spool = spooled(Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames()))
         latest = Latest(spool) if is_drawn(view) else None
         pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), latest or spool)
         with closing(pipeline), stop_on_signals() as stop:
@@ -81,6 +81,12 @@ def record(
     told = sys.stderr if output == STDOUT else sys.stdout
     print(f"{output}: {int(pipeline.report().events.sum())} events", file=told)
     stop.leave()
+
+
+def spooled(writer: Rotating) -> Spool:
+    """Return what hands readings to the writer in a thread of its own."""
+    sparing = Sparing(writer)
+    return Spool(sparing, writer.flush, sparing.end)
 
 
 def pause(source: RemainsSource, shown: View) -> float:

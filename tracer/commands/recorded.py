@@ -19,13 +19,13 @@ from tracer.pipeline import Stop
 STDIN = Path("-")
 
 
-def become_unprivileged(*, executes: bool = False) -> None:
+def become_unprivileged() -> None:
     """Drop all privileges before the recording of a stranger is parsed; root becomes who called sudo, or nobody.
 
     Root that cannot become another user (in a container without CAP_SETUID) goes on as it is, and says so.
     """
     try:
-        give_up_privileges(unprivileged_user(None), executes=executes)
+        give_up_privileges(unprivileged_user(None))
     except TcptraceError as error:
         complain(error)
 

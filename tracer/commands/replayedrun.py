@@ -13,7 +13,6 @@ from tracer.commands import options
 from tracer.commands.recorded import become_unprivileged, choose, open_recording
 from tracer.commands.serving import Kept, shipped_files
 from tracer.commands.session import stop_on_signals
-from tracer.commands.terminal import is_drawn
 from tracer.commands.tracing import print_summary
 from tracer.commands.view import Latest, View
 from tracer.errors import UsageError
@@ -56,7 +55,7 @@ def replay_run(file: Path, filters: Filters, pid: int | None, shown: Shown) -> N
     listener = bind(shown.listen) if shown.listen else None
     recorded = open_recording(file)
     source = choose(recorded, filters, pid)
-    become_unprivileged(executes=shown.speed is not None and is_drawn(shown.view))
+    become_unprivileged()
     latest = Latest() if shown.speed and shown.view is not False else None
     pipeline = Pipeline(source, model_of(recorded, source, shown), latest)
     server = serve(listener, pipeline.report, lambda: True) if listener else None

@@ -22,6 +22,7 @@ from tracer.commands.worstconnections import NEEDS_FILE, draw_worst
 from tracer.errors import UsageError
 from tracer.ingest.recording import RecordedSource
 from tracer.kernel.filters import Filters
+from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn
 from tracer.model.findings import Search
@@ -148,7 +149,7 @@ def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, co
 def trace(filters: Filters, seconds: float, user: str | None, *, courses: bool) -> Search:
     """Return what the next seconds have, or those until a signal."""
     start = time.monotonic()
-    source = open_kernel(Settings(filters), user)
+    source = open_kernel(Loading(Settings(filters)), user)
     search = Search(source.context, courses=courses)
     take_for(seconds, source, start, search.add)
     return search

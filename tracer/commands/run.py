@@ -15,12 +15,12 @@ from tracer.model.labelnames import OWNER_LABELS
 
 DEFAULT_MAX_SERIES = 5000
 
+Listen = Annotated[str, typer.Option(metavar="[HOST]:PORT", help="Where to serve /metrics; :PORT is every address.")]
+
 
 def run(
     context: typer.Context,
-    listen: Annotated[
-        str, typer.Option(metavar="[HOST]:PORT", help="Where to serve /metrics; :PORT is every address.")
-    ] = options.DEFAULT_LISTEN,
+    listen: Listen = options.DEFAULT_LISTEN,
     duration: options.Duration = None,
     format_name: options.TextOrJson = "text",
     view: options.View = None,

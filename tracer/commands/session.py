@@ -1,6 +1,6 @@
 """What every tracing command does around its own work: start the kernel side, drop privileges, stop on a signal.
 
-Rights are given up here, after everything that needs them was opened and everything that is imported was imported: from a
+Privileges are dropped here, after everything that needs them was opened and everything that is imported was imported: from a
 checkout in an unreadable home nothing could be imported afterwards.
 """
 
@@ -29,9 +29,9 @@ from tracer.ingest.served import ServedPorts
 from tracer.ingest.source import ASKED
 from tracer.ingest.watch import INTERVAL_SECONDS, Watch
 from tracer.kernel.confinement import confine
+from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_unprivileged
-from tracer.kernel.programs import Settings
 from tracer.kernel.sources import PACKAGE
 from tracer.model.figures import Looks, open_figures
 from tracer.model.opened import listen_queues, listening_services, open_services
@@ -39,48 +39,38 @@ from tracer.model.sockets import Summarizer
 
 
 def open_kernel(
-    settings: Settings | Loading,
+    loading: Loading,
     user_name: str | None,
     look_every_ns: int = 1_000_000_000,
     *,
     with_cgroups: bool = False,
     rows: int = 0,
-    executes: bool = False,
     snapshot_seconds: float = INTERVAL_SECONDS,
 ) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
-    settings: or a loader that is at work already, which is waited for.
-    with_cgroups: whether snapshots are to say in which cgroups there are listeners. executes: see give_up_privileges().
+    loading: a loader at work, which is waited for.
+    with_cgroups: whether snapshots are to say in which cgroups there are listeners.
     rows: of how many open connections snapshots are to have all that the kernel tells.
     snapshot_seconds: from one snapshot to the next, where nobody asks for one.
     What only root can open (a listening socket below 1024, a file of root's) is opened before.
     """
-    bound_heaps()
-    user = unprivileged_user(user_name)
-    with settings if isinstance(settings, Loading) else Loading(settings) as loading:
+    with loading:
+        bound_heaps()
+        user = unprivileged_user(user_name)
         settings, loaded = loading.settings, loading.wait()
     served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts(loaded.bound)
     watch = None
     if loaded.handles and settings.snapshots:
-        namespaces = Namespaces(
-            loaded.handles,
-            later=not settings.filters.own_netns,
-            numbers=numbers,
-            with_cgroups=with_cgroups,
-            with_details=True,
-        )
-        find_open = partial(open_services, filters=settings.filters)
-        find_listening = partial(listening_services, filters=settings.filters)
-        find_figures = partial(open_figures, filters=settings.filters, looks=Looks(rows))
-        find_queues = partial(listen_queues, filters=settings.filters)
-        summarizer = Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
-        watch = Watch(namespaces, summarizer, complain, snapshot_seconds)
+        filters = settings.filters
+        later = not filters.own_netns
+        namespaces = Namespaces(loaded.handles, later=later, numbers=numbers, with_cgroups=with_cgroups, with_details=True)
+        watch = Watch(namespaces, _summarizer(filters, served, bound, rows), complain, snapshot_seconds)
     asked = tuple(name for name in ASKED if getattr(settings, name))
     source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound, asked)
     for what in unseen_unprivileged(sockets=settings.snapshots and not settings.filters.own_netns):
         complain(TcptraceError(what))
-    give_up_privileges(user, executes=executes)
+    give_up_privileges(user)
     if watch:
         watch.start()
     elif settings.snapshots:
@@ -88,13 +78,19 @@ def open_kernel(
     return source
 
 
-def give_up_privileges(user: User, *, executes: bool = False) -> None:
-    """Become the user, without a way back, and be confined to what is needed from now on, as far as this kernel can.
+def _summarizer(filters: Filters, served: ServedPorts, bound: BoundPorts, rows: int) -> Summarizer:
+    """Return what makes snapshots of the sockets that the filters choose."""
+    find_open = partial(open_services, filters=filters)
+    find_listening = partial(listening_services, filters=filters)
+    find_figures = partial(open_figures, filters=filters, looks=Looks(rows))
+    find_queues = partial(listen_queues, filters=filters)
+    return Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
 
-    executes: whether programs are started later: the live view has one beside it (terminal.py).
-    """
+
+def give_up_privileges(user: User) -> None:
+    """Become the user, without a way back, and be confined to what is needed from now on, as far as this kernel can."""
     drop_privileges(user)
-    confine((sys.prefix, str(PACKAGE.parent)), executes=executes)
+    confine((sys.prefix, str(PACKAGE.parent)))
 
 
 def announce(start: float, doing: str, missing: tuple[str, ...]) -> None:

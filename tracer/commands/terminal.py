@@ -1,7 +1,6 @@
-"""A terminal taken for a full-screen view and given back as it was, also when this process is killed.
+"""A terminal taken for a full-screen view and given back as it was, in every way to end but SIGKILL: then `reset` restores it.
 
-SIGKILL leaves nobody inside to give it back. So a guardian waits outside: a shell of 1 MB that reads from a pipe of ours, and
-restores the terminal when the pipe ends without a word. (A forked copy of this process would hold its memory and descriptors.)
+A process beside this one could do that, too; it would have to be started, confined and ended, for what nobody does to a view.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import subprocess
 import termios
 from typing import Any
 
@@ -20,12 +18,6 @@ LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l"
 STDERR = 2
 PATIENCE_SECONDS = 1.0
 """How long the end may wait for a terminal that takes nothing (Ctrl-S, a broken line)."""
-
-# In a session of its own no signal of the terminal's reaches it. The sequence goes first, as the next prompt must not come
-# before it, and stty is a process; it changes the terminal that is its input.
-_GUARDIAN = 'read -r word || { printf "$1"; stty "$0" <&1; }'
-
-_LOCAL_FLAGS, _CONTROL_CHARACTERS = 3, 6
 
 
 def is_usable(fd: int) -> bool:
@@ -63,7 +55,6 @@ class Terminal:
             self.events.register(source, select.EPOLLET | select.EPOLLIN)
         self._pending = b""
         self._saved: list[Any] | None = None
-        self._guardian: subprocess.Popen[bytes] | None = None
 
     @property
     def taken(self) -> bool:
@@ -74,7 +65,6 @@ class Terminal:
         """Take it: no echo, keys one by one, the other screen; once more after something else has changed it."""
         if self._saved is None:
             self._saved = termios.tcgetattr(self._fd)
-            self._guardian = _guardian(self._fd, self._saved)
         with contextlib.suppress(termios.error):  # it is gone
             termios.tcsetattr(self._fd, termios.TCSANOW, _keys_one_by_one(self._saved))
         self._pending = ENTER
@@ -92,7 +82,6 @@ class Terminal:
             pass
         with contextlib.suppress(termios.error):  # it is gone, with whoever could be told
             termios.tcsetattr(self._fd, termios.TCSANOW, self._saved)
-        self._dismiss_guardian()
         self._saved = None
 
     def close(self) -> None:
@@ -153,16 +142,6 @@ class Terminal:
             self._keyboard = None
         return typed.decode(errors="replace")
 
-    def _dismiss_guardian(self) -> None:
-        guardian = self._guardian
-        if guardian is None or guardian.stdin is None:
-            return
-        with contextlib.suppress(BrokenPipeError):  # somebody has killed it
-            guardian.stdin.write(b"\n")
-        self._guardian = None  # a handler must neither write to what is closed, nor wait twice
-        guardian.stdin.close()
-        guardian.wait()
-
 
 def _unblocked(fd: int) -> int:
     """Return a descriptor of the same terminal that never waits, if it can be had, else a copy.
@@ -182,16 +161,3 @@ def _keys_one_by_one(attributes: list[Any]) -> list[Any]:
     characters = list(characters)
     characters[termios.VMIN], characters[termios.VTIME] = 1, 0
     return [iflag & ~termios.IXON, oflag, cflag, lflag & ~(termios.ICANON | termios.ECHO), ispeed, ospeed, characters]
-
-
-def _guardian(fd: int, attributes: list[Any]) -> subprocess.Popen[bytes]:
-    command = ["/bin/sh", "-c", _GUARDIAN, _for_stty(attributes), LEAVE.decode().replace("\x1b", "\\033")]
-    return subprocess.Popen(
-        command, bufsize=0, stdin=subprocess.PIPE, stdout=fd, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/"
-    )
-
-
-def _for_stty(attributes: list[Any]) -> str:
-    """Return attributes as `stty -g` prints them."""
-    characters = [value if isinstance(value, int) else value[0] for value in attributes[6]]
-    return ":".join(f"{value:x}" for value in [*attributes[:4], *characters])

@@ -58,7 +58,6 @@ def trace(loading: Loading, wanted: Wanted) -> None:
         loading,
         wanted.user,
         with_cgroups=with_cgroups,
-        executes=drawn,
         snapshot_seconds=INTERVAL_SECONDS if drawn else UNSEEN_SECONDS,
     )
     model = Model(

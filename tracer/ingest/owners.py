@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tracer.errors import TcptraceError
 from tracer.ingest.names import name_text
+from tracer.kernel.processes import process_ids
 
 PROC = Path("/proc")
 _PREFIX = "socket:["
@@ -33,7 +34,7 @@ def find_owners(inodes: Collection[int]) -> tuple[dict[int, Owner], int]:
     wanted = {f"{_PREFIX}{inode}]": inode for inode in inodes}
     found: dict[int, Owner] = {}
     closed = 0
-    for pid in sorted(int(path.name) for path in PROC.iterdir() if path.name.isdecimal()) if wanted else []:
+    for pid in process_ids() if wanted else []:
         try:
             held = {wanted[target] for target in _targets(pid) if target in wanted}
         except PermissionError:

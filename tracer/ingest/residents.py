@@ -12,6 +12,7 @@ import contextlib
 from pathlib import Path
 
 from tracer.kernel.namespaces import TABLE, named_paths
+from tracer.kernel.processes import process_ids
 
 
 def identity_of(pid: int) -> int | None:
@@ -25,9 +26,9 @@ def identity_of(pid: int) -> int | None:
 def find_residents() -> dict[int, int]:
     """Return one process that lives in each network namespace, by the namespace's identity; a look at every process."""
     found: dict[int, int] = {}
-    for place in Path("/proc").iterdir():
-        if place.name.isdecimal() and (identity := identity_of(int(place.name))) is not None:
-            found.setdefault(identity, int(place.name))
+    for pid in process_ids():
+        if (identity := identity_of(pid)) is not None:
+            found.setdefault(identity, pid)
     return found
 
 

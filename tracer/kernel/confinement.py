@@ -49,16 +49,13 @@ def version() -> int:
     return max(int(_LIBC.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(VERSION_FLAG))), 0)
 
 
-def confine(own: Iterable[str], *, executes: bool = False) -> bool:
-    """Have this thread, and those that it starts, write no file, read none in PRIVATE but below `own`, and open no connection.
+def confine(own: Iterable[str]) -> bool:
+    """Have this thread and later ones start no program, write no file, read none in PRIVATE but below `own`, and not connect.
 
-    executes: whether it may start programs, which are confined in the same way. Returns whether the kernel does that; to be
-    called while there is one thread.
+    Returns whether the kernel does that; to be called while there is one thread.
     """
     found = version()
     files, network, scopes = (_handled(rights, found) for rights in (FILES, NETWORK, SCOPES))
-    if executes:
-        files &= ~EXECUTE
     attributes = struct.pack("=QQQ", files, network, scopes)[: 8 if found < 4 else 16 if found < 6 else 24]
     ruleset = _LIBC.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)) if found else -1
     if ruleset < 0:

@@ -9,6 +9,8 @@ import contextlib
 import itertools
 import os
 
+from tracer.kernel.processes import process_ids
+
 LISTEN = "0A"
 
 
@@ -32,7 +34,7 @@ def _listening_sockets() -> dict[str, tuple[int, int]]:
 def _namespaces() -> dict[int, list[int]]:
     """Return the processes that live in each network namespace, this one first."""
     found: dict[int, list[int]] = {}
-    for pid in [os.getpid(), *_pids()]:
+    for pid in [os.getpid(), *process_ids()]:
         with contextlib.suppress(OSError):  # ended in the meantime
             found.setdefault(_namespace_of(pid), []).append(pid)
     return found
@@ -50,10 +52,6 @@ def _first_answer(netns: int, pids: list[int]) -> list[tuple[int, str]]:
             if _namespace_of(pid) == netns:
                 return rows
     return []
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def _rows_of_ipv6(pid: int) -> list[tuple[int, str]]:

@@ -14,6 +14,8 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tracer.kernel.processes import process_ids
+
 MAX_NAMESPACES = 64
 """Of which sockets are seen; their descriptors fit into the one message of the loader (253 at most)."""
 
@@ -82,7 +84,7 @@ def find_namespaces() -> dict[int, str]:
 
 
 def _paths() -> Iterator[str]:
-    yield from (f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdecimal())
+    yield from (f"/proc/{pid}/ns/net" for pid in process_ids())
     yield from named_paths()
 
 

@@ -10,12 +10,11 @@ addresses, the middle of an address becomes `…`, never its ends nor the port; 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from tracer.outputs.jsonl import Event
-from tracer.outputs.units import bytes_text, time_text
+from tracer.outputs.units import bytes_text, error_name, shortened, time_text
 
 WIDTH = 79
 CONNECTION = 31
@@ -91,14 +90,7 @@ def _shorten(local: str, remote: str, room: int) -> tuple[str, str]:
     half = max(room // 2, SHORTEST)
     local_room = max(half, room - len(remote)) if len(local) > half else len(local)
     remote_room = max(room - min(local_room, len(local)), SHORTEST)
-    return _elide(local, local_room), _elide(remote, remote_room)
-
-
-def _elide(text: str, room: int) -> str:
-    if len(text) <= room:
-        return text
-    tail = room // 2
-    return f"{text[: room - 1 - tail]}…{text[-tail:]}"
+    return shortened(local, local_room), shortened(remote, remote_room)
 
 
 def _handshake(event: Event) -> list[str]:
@@ -108,7 +100,7 @@ def _handshake(event: Event) -> list[str]:
 def _failure(event: Event) -> list[str]:
     reason = event["reason"]
     if reason == "other" and event["errno"]:
-        reason = errno.errorcode.get(event["errno"], f"errno {event['errno']}")
+        reason = error_name(event["errno"])
     return [reason, _range(event), _time(event["duration_seconds"]), _lost(event), _owner(event)]
 
 
@@ -123,10 +115,9 @@ def _close(event: Event) -> list[str]:
 
 
 def _retransmit(event: Event) -> list[str]:
-    code = event["errno"]
     return [
         event["retransmit_kind"] or "unknown",
-        f"never left: {errno.errorcode.get(code, code)}" if event["failed"] else "",
+        f"never left: {error_name(event['errno'])}" if event["failed"] else "",
         f"{event['segments']} segments" if event["segments"] > 1 else "",
         f"attempt {event['attempt']}" if event["attempt"] > 1 else "",
     ]
@@ -143,7 +134,7 @@ def _state(event: Event) -> list[str]:
 
 def _call(event: Event) -> list[str]:
     result = event["result"]
-    return [event["call"] or "", f"{result}" if result >= 0 else errno.errorcode.get(-result, f"{result}"), _owner(event)]
+    return [event["call"] or "", f"{result}" if result >= 0 else error_name(-result), _owner(event)]
 
 
 def _segment(event: Event) -> list[str]:

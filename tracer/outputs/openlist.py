@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from tracer.model.openlist import Connection, ServiceSum
-from tracer.outputs.units import UNKNOWN, bytes_text, endpoint_text, shortened, time_text
+from tracer.outputs.units import UNKNOWN, bytes_text, endpoint_text, percent_text, shortened, time_text
 
 SERVICES_SHOWN = 10
 _STATES = {"established": "ESTAB", "close_wait": "CLOSW", "fin_wait1": "FINW1", "fin_wait2": "FINW2", "last_ack": "LASTA"}
@@ -29,7 +29,7 @@ def table_lines(connections: Sequence[Connection], services: Sequence[ServiceSum
 def _row(row: Connection) -> str:
     peer = endpoint_text(row.remote_address, row.remote_port)
     place = f":{row.local_port}←{peer}" if row.role == "server" else f"→{peer}"
-    lost = UNKNOWN if row.retransmitted_share is None else f"{100 * row.retransmitted_share:.1f}"
+    lost = percent_text(row.retransmitted_share, 1)
     rates = f"{_rate(row.sent_bytes_rate):>8}{_rate(row.received_bytes_rate):>8}"
     who = f"{_STATES.get(row.state, row.state)[:5]:<6}{shortened(row.process or UNKNOWN, 8):<9}"
     cause = _CAUSES.get(row.cause or "", row.cause or "")

@@ -7,7 +7,7 @@ from typing import Any
 
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.survey import HALF_CLOSED, Backlog, HalfClosed, Survey
-from tracer.outputs.units import UNKNOWN, shortened, time_text
+from tracer.outputs.units import UNKNOWN, percent_text, shortened, time_text
 
 STATE_COLUMNS = 3
 LISTENERS_SHOWN = 20
@@ -50,15 +50,20 @@ def _port_uses(snapshot: Snapshot) -> list[str]:
 
 
 def _port_use(use: PortUse) -> str:
-    percent = _percent(use)
     ends = f"  {shortened(use.destination, 33):<34}{shortened(use.local_address, 19):<20}{use.used:>7,}{limit_text(use):>7}"
-    return f"{ends}{UNKNOWN if percent is None else f'{percent:.0f}':>5}"
+    return f"{ends}{share_text(use):>5}"
 
 
-def _percent(use: PortUse) -> float | None:
+def share(use: PortUse) -> float | None:
+    """Return the part of the ephemeral ports that is in use; None where it is not known how many there are."""
     if use.limit is None:
         return None
-    return 100 * use.used / use.limit if use.limit > 0 else 100.0
+    return use.used / use.limit if use.limit > 0 else 1.0
+
+
+def share_text(use: PortUse) -> str:
+    """Return that part in hundredths."""
+    return percent_text(share(use))
 
 
 def _half_closed(state: str, rows: Sequence[HalfClosed]) -> list[str]:
@@ -155,8 +160,8 @@ def _rows(name: str, counts: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
 
 def _use(use: PortUse) -> dict[str, Any]:
     names = {"netns": use.netns, "local_address": use.local_address, "destination": use.destination}
-    percent = _percent(use)
-    return {**names, "used": use.used, "limit": use.limit, "percent": None if percent is None else round(percent, 2)}
+    part = share(use)
+    return {**names, "used": use.used, "limit": use.limit, "percent": None if part is None else round(100 * part, 2)}
 
 
 def _listener_row(row: Backlog) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 UNKNOWN = "-"
 
 
@@ -42,6 +44,11 @@ def bytes_text(count: int) -> str:
     return f"{_three_digits(count / 1e12)} TB"
 
 
+def percent_text(part: float | None, decimals: int = 0) -> str:
+    """Return a part of one in hundredths, without a sign; UNKNOWN for None."""
+    return UNKNOWN if part is None else f"{100 * part:.{decimals}f}"
+
+
 def endpoint_text(address: str, port: int) -> str:
     """Return `address:port`, `[address]:port` for IPv6."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -53,6 +60,11 @@ def shortened(text: str, width: int) -> str:
         return text
     left = (width - 1) // 2
     return f"{text[:left]}…{text[left + 1 - width :]}"
+
+
+def error_name(number: int) -> str:
+    """Return ECONNRESET for 104, and `error 999` for a number without a name."""
+    return errno.errorcode.get(number, f"error {number}")
 
 
 def _three_digits(value: float) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
 
 from tracer.model.pairs import OTHER
 from tracer.model.steps import BEGINNINGS, Step, Who
-from tracer.outputs.units import bytes_text, time_text
+from tracer.outputs.units import bytes_text, error_name, time_text
 
 TIMERS = {
     "syn": "RTO",
@@ -54,11 +53,6 @@ def _by_name(text: str, role: str) -> str:
 
 def _later(step: Step) -> str:
     return "" if step.later is None else f"{time_text(step.later)} on its way"
-
-
-def error_name(number: int) -> str:
-    """Return ECONNRESET for 104, and `error 999` for a number without a name."""
-    return errno.errorcode.get(number, f"error {number}")
 
 
 def owner(who: Who) -> str:

@@ -18,16 +18,16 @@ DEAF = (*SHELL[:2], SHELL[2].replace("INT", "INT HUP"), SHELL[3])
 """A shell that lives on when its terminal is closed, so that the kernel tells nobody else."""
 
 
-def hung_up(terminal: Emulator) -> list[int]:
-    """Close the terminal; return the processes that are to end: the command and its guardian."""
-    pids = [terminal.command, *terminal.children(terminal.command)]
-    assert len(pids) == 2
+def hung_up(terminal: Emulator) -> int:
+    """Close the terminal; return the command's process, which has started no other."""
+    pid = terminal.command
+    assert terminal.children(pid) == []
     terminal.hang_up()
-    return pids
+    return pid
 
 
-def all_end(pids: list[int]) -> None:
-    until(lambda: not any(map(is_running, pids)), "the command and its guardian have ended")
+def ends(pid: int) -> None:
+    until(lambda: not is_running(pid), "the command has ended")
 
 
 def switches(pid: int) -> int:
@@ -37,20 +37,20 @@ def switches(pid: int) -> int:
 
 def test_a_terminal_that_is_closed_ends_it() -> None:
     with replaying() as terminal:
-        all_end(hung_up(terminal))
+        ends(hung_up(terminal))
 
 
 def test_it_ends_also_when_nothing_is_drawn_and_no_signal_comes() -> None:
     with replayed(shell=DEAF) as terminal:
-        all_end(hung_up(terminal))
+        ends(hung_up(terminal))
         assert is_running(terminal.shell)
 
 
 def test_what_nohup_started_goes_on_without_its_terminal() -> None:
     with replaying(before=IGNORING, shell=DEAF) as terminal:
-        pids = hung_up(terminal)
-        os.kill(pids[0], signal.SIGHUP)
-        far = switches(pids[0]) + 10
-        until(lambda: switches(pids[0]) > far, "it has looked at its terminal a few times")
-        os.kill(pids[0], signal.SIGTERM)
-        all_end(pids)
+        pid = hung_up(terminal)
+        os.kill(pid, signal.SIGHUP)
+        far = switches(pid) + 10
+        until(lambda: switches(pid) > far, "it has looked at its terminal a few times")
+        os.kill(pid, signal.SIGTERM)
+        ends(pid)

@@ -15,7 +15,7 @@ import pytest
 from tests.emulator import Emulator, on_terminal
 from tests.kernel.until import until
 from tests.needs import ROOT
-from tests.unit.commands.replaying import REPLAY, SHOWN, is_running, replayed, replaying, state
+from tests.unit.commands.replaying import REPLAY, SHOWN, replayed, replaying, state
 
 
 def is_given_back(terminal: Emulator) -> bool:
@@ -136,9 +136,6 @@ def taken_and_given_back(interrupt_at):
         return trace
 
     terminal.take()
-    guardian = terminal._guardian.pid
-    os.kill(guardian, signal.SIGKILL)  # it would give back what this process forgets
-    os.waitid(os.P_PID, guardian, os.WEXITED | os.WNOWAIT)
     sys.settrace(trace)
     terminal.close()
     os._exit(0)
@@ -173,34 +170,6 @@ def test_an_exception_gives_the_terminal_back(settings: list[object], tmp_path: 
         terminal.until(lambda: terminal.full_screen, "the view has the terminal")
         terminal.until_seen("status 1")
         assert_given_back(terminal, settings)
-
-
-def test_sigkill_leaves_the_terminal_in_order(settings: list[object]) -> None:
-    with replaying() as terminal:
-        (guardian,) = terminal.children(terminal.command)
-        os.kill(terminal.command, signal.SIGKILL)
-        terminal.until(lambda: not terminal.children(terminal.shell), "the shell knows of it")
-        assert_given_back(terminal, settings)
-        until(lambda: not is_running(guardian), "the guardian has ended")
-
-
-def test_the_guardian_is_small_and_holds_nothing_but_the_terminal_and_a_pipe() -> None:
-    with replaying() as terminal:
-        (guardian,) = terminal.children(terminal.command)
-        files = {fd.name: str(fd.readlink()).split(":")[0] for fd in Path(f"/proc/{guardian}/fd").iterdir()}
-        assert files.keys() == {"0", "1", "2"}
-        assert (files["0"], files["2"]) == ("pipe", "/dev/null")
-        assert files["1"].startswith("/dev/pts/")
-        status = Path(f"/proc/{guardian}/status").read_text(encoding="ascii")
-        assert int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) < 4096
-
-
-def test_nothing_is_left_running_after_the_end() -> None:
-    with replaying() as terminal:
-        (guardian,) = terminal.children(terminal.command)
-        terminal.type("q")
-        terminal.until_seen("status 0")
-        assert not is_running(guardian)
 
 
 def test_a_terminal_that_takes_nothing_stops_nothing(tmp_path: Path) -> None:

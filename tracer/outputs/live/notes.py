@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tracer.ingest.snapshot import PortUse, Snapshot
+from tracer.ingest.snapshot import Snapshot
 from tracer.model.backlogs import Listener
 from tracer.model.history import History
 from tracer.model.report import Report, Service
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, line
-from tracer.outputs.snapshot import forecast_text, limit_text, soonest
+from tracer.outputs.snapshot import forecast_text, limit_text, share, share_text, soonest
 from tracer.outputs.units import UNKNOWN, count_text
 
 Number = TypeVar("Number", int, float)
@@ -159,19 +159,6 @@ def _ports(snapshot: Snapshot | None) -> Note:
         ),
         style,
     )
-
-
-def share(use: PortUse) -> float | None:
-    """Return the part of the ephemeral ports that is in use; None where it is not known how many there are."""
-    if use.limit is None:
-        return None
-    return use.used / use.limit if use.limit > 0 else 1.0
-
-
-def share_text(use: PortUse) -> str:
-    """Return that part in hundredths."""
-    part = share(use)
-    return UNKNOWN if part is None else f"{100 * part:.0f}"
 
 
 def _listeners(report: Report, search: Search) -> list[Note]:

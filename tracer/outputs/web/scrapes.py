@@ -1,23 +1,18 @@
 """The bodies of /metrics, made one at a time: whoever comes meanwhile shares the next one.
 
 Python runs one thread at a time, and the thread that drains the ring has to wait for its turn among those that render. With
-one of them at most, however many scrape, its turn comes soon.
+one of them at most, however many scrape, its turn comes soon (see also TURN_SECONDS in http.py).
 """
 
 from __future__ import annotations
 
 import gzip
-import sys
 import threading
 from collections.abc import Callable
 
 from tracer.model.report import Report
 from tracer.outputs.budget import Budget
 from tracer.outputs.prometheus import PROTOBUF, render
-
-TURN_SECONDS = 0.0002
-"""After which a thread has to let others run, if they want to; Python's own 5 ms add up, as a batch of records takes several
-turns."""
 
 
 class Shared:
@@ -49,7 +44,6 @@ class Scrapes:
         self._begun = self._here = 0
         self._report: Report | None = None
         self._bodies: dict[tuple[str, bool], bytes] = {}
-        sys.setswitchinterval(TURN_SECONDS)
 
     def body(self, content_type: str, *, packed: bool) -> bytes:
         """Return the metrics as they are at some moment after the call; packed: with gzip."""
