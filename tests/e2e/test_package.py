@@ -61,7 +61,7 @@ def test_the_wheel_carries_the_whole_package(installed: Path) -> None:
 
 
 def test_an_installed_copy_finds_its_c_code(installed: Path) -> None:
-    program = "from tracer.kernel.sources import read_source; print(read_source('event.h'))"
+    program = "from tracer.kernel.shipped import read_source; print(read_source('event.h'))"
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(installed)!r}); {program}"]
     seen = subprocess.run(command, cwd="/", check=True, capture_output=True, text=True).stdout
     assert seen.strip() == (ROOT / "bpf/event.h").read_text(encoding="utf-8").strip()

@@ -21,7 +21,7 @@ from tracer.ingest.decode import LAYOUT
 from tracer.ingest.recording import MAGIC, VERSION, RecordedSource
 from tracer.ingest.source import Reading, Remains
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.sources import read_source
+from tracer.kernel.shipped import read_source
 from tracer.model.findings import Search
 from tracer.model.steps import Step
 from tracer.model.totals import Model

@@ -12,7 +12,7 @@ import typer
 
 from tracer.errors import TcptraceError, UsageError
 from tracer.kernel.callersfile import open_as_caller
-from tracer.kernel.sources import shipped
+from tracer.kernel.shipped import shipped
 
 NAMES = ("overview", "connections", "fleet")
 

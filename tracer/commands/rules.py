@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracer.kernel.sources import shipped
+from tracer.kernel.shipped import shipped
 
 
 def rules() -> None:

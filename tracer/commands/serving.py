@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tracer.commands.dashboard import NAMES
 from tracer.commands.view import View
-from tracer.kernel.sources import shipped
+from tracer.kernel.shipped import shipped
 from tracer.model.report import Report
 from tracer.model.spans import Spans, spans
 from tracer.outputs.web.pages import File

@@ -32,7 +32,7 @@ from tracer.kernel.confinement import confine
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_unprivileged
-from tracer.kernel.sources import PACKAGE
+from tracer.kernel.shipped import PACKAGE
 from tracer.model.figures import Looks, open_figures
 from tracer.model.opened import listen_queues, listening_services, open_services
 from tracer.model.sockets import Summarizer

@@ -37,7 +37,7 @@ class Chosen:
         if self._pid is not None:
             chosen &= reading.events["pid"] == self._pid
         events = reading.events[chosen]
-        return replace(reading, events=events, cells=_losses(reading.cells), snapshot=None, books=None)
+        return replace(reading, events=events, cells=_losses(reading.cells), snapshot=None, kernel_counts=None)
 
     def close(self) -> None:
         """Close the source."""

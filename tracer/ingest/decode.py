@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.kernel.layout import Layout, parse_layout
-from tracer.kernel.sources import read_source
+from tracer.kernel.shipped import read_source
 
 type_names = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "s32": "<i4"}
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.errors import TcptraceError
-from tracer.ingest.books import Books, KernelBooks
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.interfaces import learn, name_here
+from tracer.ingest.kernelcounters import KernelCounters, KernelCounts
 from tracer.ingest.late import Explained
 from tracer.ingest.links import Links
 from tracer.ingest.namespaces import Namespaces
@@ -63,7 +63,7 @@ class LiveSource:
         self._links = Links()
         self._look_every_ns = look_every_ns
         self._looked_ns = -look_every_ns
-        self._books = KernelBooks()
+        self._kernel_counts = KernelCounters()
         self._watch = watch
         self._served = served or ServedPorts()
         self._numbers = numbers or Numbers()
@@ -103,10 +103,12 @@ class LiveSource:
         if self.namespaces:
             self.namespaces.look()
         figures = self._programs.read()
-        before = self._books.read()
+        before = self._kernel_counts.read()
         cells = self._cells()
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
-        return Reading(events, cells, now_ns, self._figures, snapshot, Books(before, self._books.read()), anchor_ns)
+        return Reading(
+            events, cells, now_ns, self._figures, snapshot, KernelCounts(before, self._kernel_counts.read()), anchor_ns
+        )
 
     def refresh(self) -> None:
         """Have a snapshot of now at the next read(), if it takes but a moment; for any thread."""
@@ -139,7 +141,7 @@ class LiveSource:
                 self.namespaces.close()
             self._programs.close()
             self._counters.close()
-            self._books.close()
+            self._kernel_counts.close()
             self._ring.close()
             self.filling.close()
             os.close(self._ring_fd)

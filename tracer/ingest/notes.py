@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tracer.ingest.books import Books
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.interfaces import NAMES
+from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.names import cleaned_json
 from tracer.ingest.plausible import MAX_NS, checked
 from tracer.ingest.snapshot import Snapshot, parse_snapshot, snapshot_document
@@ -69,8 +69,8 @@ class NoteWriter:
             parts["containers"] = [[cgroup, *astuple(found)] for cgroup, found in containers.items()]
         if namespaces := self._new_namespaces(reading):
             parts["namespaces"] = [list(item) for item in namespaces.items()]
-        if reading.books:
-            sides = reading.books.before, reading.books.after
+        if reading.kernel_counts:
+            sides = reading.kernel_counts.before, reading.kernel_counts.after
             parts["counters"] = [self._changed_counters(side) for side in sides]
         if reading.remains:
             parts["remains"] = [list(one) for one in reading.remains]
@@ -111,7 +111,7 @@ class NoteReader:
         self.anchor_ns: int | None = None
         self.containers: dict[int, Workload] = {}
         self.namespaces: dict[int, str] = {}
-        self.books: Books | None = None
+        self.kernel_counts: KernelCounts | None = None
         self.remains: tuple[Remains, ...] = ()
         self._counters: dict[str, int] = {}
 
@@ -122,7 +122,7 @@ class NoteReader:
 
     def next_reading(self) -> None:
         """Forget what belongs to one reading alone."""
-        self.books, self.remains = None, ()
+        self.kernel_counts, self.remains = None, ()
 
     def whose(self, cgroup: int) -> Workload:
         """Return whose a cgroup of the recorded machine is, as far as that was recorded."""
@@ -150,16 +150,16 @@ class NoteReader:
     def _namespaces(self, value: Any) -> None:
         self.namespaces.update({int(netns): str(name) for netns, name in value})
 
-    def _books(self, value: Any) -> None:
+    def _kernel_counts(self, value: Any) -> None:
         if value is None:
-            self.books = None
+            self.kernel_counts = None
             return
         sides = checked(value, {"before": (dict,), "after": (dict,)})
-        self.books = Books(**{name: self._counted(side) for name, side in sides.items()})
+        self.kernel_counts = KernelCounts(**{name: self._counted(side) for name, side in sides.items()})
 
     def _counters_since(self, value: Any) -> None:
         before, after = value
-        self.books = Books(self._counted(before, self._counters), self._counted(after, self._counters))
+        self.kernel_counts = KernelCounts(self._counted(before, self._counters), self._counted(after, self._counters))
 
     def _counted(self, side: Mapping[str, Any], last: Mapping[str, int] | None = None) -> dict[str, int]:
         """Return counters: those before with those that have changed, and remember them."""
@@ -181,7 +181,7 @@ _PARTS: Mapping[str, Callable[[NoteReader, Any], None]] = {
     "interfaces": NoteReader._interfaces,  # noqa: SLF001
     "containers": NoteReader._containers,  # noqa: SLF001
     "namespaces": NoteReader._namespaces,  # noqa: SLF001
-    "books": NoteReader._books,  # noqa: SLF001
+    "books": NoteReader._kernel_counts,  # noqa: SLF001
     "counters": NoteReader._counters_since,  # noqa: SLF001
     "remains": NoteReader._remains,  # noqa: SLF001
 }

@@ -134,7 +134,7 @@ def has_news(last: Reading, now: Reading) -> bool:
     return bool(
         len(now.events)
         or now.remains
-        or (now.books and (last.books is None or now.books.after != last.books.after))
+        or (now.kernel_counts and (last.kernel_counts is None or now.kernel_counts.after != last.kernel_counts.after))
         or now.anchor_ns != last.anchor_ns
         or now.programs != last.programs
         or (now.snapshot is not last.snapshot and _without_times(now.snapshot) != _without_times(last.snapshot))

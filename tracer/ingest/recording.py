@@ -96,7 +96,16 @@ class RecordedSource:
     def _reading(self, events: Events, time_ns: int) -> Reading:
         notes = self._notes
         found = Reading(
-            *(events, self._counts.copy(), time_ns, notes.programs, notes.snapshot, notes.books, notes.anchor_ns, notes.remains)
+            *(
+                events,
+                self._counts.copy(),
+                time_ns,
+                notes.programs,
+                notes.snapshot,
+                notes.kernel_counts,
+                notes.anchor_ns,
+                notes.remains,
+            )
         )
         notes.next_reading()
         return found

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.books import Books
 from tracer.ingest.decode import Events
+from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Snapshot
 
@@ -82,7 +82,7 @@ class Reading:
     time_ns: of the reading, on the clock of the events (CLOCK_MONOTONIC outside of any time namespace).
     anchor_ns: nanoseconds to add to the times of its events to get Unix time; None: as at the start.
     snapshot: the latest one of all sockets, which may be older than this reading; None before the first.
-    books: the kernel's own counters around the moment when cells was read, None when they were not looked at.
+    kernel_counts: the kernel's own counters around the moment when cells was read, None when they were not looked at.
     remains: what ended connections have left, as far as it was asked for.
     """
 
@@ -91,7 +91,7 @@ class Reading:
     time_ns: int
     programs: tuple[Program, ...] = ()
     snapshot: Snapshot | None = None
-    books: Books | None = None
+    kernel_counts: KernelCounts | None = None
     anchor_ns: int | None = None
     remains: tuple[Remains, ...] = ()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tracer.errors import TcptraceError
 from tracer.kernel.bytecode import Bytecode, Table, take_apart
-from tracer.kernel.sources import shipped
+from tracer.kernel.shipped import shipped
 
 CFLAGS = [
     "-Wall",

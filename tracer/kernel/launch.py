@@ -18,7 +18,7 @@ from tracer.kernel.handoff import Loaded, receive_loaded
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability
 from tracer.kernel.programs import Settings
-from tracer.kernel.sources import PACKAGE
+from tracer.kernel.shipped import PACKAGE
 
 DESCRIPTORS = 512
 """Programs and attachments, three a network namespace (kernel/namespaces.py), connections of scrapers."""

@@ -16,7 +16,7 @@ from tracer.kernel.constants import Constants
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.sources import read_source
+from tracer.kernel.shipped import read_source
 
 HEADERS = (
     "event.h",

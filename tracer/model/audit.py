@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.books import Books
+from tracer.ingest.kernelcounters import KernelCounts
 from tracer.model.tcp import CELL
 
 Cells = NDArray[np.uint64]
@@ -83,27 +83,27 @@ class Audit:
 
     def __init__(self, *, failures_unseen: bool = False) -> None:
         self._failures_unseen = failures_unseen
-        self._start: tuple[Books, dict[str, Bounds]] | None = None
+        self._start: tuple[KernelCounts, dict[str, Bounds]] | None = None
         self._traced = dict.fromkeys(AUDITED, 0)
         self.lines: tuple[AuditLine, ...] = ()
 
-    def add(self, books: Books, cells: Cells) -> None:
+    def add(self, kernel_counts: KernelCounts, cells: Cells) -> None:
         """Take one look at both sides; the first one is the beginning."""
         traced = {name: count(cells) for name, count in AUDITED.items()}
         if self._start is None:
-            self._start = books, traced
+            self._start = kernel_counts, traced
         start, ours = self._start
         counted = {name: _since(ours[name], traced[name]) for name in AUDITED}
         if self._failures_unseen:
-            failed = books.after.get(FAILED, 0) - start.after.get(FAILED, 0)
+            failed = kernel_counts.after.get(FAILED, 0) - start.after.get(FAILED, 0)
             counted["RetransSegs"] = counted["RetransSegs"][0] + failed, counted["RetransSegs"][1] + failed
-        sides = (start.before, start.after, books.before, books.after)
+        sides = (start.before, start.after, kernel_counts.before, kernel_counts.after)
         known = set.intersection(*map(set, sides))
-        audited = [self._compare(name, start, books, counted[name]) for name in AUDITED if name in known]
-        unseen = [AuditLine(name, books.after[name] - start.after[name], None) for name in UNSEEN if name in known]
+        audited = [self._compare(name, start, kernel_counts, counted[name]) for name in AUDITED if name in known]
+        unseen = [AuditLine(name, kernel_counts.after[name] - start.after[name], None) for name in UNSEEN if name in known]
         self.lines = (*audited, *unseen)
 
-    def _compare(self, name: str, start: Books, now: Books, bounds: Bounds) -> AuditLine:
+    def _compare(self, name: str, start: KernelCounts, now: KernelCounts, bounds: Bounds) -> AuditLine:
         """Return the line with the counts that are nearest to each other, among those that both sides may have had then."""
         least = now.before[name] - start.after[name]
         most = now.after[name] - start.before[name]

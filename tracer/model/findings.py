@@ -76,7 +76,7 @@ class Search:
     def add(self, reading: Reading) -> None:
         """Take in a reading."""
         self._services.add(reading)
-        self._peers.add(replace(reading, snapshot=None, books=None))
+        self._peers.add(replace(reading, snapshot=None, kernel_counts=None))
         events = settle(reading.events)
         closes = events[events["kind"] == KIND["close"]]
         for kept in (self._longest, self._largest, self._retransmitting):

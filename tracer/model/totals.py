@@ -111,8 +111,8 @@ class Model:
             self._snapshot = reading.snapshot
             if self._unlisted:
                 self._unlisted.leave_out(reading.snapshot)
-        if reading.books:
-            self._audit.add(reading.books, reading.cells)
+        if reading.kernel_counts:
+            self._audit.add(reading.kernel_counts, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
             self._add_unrecorded(what, FIRST_ROLE + role, count)
         self._batch.add(reading.events)

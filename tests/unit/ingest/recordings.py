@@ -9,7 +9,7 @@ import struct
 from dataclasses import replace
 
 from tests.unit.model.builder import events, reading
-from tracer.ingest.books import Books
+from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.plausible import MAX_NS
 from tracer.ingest.recorder import Recorder
 from tracer.ingest.recording import MAGIC, VERSION, RecordedSource
@@ -17,7 +17,7 @@ from tracer.ingest.source import Context, Program, Reading
 
 CONTEXT = Context("6.18.0-rc1", "0.35.0", 1_763_850_000_000_000_000, 4026531833, ("IPv6",), {0: "NOT_SPECIFIED", 23: "ÄÖÜ"})
 PROGRAMS = (Program("inet_sock_set_state", True, 23, 0.000046, 0), Program("tcp_send_reset", False, 0, 0.0, 5))
-BOOKS = Books({"ActiveOpens": 23, "RtoMin": 200}, {"ActiveOpens": 24, "MaxConn": -1})
+KERNEL_COUNTS = KernelCounts({"ActiveOpens": 23, "RtoMin": 200}, {"ActiveOpens": 24, "MaxConn": -1})
 
 
 def some_readings() -> list[Reading]:
@@ -27,8 +27,8 @@ def some_readings() -> list[Reading]:
         reading(time_ns=3, programs=PROGRAMS, sockets={"time_wait": 7}),
         reading(events("reset", error=-104), time_ns=MAX_NS, programs=PROGRAMS, sockets={"time_wait": 7}),
         reading(time_ns=5, cells={"events_lost": MAX_NS}),
-        replace(reading(time_ns=6), books=BOOKS),
-        replace(reading(time_ns=7), books=BOOKS),
+        replace(reading(time_ns=6), kernel_counts=KERNEL_COUNTS),
+        replace(reading(time_ns=7), kernel_counts=KERNEL_COUNTS),
         reading(time_ns=8),
     ]
 
@@ -62,7 +62,7 @@ def same(a: Reading, b: Reading) -> bool:
         a.events.dtype == b.events.dtype
         and a.events.tobytes() == b.events.tobytes()
         and a.cells.tolist() == b.cells.tolist()
-        and (a.time_ns, a.programs, a.snapshot, a.books) == (b.time_ns, b.programs, b.snapshot, b.books)
+        and (a.time_ns, a.programs, a.snapshot, a.kernel_counts) == (b.time_ns, b.programs, b.snapshot, b.kernel_counts)
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.needs import tool
 from tracer.ingest.decode import EVENT, LAYOUT, event_dtype
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.sources import read_source
+from tracer.kernel.shipped import read_source
 
 
 def test_every_member_has_its_name_place_and_size() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.ingest.recordings import BOOKS, CONTEXT, PROGRAMS, opened, read_all
+from tests.unit.ingest.recordings import CONTEXT, KERNEL_COUNTS, PROGRAMS, opened, read_all
 from tests.unit.model.builder import SECOND, events, reading
-from tracer.ingest.books import Books
+from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.recorder import IDLE_NS, Recorder, Rotating, Sparing
 from tracer.ingest.source import Reading, Remains
 from tracer.ingest.spool import MOST_BYTES, Spool
@@ -45,7 +45,7 @@ def idle(seconds: int) -> list[Reading]:
     return [
         replace(
             reading(time_ns=at * SECOND, programs=PROGRAMS, sockets={"listen": 5}),
-            books=Books(dict(BOOKS.after), dict(BOOKS.after)),
+            kernel_counts=KernelCounts(dict(KERNEL_COUNTS.after), dict(KERNEL_COUNTS.after)),
         )
         for at in range(1, seconds + 1)
     ]
@@ -77,7 +77,7 @@ def test_an_idle_minute_takes_few_bytes() -> None:
     [
         {"events": events("close")},
         {"cells": reading(cells={"partial": 1}).cells},
-        {"books": Books({"ActiveOpens": 1}, {"ActiveOpens": 2})},
+        {"kernel_counts": KernelCounts({"ActiveOpens": 1}, {"ActiveOpens": 2})},
         {"programs": ()},
         {"anchor_ns": 5},
         {"snapshot": reading(sockets={"listen": 6}).snapshot},
@@ -98,9 +98,9 @@ def test_news_are_written_at_once(news: dict[str, object]) -> None:
 def test_what_belongs_to_one_reading_comes_back_with_it_alone() -> None:
     left = (Remains(2**63 + 5, 6, 59.75, 7), Remains(3, 5, 0.0, 8))
     written = [
-        replace(reading(time_ns=1), books=BOOKS, remains=left),
+        replace(reading(time_ns=1), kernel_counts=KERNEL_COUNTS, remains=left),
         reading(time_ns=2),
-        replace(reading(time_ns=3), books=Books(BOOKS.after, {"ActiveOpens": 25})),
+        replace(reading(time_ns=3), kernel_counts=KernelCounts(KERNEL_COUNTS.after, {"ActiveOpens": 25})),
     ]
     file = io.BytesIO()
     for one in written[:1]:
@@ -112,8 +112,8 @@ def test_what_belongs_to_one_reading_comes_back_with_it_alone() -> None:
     for one in written[1:]:
         recorder.write(one)
     second, third = read_all(opened(file.getvalue()))
-    assert (second.books, second.remains) == (None, ())
-    assert third.books == written[2].books
+    assert (second.kernel_counts, second.remains) == (None, ())
+    assert third.kernel_counts == written[2].kernel_counts
 
 
 def test_whose_cgroups_are_is_recorded_when_it_is_known() -> None:

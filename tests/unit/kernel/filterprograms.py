@@ -13,7 +13,7 @@ from tests.needs import tool
 from tracer.kernel.constants import Constants
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters, filter_macros
-from tracer.kernel.sources import read_source
+from tracer.kernel.shipped import read_source
 
 CLIENT, SERVER = 1, 2
 NETNS = 4026531833

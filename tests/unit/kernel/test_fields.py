@@ -10,7 +10,7 @@ import pytest
 from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS, KernelField, field_macros
-from tracer.kernel.sources import shipped
+from tracer.kernel.shipped import shipped
 
 # the macros of read.h that name a struct and a member: READ, READ_OF_3 with a C type and a base, READ_BITS with a base
 READS = re.compile(

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from tests.needs import tool
 from tracer.errors import TcptraceError
 from tracer.kernel.layout import SIZES, Field, Layout, parse_layout
-from tracer.kernel.sources import read_source
+from tracer.kernel.shipped import read_source
 
 SMALL = """
 /* a { b; } struct event { */

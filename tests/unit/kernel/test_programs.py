@@ -29,7 +29,7 @@ from tracer.kernel.programs import (
     ring_bytes,
     wake_mask,
 )
-from tracer.kernel.sources import read_source
+from tracer.kernel.shipped import read_source
 
 SETTINGS = Settings(Filters())
 EVERYTHING = Settings(Filters(), follow=True, segments=True)

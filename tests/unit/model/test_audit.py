@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracer.ingest.books import Books
+from tracer.ingest.kernelcounters import KernelCounts
 from tracer.model.audit import AUDITED, FAILED, UNSEEN, Audit, AuditLine
 from tracer.model.tcp import CELL
 
 CELLS = np.zeros(CELL["cells"], np.uint64)
 
 
-def at(**counts: int) -> Books:
+def at(**counts: int) -> KernelCounts:
     """Return both looks of one moment in which these counters were not 0."""
     every = {name: counts.get(name, 0) for name in (*AUDITED, *UNSEEN, FAILED)}
-    return Books(every, every)
+    return KernelCounts(every, every)
 
 
 def test_what_only_the_kernel_counts_has_no_drift() -> None:
@@ -31,14 +31,14 @@ def test_what_only_the_kernel_counts_has_no_drift() -> None:
 def test_a_counter_that_this_kernel_lacks_has_no_line() -> None:
     audit = Audit()
     few = dict.fromkeys(AUDITED, 0)
-    audit.add(Books(few, few), CELLS)
+    audit.add(KernelCounts(few, few), CELLS)
     assert [line.counter for line in audit.lines] == list(AUDITED)
 
 
 def test_a_counter_that_only_some_looks_have_has_no_line() -> None:
     audit = Audit()
     audit.add(at(), CELLS)
-    audit.add(Books({"ActiveOpens": 1}, {"ActiveOpens": 1, "RetransSegs": 7}), CELLS)
+    audit.add(KernelCounts({"ActiveOpens": 1}, {"ActiveOpens": 1, "RetransSegs": 7}), CELLS)
     assert [line.counter for line in audit.lines] == ["ActiveOpens"]
 
 

@@ -22,7 +22,7 @@ EXTENDED = (
 
 
 @dataclass(frozen=True)
-class Books:
+class KernelCounts:
     """The kernel's counters right before and right after our own were read, by name (ActiveOpens, ...).
 
     Our counts belong to a moment in between, so that they agree whenever they lie between the two.
@@ -43,7 +43,7 @@ def parse_snmp(text: bytes, protocol: str = "Tcp") -> dict[str, int]:
     return {name: int(value) for name, value in zip(*lines, strict=True)}
 
 
-class KernelBooks:
+class KernelCounters:
     """The open files of this network namespace's counters; read anew at every call."""
 
     def __init__(self) -> None:

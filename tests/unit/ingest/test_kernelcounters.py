@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracer.ingest.books import EXTENDED, KernelBooks, parse_snmp
+from tracer.ingest.kernelcounters import EXTENDED, KernelCounters, parse_snmp
 
 SNMP = b"Ip: Forwarding\nIp: 1\nTcp: RtoMin MaxConn ActiveOpens\nTcp: 200 -1 23\n"
 
@@ -20,11 +20,11 @@ def test_what_has_no_such_counters_is_refused(text: bytes) -> None:
 
 
 def test_the_running_kernels_counters_are_read_and_read_again() -> None:
-    books = KernelBooks()
+    kernel_counts = KernelCounters()
     try:
-        first, second = books.read(), books.read()
+        first, second = kernel_counts.read(), kernel_counts.read()
     finally:
-        books.close()
+        kernel_counts.close()
     assert {"ActiveOpens", "PassiveOpens", "EstabResets", "RetransSegs", "AttemptFails"} < set(first)
     assert set(EXTENDED) <= set(first) == set(second)
     assert all(second[name] >= first[name] for name in EXTENDED)
