@@ -81,7 +81,7 @@ def _connections() -> list[Panel]:
         ),
         heat(
             "Lifetimes",
-            "How long do connections live? Every connection that ended, by its age. Lives of milliseconds are requests "
+            "How long do connections live? Every connection that ended, by its age. Followed of milliseconds are requests "
             "without keep-alive; a sharp band at a round number of seconds is somebody's idle timeout.",
             Query(spread(lives), "{{le}}"),
             nothing="no connection ended",

@@ -20,7 +20,7 @@ from tracer.ingest.sockdiag import last_heard, listeners_cgroups, normalize, par
 from tracer.ingest.source import Reading
 from tracer.kernel.btf import Btf
 from tracer.model.aborts import settle
-from tracer.model.lives import Lives
+from tracer.model.follow.followed import Followed
 from tracer.model.report import Report
 from tracer.model.tcp import KINDS
 from tracer.model.totals import Model
@@ -83,7 +83,7 @@ def _rendered(records: Records) -> None:
 
 OUTPUTS: list[Output] = [
     *map(_described, (json_lines, table_lines, csv_lines)),
-    lambda records: ladder_lines(Lives({}, segments=True).add(records), Style(explain=True)),
+    lambda records: ladder_lines(Followed({}, segments=True).add(records), Style(explain=True)),
     lambda records: summary(report_of(records)),
     lambda records: interval(point(report_of(records))),
     _rendered,

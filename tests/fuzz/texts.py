@@ -23,7 +23,7 @@ from tracer.ingest.source import Reading, Remains
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.shipped import read_source
 from tracer.model.findings import Search
-from tracer.model.steps import Step
+from tracer.model.follow.steps import Step
 from tracer.model.totals import Model
 from tracer.outputs.findings.document import report_document
 from tracer.outputs.findings.table import report_lines

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from tests.needs import ROOT
 from tests.unit.test_demo import replayed
-from tracer.model.life import ACK_OF_FIN, FIN_ARRIVES, FIN_LEAVES
+from tracer.model.follow.recordsteps import ACK_OF_FIN, FIN_ARRIVES, FIN_LEAVES
 from tracer.model.tcp import CLOSES, FAILURES, STATES
 
 ROW = re.compile(r"^\| (?:(\w+) → (\w+))? ?\| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)

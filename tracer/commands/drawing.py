@@ -11,8 +11,8 @@ import numpy as np
 
 from tracer.ingest.source import Context, Reading, Remains
 from tracer.model.aborts import settle
-from tracer.model.lives import Lives
-from tracer.model.steps import Step
+from tracer.model.follow.followed import Followed
+from tracer.model.follow.steps import Step
 from tracer.model.tcp import KIND, STATES
 from tracer.outputs.jsonl import FOLLOWED, describe, json_lines
 from tracer.outputs.ladder import Style, head_lines, ladder_lines
@@ -63,7 +63,7 @@ class Follower:
     """Shows readings until so many connections have ended. segments: whether those that arrive are shown, too."""
 
     def __init__(self, context: Context, show: Show, *, segments: bool, count: int | None = None) -> None:
-        self._lives = Lives(context.reset_reasons, segments=segments)
+        self._followed = Followed(context.reset_reasons, segments=segments)
         self._segments = segments
         self._show = show
         self._count = count
@@ -71,20 +71,20 @@ class Follower:
     @property
     def all_ended(self) -> bool:
         """Whether all connections that were asked for have ended."""
-        return self._count is not None and self._lives.ended >= self._count
+        return self._count is not None and self._followed.ended >= self._count
 
     @property
     def passed_over(self) -> int:
         """How many connections are not shown, as there were too many at once."""
-        return self._lives.passed_over
+        return self._followed.passed_over
 
     def take(self, reading: Reading) -> None:
         """Show a reading."""
         if not self._segments:
             reading = replace(reading, events=reading.events[reading.events["kind"] != KIND["segment"]])
-        steps = self._lives.add(reading.events)
+        steps = self._followed.add(reading.events)
         told = [(one, self._after(one)) for one in reading.remains]
         self._show(reading, [*steps, *(step for _, after in told for step in after)], [one for one, after in told if after])
 
     def _after(self, remains: Remains) -> list[Step]:
-        return self._lives.time_wait(remains.connection, STATES[remains.state], remains.seconds, remains.time_ns)
+        return self._followed.time_wait(remains.connection, STATES[remains.state], remains.seconds, remains.time_ns)

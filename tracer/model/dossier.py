@@ -16,7 +16,7 @@ import numpy as np
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.kernel.fields import PACE
-from tracer.model.samples import NO_THRESHOLD
+from tracer.model.follow.pace import NO_THRESHOLD
 from tracer.model.tcp import FLAG, KIND, RETRANSMIT_KINDS
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.dossier import Dossier, dossier
-from tracer.model.lives import Lives
+from tracer.model.follow.followed import Followed
+from tracer.model.follow.steps import Step
 from tracer.model.oneconnection import ends_of
-from tracer.model.steps import Step
 from tracer.model.tcp import KIND
 from tracer.model.timesequence import TimeSequence, time_sequence
 
@@ -41,4 +41,4 @@ def drawn(records: Events, context: Context, *, cut: bool = False) -> Drawn | No
 
 def _steps(records: Events, context: Context) -> tuple[Step, ...]:
     told = records[records["kind"] != KIND["segment"]]
-    return tuple(Lives(context.reset_reasons).add(told))
+    return tuple(Followed(context.reset_reasons).add(told))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tracer.model.steps import Step
+from tracer.model.follow.steps import Step
 
 ISN = "RFC 9293 §3.4.1, RFC 6528 §3"
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import Events
 from tracer.ingest.names import name_text
 from tracer.ingest.source import Context
+from tracer.model.follow.pace import NO_THRESHOLD
 from tracer.model.naming import address_text
-from tracer.model.samples import NO_THRESHOLD
 from tracer.model.tcp import (
     CALLS,
     CLOSE_REASONS,

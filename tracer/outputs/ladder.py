@@ -21,7 +21,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tracer.model.steps import BEGINNINGS, OUT, Step
+from tracer.model.follow.steps import BEGINNINGS, OUT, Step
 from tracer.outputs.explain import explanation
 from tracer.outputs.spark import BARS, series_spark
 from tracer.outputs.units import bytes_text, count_text, time_text

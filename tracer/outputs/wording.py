@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tracer.model.pairs import OTHER
-from tracer.model.steps import BEGINNINGS, Step, Who
+from tracer.model.follow.bothends import OTHER
+from tracer.model.follow.steps import BEGINNINGS, Step, Who
 from tracer.outputs.units import bytes_text, error_name, time_text
 
 TIMERS = {

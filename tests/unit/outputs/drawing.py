@@ -9,8 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from tests.unit.script import Left, play
-from tracer.model.lives import Lives
-from tracer.model.steps import Step
+from tracer.model.follow.followed import Followed
+from tracer.model.follow.steps import Step
 from tracer.outputs.ladder import Style, ladder_lines
 
 REASONS = {8: "tcp_abort_on_close", 9: "tcp_abort_on_data", 10: "tcp_abort_on_linger"}
@@ -18,15 +18,15 @@ REASONS = {8: "tcp_abort_on_close", 9: "tcp_abort_on_data", 10: "tcp_abort_on_li
 
 def steps(script: str, *, segments: bool = False) -> list[Step]:
     """Return the steps of a script, all of whose events are one batch."""
-    lives = Lives(REASONS, segments=segments)
+    followed = Followed(REASONS, segments=segments)
     found: list[Step] = []
     for is_left, items in groupby(play(script), lambda item: isinstance(item, Left)):
         if is_left:
             for left in items:
                 assert isinstance(left, Left)
-                found += lives.time_wait(left.connection, left.state, left.remaining, left.time_ns)
+                found += followed.time_wait(left.connection, left.state, left.remaining, left.time_ns)
         else:
-            found += lives.add(np.concatenate([item for item in items if not isinstance(item, Left)]))
+            found += followed.add(np.concatenate([item for item in items if not isinstance(item, Left)]))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tracer.ingest.source import Context
 from tracer.model.dossier import Row, Unknown, Value
 from tracer.model.drawn import Drawn
-from tracer.model.steps import Step
+from tracer.model.follow.steps import Step
 from tracer.outputs.findings.connection import head_lines, value_text
 from tracer.outputs.findings.sequence import sequence_figure
 from tracer.outputs.graphic.document import document, section, table

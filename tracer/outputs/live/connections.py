@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT, Events
 from tracer.model.figures import ends_key
+from tracer.model.follow.followed import Followed
 from tracer.model.history import History
 from tracer.model.labels import service_ports
-from tracer.model.lives import Lives
 from tracer.model.naming import address_text
 from tracer.model.oneconnection import OneConnection, mirrored, overlapping
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KIND, ROLE, close_reasons, failure_reasons
@@ -132,9 +132,9 @@ def ladder(history: History, connection: int | None, width: int, height: int, sk
         return [cut(line(Piece(f" {_FROM_THEN}", "dim")), width)][:height]
     style = Style(width=max(width - 1, NARROWEST))
     asked = history.report.context.asked
-    lives = Lives(dict(history.report.context.reset_reasons), segments="segments" in asked, positions="follow" in asked)
+    followed = Followed(dict(history.report.context.reset_reasons), segments="segments" in asked, positions="follow" in asked)
     head = head_lines(style)[:1]
-    lines = ladder_lines(lives.add(records), style)
+    lines = ladder_lines(followed.add(records), style)
     part = lines[min(skip, max(len(lines) - (height - 1), 0)) :]
     return [cut(line(Piece(f" {text}", "" if at else "bold")), width) for at, text in enumerate([*head, *part])][:height]
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tracer.model.steps import BEGINNINGS, IN, OUT, Step, Who
-from tracer.model.track import Track
+from tracer.model.follow.steps import BEGINNINGS, IN, OUT, Step, Who
+from tracer.model.follow.track import Track
 
 MAX_WAITING = 256
 """Handshakes of which the other end is looked for."""

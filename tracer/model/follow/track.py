@@ -1,7 +1,7 @@
 """What is known of one connection between two of its records: who it is, since when it is in which state, how far it has come.
 
 What a record alone does not say is a difference to what was before: time in a state, bytes since the last step, the interval
-until a segment is retransmitted. All of it is kept here, in a few hundred bytes, and model/life.py makes steps of it.
+until a segment is retransmitted. All of it is kept here, in a few hundred bytes, and recordsteps.py makes steps of it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from tracer.ingest.names import name_text
+from tracer.model.follow.position import START, Position, position
+from tracer.model.follow.steps import IN, OUT, Step, Who
 from tracer.model.naming import address_text
-from tracer.model.position import START, Position, position
-from tracer.model.steps import IN, OUT, Step, Who
 from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
 
 SENT_REMEMBERED = 16

@@ -14,13 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from tracer.ingest.decode import EVENT, Events
-from tracer.model import life
 from tracer.model.aborts import settle
-from tracer.model.pairs import Pairs
-from tracer.model.samples import Samples
-from tracer.model.steps import Step
+from tracer.model.follow import recordsteps
+from tracer.model.follow.bothends import Pairs
+from tracer.model.follow.pace import Samples
+from tracer.model.follow.steps import Step
+from tracer.model.follow.track import Track, name_of
 from tracer.model.tcp import FLAG, KINDS, STATE
-from tracer.model.track import Track, name_of
 
 MAX_OPEN = 4096
 MAX_REQUESTS = 256
@@ -30,7 +30,7 @@ Ends = tuple[int, tuple[int, ...], int, tuple[int, ...], int]
 """Namespace, local address and port, remote address and port."""
 
 
-class Lives:
+class Followed:
     """All connections that are told of. ended: how many have come to their end; passed_over: for which there was no room.
 
     segments: whether received segments have records. positions: whether records say how far a connection has come. limit: how
@@ -65,13 +65,13 @@ class Lives:
     def time_wait(self, connection: int, state: str, remaining: float, time_ns: int) -> list[Step]:
         """Return what the socket table says of an ended connection: the state there, and the seconds that remain of it."""
         track = self._ended.get(connection)
-        return self._pairs.join(life.time_wait(track, state, remaining, time_ns)) if track else []
+        return self._pairs.join(recordsteps.time_wait(track, state, remaining, time_ns)) if track else []
 
     def _take(self, record: Any) -> list[Step]:
         track, steps = self._find(record)
         if track is None:
             return steps
-        steps += life.take(track, record, self._reset_reasons)
+        steps += recordsteps.take(track, record, self._reset_reasons)
         kind = name_of(KINDS, record.kind)
         if kind == "handshake":
             self._pairs.note(track, record)

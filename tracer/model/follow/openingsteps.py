@@ -1,7 +1,7 @@
 """The beginning of a connection's life: what its records tell of SYN, SYN-ACK and ACK, as steps.
 
 Most of it is learned late. A client's SYN has a number only when the next record comes, and a server's socket is made when the
-handshake is done. See model/life.py for all that follows, and for the facts of each step.
+handshake is done. See model/follow/recordsteps.py for all that follows, and for the facts of each step.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tracer.model.steps import IN, OUT, Step
+from tracer.model.follow.steps import IN, OUT, Step
+from tracer.model.follow.track import Track, name_of
 from tracer.model.tcp import FLAG, KINDS, ROLES, STATES
-from tracer.model.track import Track, name_of
 
 SAME_NS = 1_000_000
 """Two ways to the time of one SYN-ACK, a tracepoint and a round-trip sample, differ by less."""

@@ -14,7 +14,7 @@ closed. Facts by kind of step:
   failed          reason, error; no_syn: nothing was sent
   closed          reason, error, sent, received, unacknowledged, retransmitted, closed_first, time_wait
   time_wait, fin_awaited  remaining: seconds
-  segment         the MEASURES of model/samples.py
+  segment         the MEASURES of model/follow/pace.py
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 
 from tracer.ingest.names import name_text
-from tracer.model.opening import handshake, our_syn, requests
-from tracer.model.position import NUMBERS
-from tracer.model.samples import measures
-from tracer.model.steps import IN, OUT, Step
+from tracer.model.follow.openingsteps import handshake, our_syn, requests
+from tracer.model.follow.pace import measures
+from tracer.model.follow.position import NUMBERS
+from tracer.model.follow.steps import IN, OUT, Step
+from tracer.model.follow.track import Track, name_of
 from tracer.model.tcp import (
     CALLS,
     CLOSE_REASONS,
@@ -43,7 +44,6 @@ from tracer.model.tcp import (
     closed_first,
     failure_reasons,
 )
-from tracer.model.track import Track, name_of
 
 FIN_LEAVES = {("established", "fin_wait1"), ("syn_recv", "fin_wait1"), ("close_wait", "last_ack")}
 FIN_ARRIVES = {("established", "close_wait"), ("syn_recv", "close_wait"), ("fin_wait1", "closing"), ("fin_wait2", "close")}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.unit.script import Left, play
-from tracer.model.lives import Lives
-from tracer.model.pairs import segment_of
-from tracer.model.steps import Step
+from tracer.model.follow.bothends import segment_of
+from tracer.model.follow.followed import Followed
+from tracer.model.follow.steps import Step
 
 ENDS = """
 c = client 10.0.0.1:40312 > 10.0.0.2:443 curl/331 fd=5 isn=1000 peer={peer}
@@ -38,8 +38,10 @@ s = server 10.0.0.2:443 < 10.0.0.1:40312 nginx/80 isn=5000 peer=1000
 def steps(size: int, peer: int = 5000) -> list[Step]:
     """Return the steps of ENDS in batches of so many records."""
     records = [item for item in play(ENDS.format(peer=peer)) if not isinstance(item, Left)]
-    lives = Lives({})
-    return [step for first in range(0, len(records), size) for step in lives.add(np.concatenate(records[first : first + size]))]
+    followed = Followed({})
+    return [
+        step for first in range(0, len(records), size) for step in followed.add(np.concatenate(records[first : first + size]))
+    ]
 
 
 @pytest.mark.parametrize("size", range(1, 18))

@@ -1,6 +1,6 @@
 """What a connection's life is told in: steps, one after the other, each with the numbers that belong to it.
 
-Data only, made by model/life.py and drawn by outputs/ladder.py. One class for all kinds of steps, with what only some of them
+Data only, made by recordsteps.py and drawn by outputs/ladder.py. One class for all kinds of steps, with what only some of them
 have in `facts`: a class for each would be two dozen, all of which a ladder draws in the same five columns.
 """
 
@@ -47,9 +47,9 @@ class Step:
     must have been so, but nobody saw it.
     initial: a SYN's own number, as it is on the wire; sequence, end, acknowledgement: relative to the initial numbers, so that
     the first byte of either side is 1. payload: bytes; segments: how many carried them.
-    facts: by kind, see model/life.py.
+    facts: by kind, see model/follow/recordsteps.py.
     time_ns: of the step, CLOCK_MONOTONIC, None when it is not known.
-    joined: the number of a pair of ends, model/pairs.py, 0 where only one is known; then seconds are since the client began to
+    joined: the number of a pair of ends, bothends.py, 0 where only one is known; then seconds are since the client began to
     connect, there is the state that the other end enters with the same segment, and later how long that took to reach it, None:
     too short to tell.
     """

@@ -10,9 +10,9 @@ from hypothesis import given, strategies as st
 from tests.unit.model.builder import SECOND, events
 from tests.unit.script import Left, play
 from tracer.ingest.decode import EVENT, Events
-from tracer.model.lives import MAX_ENDED, MAX_REQUESTS, Lives
-from tracer.model.samples import LIMIT, MEASURES, Samples
-from tracer.model.steps import Step
+from tracer.model.follow.followed import MAX_ENDED, MAX_REQUESTS, Followed
+from tracer.model.follow.pace import LIMIT, MEASURES, Samples
+from tracer.model.follow.steps import Step
 from tracer.model.tcp import KINDS, STATE
 
 CLIENT = "c = client 10.0.0.1:40312 > 10.0.0.2:443 curl/331 fd=5 isn=1000 peer=5000\n"
@@ -36,42 +36,42 @@ def attempts(count: int, first: int = 1) -> Events:
 
 
 def test_connections_are_numbered_in_the_order_of_their_beginning() -> None:
-    steps = Lives({}).add(attempts(23))
+    steps = Followed({}).add(attempts(23))
     assert [step.who.number for step in steps if step.kind == "opened"] == list(range(1, 24))
 
 
 def test_ended_connections_are_counted() -> None:
-    lives = Lives({})
-    lives.add(attempts(23))
-    assert lives.ended == 23
+    followed = Followed({})
+    followed.add(attempts(23))
+    assert followed.ended == 23
 
 
 def test_more_than_may_be_open_are_passed_over_and_counted() -> None:
-    lives = Lives({}, limit=10)
-    steps = lives.add(attempts(23))
+    followed = Followed({}, limit=10)
+    steps = followed.add(attempts(23))
     assert kinds(steps).count("opened") == 10
-    assert lives.passed_over == 13
+    assert followed.passed_over == 13
 
 
 def test_room_is_made_by_the_end_of_others() -> None:
-    lives = Lives({}, limit=10)
+    followed = Followed({}, limit=10)
     for first in range(1, 1000, 10):
-        assert kinds(lives.add(attempts(10, first))).count("failed") == 10
-    assert lives.passed_over == 0
+        assert kinds(followed.add(attempts(10, first))).count("failed") == 10
+    assert followed.passed_over == 0
 
 
-def sizes(lives: Lives) -> dict[str, int]:
-    return {name: len(value) for name, value in vars(lives).items() if hasattr(value, "__len__")}
+def sizes(followed: Followed) -> dict[str, int]:
+    return {name: len(value) for name, value in vars(followed).items() if hasattr(value, "__len__")}
 
 
 def test_nothing_grows_without_end() -> None:
-    lives = Lives({}, segments=True)
+    followed = Followed({}, segments=True)
     for first in range(1, 3000, 100):
-        lives.add(attempts(100, first))
+        followed.add(attempts(100, first))
         requests = events("retransmit", 100, role="server", retransmit_kind="syn_ack", from_state="syn_recv")
         requests["remote_port"] = np.arange(first, first + 100)
-        lives.add(requests)
-    grown = sizes(lives)
+        followed.add(requests)
+    grown = sizes(followed)
     assert grown["_open"] == grown["_samples"] == 0
     assert grown["_ended"] <= MAX_ENDED
     assert grown["_requests"] <= MAX_REQUESTS
@@ -84,7 +84,7 @@ def test_a_request_becomes_the_connection_that_it_asked_for() -> None:
     +1.1  s  state syn_recv>established
     +1.1  s  handshake 1.1
     """
-    steps = Lives({}).add(batch(script))
+    steps = Followed({}).add(batch(script))
     assert {step.who.number for step in steps} == {1}
     assert kinds(steps) == ["half_open", "retransmission", "accepted", "syn_received", "syn_ack_sent", "ack_received"]
 
@@ -96,12 +96,12 @@ def test_a_round_trip_from_a_later_syn_ack_does_not_make_a_second_first_one() ->
     +1.1  s  state syn_recv>established
     +1.1  s  handshake 0.1
     """
-    assert "syn_ack_sent" not in kinds(Lives({}).add(batch(script)))
+    assert "syn_ack_sent" not in kinds(Followed({}).add(batch(script)))
 
 
 def test_a_request_in_another_namespace_is_another_one() -> None:
     request = events("retransmit", 2, role="server", retransmit_kind="syn_ack", from_state="syn_recv", netns=[1, 2])
-    assert kinds(Lives({}).add(request)).count("half_open") == 2
+    assert kinds(Followed({}).add(request)).count("half_open") == 2
 
 
 def test_what_is_told_does_not_depend_on_how_records_come_in_batches() -> None:
@@ -120,7 +120,7 @@ def test_what_is_told_does_not_depend_on_how_records_come_in_batches() -> None:
     """
     )
     whole = batch(script)
-    together, one_by_one = Lives({}), Lives({})
+    together, one_by_one = Followed({}), Followed({})
     assert together.add(whole) == list(
         itertools.chain.from_iterable(one_by_one.add(whole[at : at + 1]) for at in range(len(whole)))
     )
@@ -135,16 +135,16 @@ def test_the_last_call_after_the_end_belongs_to_its_connection() -> None:
     +0.02  c  call send -32 close
     """
     )
-    steps = Lives({}).add(batch(script))
+    steps = Followed({}).add(batch(script))
     assert (steps[-1].kind, steps[-1].who.number) == ("call", 1)
 
 
 def test_a_call_of_a_connection_that_nobody_remembers_begins_no_new_one() -> None:
-    assert Lives({}).add(batch(CLIENT + "+0.02  c  call send -32 close")) == []
+    assert Followed({}).add(batch(CLIENT + "+0.02  c  call send -32 close")) == []
 
 
 def test_a_dump_says_nothing_of_a_connection_that_nobody_remembers() -> None:
-    assert Lives({}).time_wait(99, "time_wait", 60, 0) == []
+    assert Followed({}).time_wait(99, "time_wait", 60, 0) == []
 
 
 def test_the_peers_fin_is_told_once() -> None:
@@ -160,12 +160,12 @@ def test_the_peers_fin_is_told_once() -> None:
     +0.03  c  close fin_wait2
     """
     )
-    lives = Lives({})
-    lives.add(batch(script))
+    followed = Followed({})
+    followed.add(batch(script))
     times = itertools.count(1001 * SECOND, SECOND)
-    assert kinds(lives.time_wait(1, "fin_wait2", 60, next(times))) == ["fin_awaited"]
-    assert kinds(lives.time_wait(1, "time_wait", 60, next(times))) == ["fin_received", "time_wait"]
-    assert kinds(lives.time_wait(1, "time_wait", 59, next(times))) == ["time_wait"]
+    assert kinds(followed.time_wait(1, "fin_wait2", 60, next(times))) == ["fin_awaited"]
+    assert kinds(followed.time_wait(1, "time_wait", 60, next(times))) == ["fin_received", "time_wait"]
+    assert kinds(followed.time_wait(1, "time_wait", 59, next(times))) == ["time_wait"]
 
 
 @given(
@@ -189,7 +189,7 @@ def test_no_order_of_records_breaks_the_telling(rows: list[tuple[int, ...]]) -> 
             record[name] = byte
         for name in ("send_next", "send_unacknowledged", "receive_next", "sequence", "sent_bytes", "initial_sequence"):
             record[name] = number
-    Lives({}, segments=True, limit=3).add(records)
+    Followed({}, segments=True, limit=3).add(records)
 
 
 def test_samples_stay_few_and_spread_over_the_whole_life() -> None:
