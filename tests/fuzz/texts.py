@@ -31,10 +31,10 @@ from tracer.outputs.ladder import Style, ladder_lines
 from tracer.outputs.lines import summary
 from tracer.outputs.web.access import Access
 from tracer.outputs.web.basicauth import Users
+from tracer.outputs.web.configsection import parse
 from tracer.outputs.web.http import _Connection, _Listener
 from tracer.outputs.web.pages import NO_FILES, Pages
 from tracer.outputs.web.scrapes import Scrapes
-from tracer.outputs.web.settings import parse
 from tracer.outputs.web.webconfig import SECTIONS, access_of
 
 ALICE = "$2b$04$KZEd5ZmTDETEdAoHvVpEbe8.rsKZEYEefyDEpu4028ceO8qatSZQS"

@@ -17,7 +17,7 @@ from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.report import Report
 from tracer.model.totals import Model
-from tracer.outputs.lines import audit as audit_lines
+from tracer.outputs.lines import audit_lines
 from tracer.pipeline import Pipeline, drain
 
 SETTLE_SECONDS = 3.0

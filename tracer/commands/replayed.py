@@ -19,7 +19,7 @@ from tracer.ingest.recording import RecordedSource
 from tracer.ingest.source import Reading, Source
 from tracer.kernel.filters import Filters
 from tracer.model.totals import Model
-from tracer.outputs.lines import audit as audit_lines
+from tracer.outputs.lines import audit_lines
 from tracer.pipeline import Pipeline
 
 

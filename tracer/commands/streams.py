@@ -28,7 +28,7 @@ class ReaderGoneError(Exception):
     """A reader that has seen enough; no OSError, of which the parser of the command line makes a failure."""
 
 
-class Output(io.TextIOWrapper):
+class CheckedOutput(io.TextIOWrapper):
     """Standard output. A reader that has seen enough, or has gone, is a ReaderGoneError, any other error a TcptraceError."""
 
     def write(self, text: str, /) -> int:
@@ -86,7 +86,7 @@ def cannot_write(error: OSError) -> TcptraceError:
 
 def prepare() -> None:
     """Put both in place; to be called once, before anything is written."""
-    sys.stdout = Output(_raw(1), encoding=_encoding(sys.stdout), errors=_errors(sys.stdout), line_buffering=os.isatty(1))
+    sys.stdout = CheckedOutput(_raw(1), encoding=_encoding(sys.stdout), errors=_errors(sys.stdout), line_buffering=os.isatty(1))
     sys.stderr = Log(_raw(2, 0), encoding=_encoding(sys.stderr), errors="backslashreplace", line_buffering=True)
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT
-from tracer.ingest.notes import Named, NoteWriter, Whose
 from tracer.ingest.openrows import OpenWriter
 from tracer.ingest.recording import FRAME, MAGIC, PAIR, START, VERSION
+from tracer.ingest.recordingnotes import Named, NoteWriter, Whose
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.ingest.workloads import Workload

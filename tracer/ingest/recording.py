@@ -6,10 +6,10 @@
     header    JSON: identity and size of the record's layout, the Context
     frames    4 bytes tag, u32 length, u64 ns by the clock of the events, zlib-compressed payload
 
-A reading is its frames up to and including CELL or DIFF: EVNT (records, when there are any), NOTE (notes.py, when something
-has changed), OPEN (a look at the open connections, openrows.py, now and then), CELL (the counters) or DIFF (those that differ
-from the last ones: pairs of place and count). All numbers are little-endian. A recording of another layout is refused, because
-its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
+A reading is its frames up to and including CELL or DIFF: EVNT (records, when there are any), NOTE (recordingnotes.py, when
+something has changed), OPEN (a look at the open connections, openrows.py, now and then), CELL (the counters) or DIFF (those
+that differ from the last ones: pairs of place and count). All numbers are little-endian. A recording of another layout is
+refused, because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from tracer.errors import TcptraceError
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.names import cleaned_json
-from tracer.ingest.notes import NoteReader
 from tracer.ingest.openrows import OpenRows, unpack
 from tracer.ingest.plausible import MAX_NS, are_counts, checked, implausible
+from tracer.ingest.recordingnotes import NoteReader
 from tracer.ingest.source import Context, Reading
 from tracer.ingest.workloads import Workload
 

@@ -40,7 +40,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Program:
+class CompiledProgram:
     """Instructions (hexadecimal, 8 bytes each), and the tables that they load, by the place of the instruction."""
 
     code: str
@@ -53,7 +53,7 @@ class Bytecode:
 
     bcc: str
     tables: tuple[Table, ...]
-    programs: dict[str, Program]
+    programs: dict[str, CompiledProgram]
 
     def joined(self, other: Bytecode) -> Bytecode:
         """Return both together; a table that both use is one."""
@@ -68,22 +68,22 @@ class Bytecode:
         """Return what to_json() wrote; raises ValueError, TypeError or KeyError for anything else."""
         document = json.loads(text)
         programs = {
-            name: Program(program["code"], {int(place): table for place, table in program["tables"].items()})
+            name: CompiledProgram(program["code"], {int(place): table for place, table in program["tables"].items()})
             for name, program in document["programs"].items()
         }
         return cls(document["bcc"], tuple(Table(**table) for table in document["tables"]), programs)
 
 
-def take_apart(code: bytes, tables: dict[int, str]) -> Program:
+def take_apart(code: bytes, tables: dict[int, str]) -> CompiledProgram:
     """Return instructions without the descriptors of the tables that they were compiled with; tables: names by descriptor."""
     words = [list(word) for word in INSTRUCTION.iter_unpack(code)]
     found = {place: tables[word[3]] for place, word in enumerate(words) if _loads_table(word)}
     for place in found:
         words[place][3] = 0
-    return Program(_pack(words).hex(), found)
+    return CompiledProgram(_pack(words).hex(), found)
 
 
-def put_together(program: Program, tables: dict[str, int], constants: Sequence[int]) -> bytes:
+def put_together(program: CompiledProgram, tables: dict[str, int], constants: Sequence[int]) -> bytes:
     """Return instructions to load: with descriptors of tables, by name, and values for CONSTANT(0), CONSTANT(1) and so on."""
     words = [list(word) for word in INSTRUCTION.iter_unpack(bytes.fromhex(program.code))]
     for place, name in program.tables.items():

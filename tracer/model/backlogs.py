@@ -16,7 +16,7 @@ import numpy as np
 
 from tracer.ingest.names import name_text
 from tracer.ingest.snapshot import ListenQueue, Snapshot
-from tracer.model.labels import Columns, mix
+from tracer.model.labels import EventColumns, mix
 from tracer.model.naming import OTHER
 from tracer.model.tcp import ROLE
 
@@ -56,7 +56,7 @@ class Backlogs:
         self._drops: dict[Key, int | None] = {}
         self._last_ns = -1
 
-    def note(self, part: Columns) -> None:
+    def note(self, part: EventColumns) -> None:
         """Take in who serves, from EVENT_HANDSHAKE records."""
         served = np.flatnonzero(part["role"] == ROLE["server"])
         if not len(served):

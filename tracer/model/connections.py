@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tracer.ingest.snapshot import Moment, OpenService, Snapshot
 from tracer.model.columns import tally
 from tracer.model.grid import Grid
-from tracer.model.labels import Columns, LabelSets, service_ports
+from tracer.model.labels import EventColumns, LabelSets, service_ports
 from tracer.model.tcp import FLAG, ROLE, ROLES, STATE
 
 Rows = NDArray[np.intp]
@@ -63,13 +63,13 @@ class OpenConnections:
         """Have room for so many label sets."""
         self._open.reserve(rows)
 
-    def opened(self, part: Columns, rows: Rows) -> None:
+    def opened(self, part: EventColumns, rows: Rows) -> None:
         """Add the connections of EVENT_HANDSHAKE records; rows: their label sets."""
         codes = _codes(part)
         self._remember(codes, part["time_ns"], 1)
         self._add(codes, rows, 1)
 
-    def closed(self, part: Columns, rows: Rows) -> None:
+    def closed(self, part: EventColumns, rows: Rows) -> None:
         """Take off those of EVENT_CLOSE records that were counted."""
         partial = part["flags"] & FLAG["partial"] != 0
         began = part["visited"] & _OPENING != 0
@@ -196,7 +196,7 @@ class OpenConnections:
         return np.isin(codes >> 16 + _ROLE_BITS, list(self._dumped))
 
 
-def _codes(part: Columns) -> Codes:
+def _codes(part: EventColumns) -> Codes:
     codes: Codes = part["netns"].astype(np.int64) << _ROLE_BITS | part["role"]
     return codes << 16 | service_ports(part)
 

@@ -15,7 +15,7 @@ from tracer.ingest.tcpinfo import Details
 from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
 from tracer.model.evidence import Look, evidence
-from tracer.model.labels import Columns, mix
+from tracer.model.labels import EventColumns, mix
 from tracer.model.opened import chosen_connections
 from tracer.model.openlist import largest_rows
 from tracer.model.tcp import ROLE, STATE
@@ -24,7 +24,7 @@ from tracer.model.why import NO_RULE, verdicts
 Keys = NDArray[np.uint64]
 
 
-def ends_key(of: Columns) -> Keys:
+def ends_key(of: EventColumns) -> Keys:
     """Return the namespace and both ends of records or sockets as one number each, mixed to 64 bits, shape (n,)."""
     keys: Keys = of["netns"].astype(np.uint64) << np.uint64(32) | of["local_port"].astype(np.uint64) << np.uint64(16)
     keys |= of["remote_port"].astype(np.uint64)

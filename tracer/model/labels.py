@@ -268,14 +268,14 @@ _OPEN[[STATE[name] for name in ("close", "listen", "syn_sent", "syn_recv", "new_
 _OPEN[0] = False
 
 
-class Columns(Protocol):
+class EventColumns(Protocol):
     """Records by their columns: a batch, or a part of one."""
 
     def __getitem__(self, name: str, /) -> NDArray[Any]:
         """Return a column, shape (n,) or (n, elements)."""
 
 
-def service_ports(events: Columns) -> NDArray[np.uint16]:
+def service_ports(events: EventColumns) -> NDArray[np.uint16]:
     """Return each record's service port, shape (n,): the local one of a server, the remote one of a client.
 
     Where the role is not known (the socket is older than the tracer) it is the lower of the two, as ephemeral ports are high; a

@@ -23,7 +23,7 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.model.connections import MARGIN_NS
 from tracer.model.figures import ends_key
 from tracer.model.grid import Grid
-from tracer.model.labels import Columns, LabelSets
+from tracer.model.labels import EventColumns, LabelSets
 from tracer.model.leaks import Leak, leaks
 from tracer.model.recent import Recent, renumber
 from tracer.model.tcp import FLAG, KIND, ROLE
@@ -77,12 +77,12 @@ class Ledger:
         self._dumped: frozenset[int] = frozenset()
         self._last_ns = -1
 
-    def opened(self, part: Columns, rows: Rows) -> None:
+    def opened(self, part: EventColumns, rows: Rows) -> None:
         """Note the connections of records that say that they are open now; rows: their label sets."""
         syn = (part["role"] == ROLE["client"]) & (part["flags"] & FLAG["repair"] == 0)
         self._opened.add(ends_key(part), part["time_ns"], row=rows.copy(), syn=syn, process=part["process"])
 
-    def closed(self, part: Columns, rows: Rows) -> None:
+    def closed(self, part: EventColumns, rows: Rows) -> None:
         """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: their label sets."""
         keys = ends_key(part)
         self._closed.add(keys, part["time_ns"])
@@ -132,7 +132,7 @@ class Ledger:
         self.queues.reserve(rows)
         self.rtt.reserve(rows)
 
-    def _find(self, keys: Counts, part: Columns) -> tuple[Rows, Rows]:
+    def _find(self, keys: Counts, part: EventColumns) -> tuple[Rows, Rows]:
         """Return which records have an entry, each entry once, and the places of these; shape (k,) each."""
         if not len(self._table):
             return np.empty(0, np.intp), np.empty(0, np.intp)
@@ -209,7 +209,7 @@ class Ledger:
             self.rtt.values[rows[order[starts]], column] = times[order[starts + ranks]] / 1e6
 
 
-def _at_end(part: Columns) -> Counts:
+def _at_end(part: EventColumns) -> Counts:
     """Return FIGURES of records of ends, shape (n, columns); what a kernel does not tell there is 0, and adds nothing."""
     columns = [part[f"{name[:-3]}_ms"].astype(np.uint64) * 1000 if name.endswith("_us") else part[name] for name in FIGURES]
     return np.stack(columns, axis=1).astype(np.uint64)

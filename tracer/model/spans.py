@@ -71,7 +71,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Step:
+class SpanStep:
     """Some ten seconds. counts: columns of TRENDS, shape (k, 3)."""
 
     seconds: float
@@ -90,7 +90,7 @@ class Spans:
     seconds: float
     last: State
     intervals: tuple[Interval, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[SpanStep, ...] = ()
     audit: tuple[AuditLine, ...] = ()
     drifts: Mapping[str, int] = field(default_factory=dict)
 
@@ -285,16 +285,16 @@ def _latest(intervals: tuple[Interval, ...], seconds: float) -> tuple[Interval, 
     return intervals[len(intervals) - kept :]
 
 
-def _stepped(steps: tuple[Step, ...], interval: Interval) -> tuple[Step, ...]:
+def _stepped(steps: tuple[SpanStep, ...], interval: Interval) -> tuple[SpanStep, ...]:
     sums = [interval.counts[:, _SLICES[name]].sum(axis=1) for name in TRENDS]
-    step = Step(interval.seconds, interval.ids, np.stack(sums, axis=1).astype(np.float32))
+    step = SpanStep(interval.seconds, interval.ids, np.stack(sums, axis=1).astype(np.float32))
     if steps and steps[-1].seconds + interval.seconds / 2 < STEP_SECONDS:
         return (*steps[:-1], _joined(steps[-1], step))
     return (*steps, step)[-STEPS:]
 
 
-def _joined(one: Step, other: Step) -> Step:
+def _joined(one: SpanStep, other: SpanStep) -> SpanStep:
     ids, rows = np.unique(np.concatenate([one.ids, other.ids]), return_inverse=True)
     counts = np.zeros((len(ids), len(TRENDS)), np.float32)
     np.add.at(counts, rows, np.concatenate([one.counts, other.counts]))
-    return Step(one.seconds + other.seconds, ids, counts)
+    return SpanStep(one.seconds + other.seconds, ids, counts)

@@ -13,7 +13,7 @@ from tracer.model.backlogs import Backlogs
 from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
-from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, Columns, LabelSets
+from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, EventColumns, LabelSets
 from tracer.model.live import Ledger
 from tracer.model.report import Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
@@ -49,14 +49,14 @@ class Tallies:
         self._all: list[Grid[Any] | Durations | OpenConnections | Ledger | Handshakes] = list(vars(self).values())
         self.backlogs = Backlogs()
 
-    def opened(self, part: Columns, rows: Rows) -> None:
+    def opened(self, part: EventColumns, rows: Rows) -> None:
         """Take in connections that are open from now on."""
         self.open.opened(part, rows)
         self.ledger.opened(part, rows)
         self.who.opened(part, rows)
         self.backlogs.note(part)
 
-    def closed(self, part: Columns, rows: Rows) -> None:
+    def closed(self, part: EventColumns, rows: Rows) -> None:
         """Take in connections that have ended."""
         self.open.closed(part, rows)
         self.ledger.closed(part, rows)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.names import name_text
-from tracer.model.labels import FIXED, Columns
+from tracer.model.labels import FIXED, EventColumns
 from tracer.model.naming import address_text
 
 Rows = NDArray[np.intp]
@@ -61,7 +61,7 @@ class Handshakes:
         if rows > len(self._table):
             self._table = np.concatenate([self._table, np.zeros(rows - len(self._table), _WHO)])
 
-    def opened(self, part: Columns, rows: Rows) -> None:
+    def opened(self, part: EventColumns, rows: Rows) -> None:
         """Note who had the connections of these records, rows: their label sets."""
         own = rows >= FIXED
         rows, table = rows[own], self._table

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracer.outputs.fields import FIELDS
+from tracer.outputs.eventfields import FIELDS
 from tracer.outputs.jsonl import BY_KIND, EVENT_KINDS, Event
 
 COLUMNS = tuple(name for name in FIELDS if any(name in BY_KIND[kind] for kind in EVENT_KINDS))

@@ -15,7 +15,7 @@ import numpy as np
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KIND
-from tracer.outputs.fields import FIELDS, POSITION, WINDOWS, Batch
+from tracer.outputs.eventfields import FIELDS, POSITION, WINDOWS, Batch
 
 Event = dict[str, Any]
 

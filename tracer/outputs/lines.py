@@ -128,7 +128,7 @@ def _unseen(report: Report) -> str:
     return f"{report.events_lost:,} events lost, {report.untracked or 0:,} connections untracked{partial}"
 
 
-def audit(report: Report) -> list[str]:
+def audit_lines(report: Report) -> list[str]:
     """Return the table of the audit: each of the kernel's counters beside ours, and the drift; - where it counts alone."""
     rows = [("counter", "kernel", "traced", "drift")]
     rows += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tracer.model.follow.bothends import OTHER
-from tracer.model.follow.steps import BEGINNINGS, Step, Who
+from tracer.model.follow.steps import BEGINNINGS, Identity, Step
 from tracer.outputs.units import bytes_text, error_name, time_text
 
 TIMERS = {
@@ -55,12 +55,12 @@ def _later(step: Step) -> str:
     return "" if step.later is None else f"{time_text(step.later)} on its way"
 
 
-def owner(who: Who) -> str:
+def owner(who: Identity) -> str:
     """Return `process/pid`, or that it is not known."""
     return f"{who.process}/{who.pid}" if who.pid else "an unknown process"
 
 
-def ends(who: Who) -> str:
+def ends(who: Identity) -> str:
     """Return both ends, the arrow from client to server; a port that is not known yet is left out."""
     texts = (who.local_address, who.local_port), (who.remote_address, who.remote_port)
     local, remote = (_end(address, port, who.family) for address, port in texts)

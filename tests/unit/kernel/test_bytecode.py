@@ -7,7 +7,7 @@ import struct
 import pytest
 from hypothesis import given, strategies as st
 
-from tracer.kernel.bytecode import CONSTANT_MARK, INSTRUCTION, Bytecode, Program, Table, put_together, take_apart
+from tracer.kernel.bytecode import CONSTANT_MARK, INSTRUCTION, Bytecode, CompiledProgram, Table, put_together, take_apart
 
 MOVE = INSTRUCTION.pack(0xB7, 1, 0, 23)
 EXIT = INSTRUCTION.pack(0x95, 0, 0, 0)
@@ -48,7 +48,7 @@ def test_a_table_that_was_not_declared_is_an_error() -> None:
 
 
 def test_bytecode_comes_back_from_text_as_it_was() -> None:
-    program = Program(EXIT.hex(), {0: "events"})
+    program = CompiledProgram(EXIT.hex(), {0: "events"})
     bytecode = Bytecode("0.26.0", (Table("events", 27, 0, 0, 4096, 0),), {"on_it": program})
     assert Bytecode.from_json(bytecode.to_json()) == bytecode
 

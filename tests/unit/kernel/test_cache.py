@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tracer.kernel import cache
-from tracer.kernel.bytecode import Bytecode, Program
+from tracer.kernel.bytecode import Bytecode, CompiledProgram
 
-BYTECODE = Bytecode("0.26.0", (), {"on_it": Program("95" + "00" * 7, {})})
+BYTECODE = Bytecode("0.26.0", (), {"on_it": CompiledProgram("95" + "00" * 7, {})})
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.unit.model.builder import SECOND, events
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KINDS, STATE
-from tracer.outputs.fields import FIELDS
+from tracer.outputs.eventfields import FIELDS
 from tracer.outputs.jsonl import BY_KIND, FOLLOWED, describe, json_lines
 
 CONTEXT = Context(

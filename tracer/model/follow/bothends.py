@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tracer.model.follow.steps import BEGINNINGS, IN, OUT, Step, Who
+from tracer.model.follow.steps import BEGINNINGS, IN, OUT, Identity, Step
 from tracer.model.follow.track import Track
 
 MAX_WAITING = 256
@@ -53,7 +53,7 @@ class Pair:
     told: by which role a segment was told first. reached: the number up to which the data of a role were told.
     """
 
-    client: Who
+    client: Identity
     base_ns: int
     announced: bool = False
     told: dict[Segment, str] = field(default_factory=dict)

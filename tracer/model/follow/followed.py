@@ -71,7 +71,7 @@ class Followed:
         track, steps = self._find(record)
         if track is None:
             return steps
-        steps += recordsteps.take(track, record, self._reset_reasons)
+        steps += recordsteps.steps_of(track, record, self._reset_reasons)
         kind = name_of(KINDS, record.kind)
         if kind == "handshake":
             self._pairs.note(track, record)

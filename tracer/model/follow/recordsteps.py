@@ -50,7 +50,7 @@ FIN_ARRIVES = {("established", "close_wait"), ("syn_recv", "close_wait"), ("fin_
 ACK_OF_FIN = {("fin_wait1", "fin_wait2"), ("closing", "close"), ("last_ack", "close")}
 
 
-def take(track: Track, record: Any, reset_reasons: Mapping[int, str]) -> list[Step]:
+def steps_of(track: Track, record: Any, reset_reasons: Mapping[int, str]) -> list[Step]:
     """Return the steps that a record tells of its connection. reset_reasons: the running kernel's words."""
     track.learn(record)
     kind = name_of(KINDS, record.kind)

@@ -18,7 +18,7 @@ BEGINNINGS = frozenset({"opened", "accepted", "half_open", "older", "restored", 
 
 
 @dataclass(frozen=True)
-class Who:
+class Identity:
     """A connection as far as it is known at a step; ports and pid 0, process "" and descriptor -1 when not known.
 
     number: counts the connections that are told of, from 1. id: the kernel side's, 0 while there is only a request.
@@ -55,7 +55,7 @@ class Step:
     """
 
     kind: str
-    who: Who
+    who: Identity
     seconds: float | None
     entered: str = ""
     left: str = ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from tracer.ingest.names import name_text
 from tracer.model.follow.position import START, Position, position
-from tracer.model.follow.steps import IN, OUT, Step, Who
+from tracer.model.follow.steps import IN, OUT, Identity, Step
 from tracer.model.naming import address_text
 from tracer.model.tcp import FLAG, KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
 
@@ -30,9 +30,9 @@ def name_of(names: tuple[str, ...], number: int) -> str:
     return names[number] if number < len(names) else "unknown"
 
 
-def who_of(number: int, record: Any) -> Who:
+def who_of(number: int, record: Any) -> Identity:
     """Return whose record it is."""
-    return Who(
+    return Identity(
         number=number,
         id=record.connection,
         role=name_of(ROLES, record.role),

@@ -22,7 +22,7 @@ from tracer.outputs.findings.rows import (
     states,
     totals,
 )
-from tracer.outputs.lines import audit
+from tracer.outputs.lines import audit_lines
 from tracer.outputs.units import shortened
 
 WIDTH = 79
@@ -47,7 +47,7 @@ def report_lines(findings: Findings) -> list[str]:
             _table(title_of(name), CONNECTION_COLUMNS, connections(events, report))
             for name, events in outstanding(findings).items()
         ),
-        audit(report) if report.audit else [],
+        audit_lines(report) if report.audit else [],
     )
     return [line[:WIDTH].rstrip() for section in sections if section for line in ("", *section)][1:]
 

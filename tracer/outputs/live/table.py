@@ -110,7 +110,7 @@ FEW_ROWS = 3
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """What fits into a width: names of columns in their order, and how wide each of the two sparklines is (0: not there)."""
 
     columns: tuple[str, ...]
@@ -123,7 +123,7 @@ def label_width(rows: Sequence[Row], width: int) -> int:
     return max(_SERVICE_WIDTH, min(max((len(row.label) + 2 for row in rows), default=0), width // 2))
 
 
-def layout(width: int, label: int = _SERVICE_WIDTH, unknown: Collection[str] = ()) -> Layout:
+def layout(width: int, label: int = _SERVICE_WIDTH, unknown: Collection[str] = ()) -> TableLayout:
     """Return what fits into so many columns; label: the width of the column of services; unknown: columns without a value."""
     room, fitting, bars = width - label, set(), 0
     for name in (name for name in _FIRST if name not in unknown):
@@ -137,7 +137,7 @@ def layout(width: int, label: int = _SERVICE_WIDTH, unknown: Collection[str] = (
             fitting.add(name)
     if bars:
         bars = next(size for size in SPARK_COLUMNS if 2 * (size - SPARK_COLUMNS[-1]) <= room)
-    return Layout(tuple(name for name in _BY_NAME if name in fitting), bars, label)
+    return TableLayout(tuple(name for name in _BY_NAME if name in fitting), bars, label)
 
 
 def arranged(history: History, window: Window, sort: str, search: Search) -> list[Row]:
@@ -199,7 +199,7 @@ def _part(rows: Sequence[Row], chosen: Key | None, height: int) -> list[Row]:
     return [*rows[start : start + size], total][:height]
 
 
-def _groups(fits: Layout) -> Line:
+def _groups(fits: TableLayout) -> Line:
     pieces = [" " * fits.label]
     for group, columns in groupby((_BY_NAME[name] for name in fits.columns), key=lambda column: column.group):
         pieces.append(_over(group, sum(column.width for column in columns)))
@@ -216,7 +216,7 @@ def _over(group: str, width: int) -> str:
     return " " + (f" {group} ".center(room, "─") if len(group) + 4 <= room else group.rjust(room))
 
 
-def _head(fits: Layout, sort: str) -> Line:
+def _head(fits: TableLayout, sort: str) -> Line:
     mark = "▴" if sort == SERVICE else ""
     pieces = [f" {SERVICE}{mark}".ljust(fits.label)]
     pieces += [_heading(_BY_NAME[name], sort) for name in fits.columns]
@@ -231,7 +231,7 @@ def _heading(column: Column | Words, sort: str) -> str:
     return ("▾" * (column.name == sort) + column.name).rjust(column.width)
 
 
-def _body(row: Row, fits: Layout, width: int, *, chosen: bool) -> Line:
+def _body(row: Row, fits: TableLayout, width: int, *, chosen: bool) -> Line:
     mark = CHOSEN if chosen else " "
     label = row.label if len(row.label) + 2 <= fits.label else f"{row.label[: fits.label - 3]}…"
     pieces = [Piece(f"{mark}{label}".ljust(fits.label))]

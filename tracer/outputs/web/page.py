@@ -1,7 +1,8 @@
 """The page for people at `/`: a verdict, what was counted, and each service with its last ten minutes.
 
-A pure function of a Report and of Spans. One self-contained document with a small script that keeps it up to date (look.py); it
-works without, offline, and behind any proxy. It shows SERVICES_SHOWN services at most, so that making it stays cheap.
+A pure function of a Report and of Spans. One self-contained document with a small script that keeps it up to date
+(pagelook.py); it works without, offline, and behind any proxy. It shows SERVICES_SHOWN services at most, so that making it
+stays cheap.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tracer.outputs.graphic.document import card, cards, document
 from tracer.outputs.graphic.markup import Markup, element, joined
 from tracer.outputs.graphic.spark import spark_bars, sparkline
 from tracer.outputs.units import UNKNOWN, bytes_text, time_text
-from tracer.outputs.web.look import PAGE_POLICY, PAGE_STYLE, RELOAD_SECONDS, SCRIPT, in_document
+from tracer.outputs.web.pagelook import PAGE_POLICY, PAGE_STYLE, RELOAD_SECONDS, SCRIPT, in_document
 from tracer.outputs.web.sections import folded, sections, table
 from tracer.outputs.web.verdict import Verdict, verdict
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from tracer.model.report import Report
 from tracer.model.spans import Spans
-from tracer.outputs.web.look import PAGE_POLICY, REPORT_POLICY
 from tracer.outputs.web.page import LINKS, page
+from tracer.outputs.web.pagelook import PAGE_POLICY, REPORT_POLICY
 from tracer.outputs.web.scrapes import Shared
 from tracer.outputs.web.summary import summary_page
 

@@ -16,7 +16,7 @@ from tracer.model.tcp import STATES
 from tracer.outputs.graphic.document import document, section
 from tracer.outputs.graphic.markup import Markup, element
 from tracer.outputs.units import bytes_text, time_text
-from tracer.outputs.web.look import PAGE_STYLE, REPORT_POLICY, in_document
+from tracer.outputs.web.pagelook import PAGE_STYLE, REPORT_POLICY, in_document
 from tracer.outputs.web.sections import sections, table
 
 SERVICES_SHOWN = 500

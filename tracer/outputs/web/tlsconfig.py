@@ -9,7 +9,7 @@ import os
 import ssl
 
 from tracer.outputs.web.access import TlsSocket
-from tracer.outputs.web.settings import Settings
+from tracer.outputs.web.configsection import ConfigSection
 
 KNOWN = frozenset(
     {
@@ -44,7 +44,7 @@ CIPHERS_13 = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_
 CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
+def tls_context(settings: ConfigSection) -> ssl.SSLContext | None:
     """Return what the section says, None where it is empty; raises TcptraceError naming the setting that will not do."""
     if not settings.values:
         return None
@@ -58,7 +58,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _limit_versions(context: ssl.SSLContext, settings: Settings) -> None:
+def _limit_versions(context: ssl.SSLContext, settings: ConfigSection) -> None:
     low, high = settings.text("min_version") or "TLS12", settings.text("max_version") or "TLS13"
     for name, version in (("min_version", low), ("max_version", high)):
         if version not in VERSIONS:
@@ -68,7 +68,7 @@ def _limit_versions(context: ssl.SSLContext, settings: Settings) -> None:
     context.minimum_version, context.maximum_version = VERSIONS[low], VERSIONS[high]
 
 
-def _choose_ciphers(context: ssl.SSLContext, settings: Settings) -> None:
+def _choose_ciphers(context: ssl.SSLContext, settings: ConfigSection) -> None:
     name = "cipher_suites"
     wanted = settings.texts(name)
     for suite in wanted:
@@ -84,7 +84,7 @@ def _choose_ciphers(context: ssl.SSLContext, settings: Settings) -> None:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
-def _choose_curve(context: ssl.SSLContext, settings: Settings) -> None:
+def _choose_curve(context: ssl.SSLContext, settings: ConfigSection) -> None:
     name = "curve_preferences"
     wanted = settings.texts(name)
     for curve in wanted:
@@ -103,7 +103,7 @@ def _choose_curve(context: ssl.SSLContext, settings: Settings) -> None:
         ) from error
 
 
-def _pem(settings: Settings, name: str) -> str | None:
+def _pem(settings: ConfigSection, name: str) -> str | None:
     """Return the text of cert, key or client_ca: written here, or in the file that is named here."""
     inline, read = settings.text(name), settings.contents(f"{name}_file")
     if inline and read:
@@ -111,7 +111,7 @@ def _pem(settings: Settings, name: str) -> str | None:
     return inline or read
 
 
-def _show_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+def _show_certificate(context: ssl.SSLContext, settings: ConfigSection) -> None:
     texts = [_pem(settings, name) for name in ("cert", "key")]
     for name, text in zip(("cert", "key"), texts, strict=True):
         if text is None:
@@ -134,7 +134,7 @@ def _load(context: ssl.SSLContext, pem: str) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
 
 
-def _ask_for_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+def _ask_for_certificate(context: ssl.SSLContext, settings: ConfigSection) -> None:
     name = "client_auth_type"
     kind = settings.text(name) or "NoClientCert"
     if kind in UNVERIFIED:
@@ -156,7 +156,7 @@ def _ask_for_certificate(context: ssl.SSLContext, settings: Settings) -> None:
         _trust(context, settings, authority)
 
 
-def _trust(context: ssl.SSLContext, settings: Settings, authority: str) -> None:
+def _trust(context: ssl.SSLContext, settings: ConfigSection, authority: str) -> None:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go, an authority need not be one that signed itself
     try:
         context.load_verify_locations(cadata=authority)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tracer.outputs.web.access import Access
 from tracer.outputs.web.basicauth import Users, is_hash
-from tracer.outputs.web.settings import Settings, read
+from tracer.outputs.web.configsection import ConfigSection, read
 from tracer.outputs.web.tlsconfig import KNOWN as TLS_SETTINGS, REQUIRED, tls_context
 
 SECTIONS = frozenset({"tls_server_config", "http_server_config", "basic_auth_users"})
@@ -31,7 +31,7 @@ def read_access(path: Path) -> Access:
     return access_of(read(path, SECTIONS))
 
 
-def access_of(settings: Settings) -> Access:
+def access_of(settings: ConfigSection) -> Access:
     """Return what a file says, as its sections; raises TcptraceError as read_access()."""
     tls = settings.section("tls_server_config", TLS_SETTINGS)
     return Access(
@@ -43,7 +43,7 @@ def access_of(settings: Settings) -> Access:
     )
 
 
-def _headers(http: Settings) -> dict[str, str]:
+def _headers(http: ConfigSection) -> dict[str, str]:
     if http.flag("http2", default=False):
         raise http.fault("http2", "is true, and tcptrace speaks HTTP/1.1 only", "set it to false, or leave it out")
     headers = http.section("headers", frozenset(HEADERS))
@@ -56,7 +56,7 @@ def _headers(http: Settings) -> dict[str, str]:
     return found
 
 
-def _users(users: Settings) -> Users | None:
+def _users(users: ConfigSection) -> Users | None:
     for name in users.values:
         if not is_hash(users.text(name) or ""):
             raise users.fault(name, "is not a bcrypt hash", "make one with: htpasswd -nBC 10 \"\" | tr -d ':\\n'")

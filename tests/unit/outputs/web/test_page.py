@@ -20,8 +20,8 @@ from tracer.model.leaks import Leak
 from tracer.model.report import Report
 from tracer.model.spans import Spans, spans
 from tracer.model.totals import Model
-from tracer.outputs.web.look import PAGE_POLICY
 from tracer.outputs.web.page import SERVICES_SHOWN, page
+from tracer.outputs.web.pagelook import PAGE_POLICY
 from tracer.outputs.web.summary import summary_page
 
 

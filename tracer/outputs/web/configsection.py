@@ -42,7 +42,7 @@ _NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError)
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConfigSection:
     """A section of a file. name: the way to it, with a dot after each step; `` for the whole file."""
 
     file: Path
@@ -65,7 +65,7 @@ class Settings:
         found = self._value(name, bool, "true or false")
         return default if found is None else found
 
-    def section(self, name: str, known: frozenset[str] | None = None) -> Settings:
+    def section(self, name: str, known: frozenset[str] | None = None) -> ConfigSection:
         """Return the section of that name, empty where there is none; known: all that it may have, None for anything."""
         values = self._value(name, dict, "a section with names and values") or {}
         return section(self.file, f"{self.name}{name}.", values, known)
@@ -94,17 +94,17 @@ class Settings:
         return value
 
 
-def section(file: Path, name: str, values: Mapping[object, object], known: frozenset[str] | None) -> Settings:
+def section(file: Path, name: str, values: Mapping[object, object], known: frozenset[str] | None) -> ConfigSection:
     """Return values as a section; raises TcptraceError for names that are not known."""
     for key in values:
         if not isinstance(key, str):
             raise TcptraceError(f"{file}: {name}{key} is a name that is not a text", "put it in quotes")
         if known is not None and key not in known:
             raise TcptraceError(f"{file}: {name}{key} is not known here", f"known are {', '.join(sorted(known))}")
-    return Settings(file, name, {str(key): value for key, value in values.items()})
+    return ConfigSection(file, name, {str(key): value for key, value in values.items()})
 
 
-def read(path: Path, known: frozenset[str]) -> Settings:
+def read(path: Path, known: frozenset[str]) -> ConfigSection:
     """Return the whole of a file; raises TcptraceError, with the line where it is no YAML."""
     try:
         text = read_as_caller(path, LARGEST)
@@ -115,7 +115,7 @@ def read(path: Path, known: frozenset[str]) -> Settings:
     return parse(path, text, known)
 
 
-def parse(path: Path, text: bytes, known: frozenset[str]) -> Settings:
+def parse(path: Path, text: bytes, known: frozenset[str]) -> ConfigSection:
     """Return what is in a file of this name; raises TcptraceError, with the line where it is no YAML."""
     try:
         # The loader is a safe one: it makes texts, numbers and their like, and no objects.
