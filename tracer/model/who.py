@@ -84,6 +84,7 @@ class Handshakes:
 
 
 def _differ(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which values differ, names or addresses, shape (n,)."""
-    different: NDArray[np.bool_] = (some != others).reshape(len(some), -1).any(axis=1)
+    """Return which values differ, names or addresses, of 16 bytes each, shape (n,)."""
+    ours, its = (np.ascontiguousarray(values).view(np.uint64).reshape(-1, 2) for values in (some, others))
+    different: NDArray[np.bool_] = (ours != its).any(axis=1)
     return different
