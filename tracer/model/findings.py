@@ -63,8 +63,8 @@ class Search:
 
     def __init__(self, context: Context, start_ns: int | None = None, *, courses: bool = False) -> None:
         self._context = context
-        self._services = Model(context, start_ns=start_ns, label_ttl=None, unlisted=False)
-        self._peers = Model(context, start_ns=start_ns, label_ttl=None, labels=("peer",), unlisted=False)
+        self._services = Model(context, start_ns=start_ns, label_ttl=None, unlisted=False, whose=False)
+        self._peers = Model(context, start_ns=start_ns, label_ttl=None, labels=("peer",), unlisted=False, whose=False)
         self._longest = Largest(lambda closes: np.where(closes["flags"] & FLAG["partial"], 0, closes["duration_ns"]))
         self._largest = Largest(lambda closes: closes["sent_bytes"] + closes["received_bytes"])
         self._retransmitting = Largest(lambda closes: closes["retransmitted_segments"])

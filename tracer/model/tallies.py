@@ -28,10 +28,10 @@ RESET_REASONS = 64
 class Tallies:
     """Grids by their names in Series; figures has a column each of FIGURES, which ledger adds.
 
-    open: how many connections are open now, which is not counted here.
+    open: how many connections are open now, which is not counted here. whose: whether to know who has them.
     """
 
-    def __init__(self, open_: OpenConnections, sets: LabelSets) -> None:
+    def __init__(self, open_: OpenConnections, sets: LabelSets, *, whose: bool = True) -> None:
         self.handshake_times, self.connection_times, self.srtt = Durations(), Durations(), Durations()
         self.handshakes = Grid(1, np.uint64)
         self.time_waits = Grid(1, np.uint64)
@@ -48,12 +48,14 @@ class Tallies:
         self.who = Handshakes()
         self._all: list[Grid[Any] | Durations | OpenConnections | Ledger | Handshakes] = list(vars(self).values())
         self.backlogs = Backlogs()
+        self._whose = whose
 
     def opened(self, part: EventColumns, rows: Rows) -> None:
         """Take in connections that are open from now on."""
         self.open.opened(part, rows)
         self.ledger.opened(part, rows)
-        self.who.opened(part, rows)
+        if self._whose:
+            self.who.opened(part, rows)
         self.backlogs.note(part)
 
     def closed(self, part: EventColumns, rows: Rows) -> None:

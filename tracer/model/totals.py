@@ -62,7 +62,7 @@ class Model:
     which an idle label set leaves, None: never.
     start_ns: CLOCK_MONOTONIC when the tracing began; without it, as the context says, else that of the first reading.
     unlisted: whether to count the sockets of namespaces that are not listed, which takes as long as all else. exact: whether
-    cells are of these events alone.
+    cells are of these events alone. whose: whether to know processes and peers.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Model:
         start_ns: int | None = None,
         unlisted: bool = True,
         exact: bool = True,
+        whose: bool = True,
     ) -> None:
         self._context = context
         self._start_ns = start_ns if start_ns is not None else context.start_ns or None
@@ -96,9 +97,8 @@ class Model:
         self._open = OpenConnections(self._sets)
         self._listeners = Listeners(self._sets)
         self._waiting = Waiting(self._sets.find)
-        self._exact = exact
-        self._unlisted = Unlisted() if unlisted else None
-        self._counts = Tallies(self._open, self._sets)
+        self._exact, self._unlisted = exact, Unlisted() if unlisted else None
+        self._counts = Tallies(self._open, self._sets, whose=whose)
         self._counts.reserve(FIXED)
 
     def add(self, reading: Reading) -> None:
