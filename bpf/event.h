@@ -60,7 +60,7 @@ enum retransmit_kind {
 
 /* Bits of event.flags. */
 enum event_flag {
-	FLAG_PARTIAL = 1, /* the socket is older than the tracer */
+	FLAG_PARTIAL = 1, /* it existed before tracing started */
 	FLAG_RESET_SENT = 2,
 	FLAG_RESET_RECEIVED = 4,
 	FLAG_NO_SYN = 8, /* connect() itself failed, before a SYN was sent */

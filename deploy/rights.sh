@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Whether root's rights can be had, for the scripts beside this one, which source it.
+# Whether root can be had, for the scripts beside this one, which source it.
 # sudo asks for a password only where somebody sits at a terminal to type it, and is likely to be allowed: without this,
-# a user who may not use sudo would be asked three times and then told off, before the tests that need no rights begin.
+# a user who may not use sudo would be asked three times and then told off, before the unprivileged tests begin.
 
 may_use_sudo() { id -nG | tr ' ' '\n' | grep -xE 'sudo|wheel|admin' >/dev/null; }
 

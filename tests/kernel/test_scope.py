@@ -1,4 +1,4 @@
-"""Who is no connection, and who is half of one: MPTCP's own sockets, listeners, and sockets older than the tracer."""
+"""Who is no connection, and who is half of one: MPTCP's own sockets, listeners, and sockets from before the tracing."""
 
 from __future__ import annotations
 

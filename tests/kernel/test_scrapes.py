@@ -43,7 +43,7 @@ def fixture_tracer(side: Namespace) -> Iterator[Tracing]:
 
 
 def wait_for_first_snapshot(side: Namespace, tracer: Tracing) -> None:
-    """Over one connection: what closes just after that snapshot would be taken for older than the tracer, and still open."""
+    """Over one connection: what closes just after that snapshot would be taken for an existing one that is still open."""
     with side.inside(), closing(HTTPConnection(tracer.address, timeout=PATIENCE)) as connection:
         until(lambda: b"tcptrace_sockets{" in get(connection), "the sockets were counted once")
 

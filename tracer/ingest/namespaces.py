@@ -5,11 +5,11 @@ Three ways lead to the sockets of a namespace, and none keeps it alive for longe
 - Those of the start have one each, opened by the loader (kernel/namespaces.py). Such a socket keeps its namespace alive, and
   with it the other end of a deleted pod's veth. So it is closed as soon as no process lives there and no name leads there.
 - Later ones, and those that could not be entered, are read from /proc/PID/net/tcp of a process that lives there
-  (proctable.py), which takes no rights and keeps nothing alive. So a pod is counted from some seconds after its birth.
+  (proctable.py), which is unprivileged and keeps nothing alive. So a pod is counted from some seconds after its birth.
   Its number is told by the right to trace that process, or by a record of one of its connections; until then its identity
   (residents.py) stands for it. One with too many sockets for this is left to the events until it has fewer.
 Of all others only events tell (model/unlisted.py). tcptrace's own namespace alone was the alternative: it is simple, and says
-nothing about the pods of a container host; and a process that keeps its rights to enter new ones is what nobody wants.
+nothing about the pods of a container host; and a process that stays privileged to enter new ones is what nobody wants.
 
 Where /proc hides processes, nothing says who lives in a namespace. Then it counts as left when two dumps in a row show no
 socket but TIME_WAIT.

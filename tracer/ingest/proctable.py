@@ -1,7 +1,7 @@
 """The TCP sockets of another process's network namespace, from its /proc/PID/net/tcp and tcp6, which anybody may read.
 
 For namespaces into which there is no sock_diag socket: it costs ten times as much, tells no interface and no bind(), and the
-length of no listener's queue. But it takes no rights, and keeps no namespace alive.
+length of no listener's queue. But it is unprivileged, and keeps no namespace alive.
 Facts: net/ipv4/tcp_ipv4.c (get_tcp4_sock() and its two neighbours), tcp_ipv6.c; proc.c for /proc/PID/net/sockstat. Addresses
 are words of 32 bits in hexadecimal, each as the machine reads it from memory; times are in hundredths of a second.
 """

@@ -278,7 +278,7 @@ class EventColumns(Protocol):
 def service_ports(events: EventColumns) -> NDArray[np.uint16]:
     """Return each record's service port, shape (n,): the local one of a server, the remote one of a client.
 
-    Where the role is not known (the socket is older than the tracer) it is the lower of the two, as ephemeral ports are high; a
+    Where the role is not known (the socket existed before) it is the lower of the two, as ephemeral ports are high; a
     port of 0 is no port.
     """
     role, local, remote = events["role"], events["local_port"], events["remote_port"]
