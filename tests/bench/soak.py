@@ -39,8 +39,8 @@ from tracer.model.audit import AUDITED
 from tracer.model.labels import MAX_SETS
 
 ADDRESS = "127.0.0.1"
-WARM_SHARE = 0.25
-"""Of the time, after which memory and descriptors may grow no more."""
+WARM_SHARE = 0.5
+"""Of the time, after which memory and descriptors may grow no more: what the page keeps of ten minutes fills for as long."""
 
 GROWTH = 2 << 20
 MORE_DESCRIPTORS = 4
