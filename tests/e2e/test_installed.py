@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import ROOT
+from tests.needs import ROOT, tool
 from tracer import __version__
 
 DEMO = "tracer/data/demo.tcptrace"
@@ -30,7 +29,7 @@ def build(kind: str, source: Path, place: Path) -> Path:
 def fixture_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an environment with tcptrace installed; without a network, as its dependencies are those of the tests."""
     place = tmp_path_factory.mktemp("installed")
-    shutil.unpack_archive(build("sdist", ROOT, place), place)
+    subprocess.run([tool("tar"), "-xf", build("sdist", ROOT, place), "-C", place], check=True)
     (source,) = place.glob("tcptrace-*/")
     wheel = build("wheel", source, place)
     venv.create(place / "venv")

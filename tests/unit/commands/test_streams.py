@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -21,6 +22,8 @@ COMMANDS = {
     "--help": "--help",
 }
 FULL, CLOSED = "No space left on device", "Bad file descriptor"
+NO_ROOM = "failed to map|Memory allocation"
+"""What the dynamic linker says, or OpenBLAS, which then ends the process by itself: whoever finds no room first."""
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
@@ -53,13 +56,13 @@ def test_with_all_three_closed_nothing_else_takes_their_place() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "said"),
-    [("ulimit -n 4", "Too many open files"), ("ulimit -v 30000", "failed to map"), ("ulimit -v 60000", "failed to map")],
+    [("ulimit -n 4", "Too many open files"), ("ulimit -v 30000", NO_ROOM), ("ulimit -v 60000", NO_ROOM)],
 )
 def test_a_machine_without_room_for_a_start_is_told_so(limits: str, said: str) -> None:
     done = shell(f"{limits}; T replay {DEMO} >/dev/null")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert said in done.stderr
+    assert re.search(said, done.stderr)
 
 
 def test_a_deleted_working_directory_is_in_nobodys_way() -> None:
