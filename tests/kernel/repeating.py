@@ -1,4 +1,7 @@
-"""A pytest plugin that repeats kernel tests which failed while hits of tracepoints reached no program, and says so."""
+"""A pytest plugin that repeats kernel tests which failed while hits of tracepoints reached no program, and says so.
+
+Where so much went on that the record of hits was overwritten, it is not known whether there were any, which counts as well.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ TRIES = 5
 UNREACHED = pytest.StashKey[Unreached | None]()
 
 REPEATED = "repeated"
-"""The property of a report that says how many hits reached no program while the test failed; reports of workers keep it."""
+"""The property of a report that says why its test was repeated; reports of workers keep it."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a kernel test; once more if it failed and, meanwhile, hits of tracepoints reached no program at all.
+    """Run a kernel test; once more if it failed and, meanwhile, hits of tracepoints may have reached no program at all.
 
     A test that fails without such hits has failed.
     """
@@ -39,11 +42,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             hits.forget()
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         hits = item.config.stash.get(UNREACHED, None)
-        missed = hits.hits().every if hits and any(report.failed for report in reports) else ()
-        if not missed:
+        excuse = excuse_of(hits) if hits and any(report.failed for report in reports) else ""
+        if not excuse:
             break
         free_failure()
-        repeated.append((REPEATED, f"{len(missed)} hits"))
+        repeated.append((REPEATED, excuse))
     for report in reports:
         report.user_properties.extend(repeated if report.when == "teardown" else [])
         item.ihook.pytest_runtest_logreport(report=report)
@@ -51,6 +54,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         free_failure()
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def excuse_of(hits: Unreached) -> str:
+    """Return what hits reached no program since they were forgotten; nothing when there were none."""
+    missed, overwritten = len(hits.hits().every), hits.overwritten()
+    return f"{missed} hits, {overwritten} overwritten" if missed or overwritten else ""
 
 
 def free_failure() -> None:

@@ -1,7 +1,7 @@
 """Hits of tracepoints for which the kernel runs no BPF program: seen by tracefs, in threads in which a witness never runs.
 
 On some machines softirqs that interrupt certain threads hit tracepoints, and no program is run and no miss counted.
-Exact tests allow for exactly these: tracefs records every hit that is not made by this process and its children, with its
+Exact tests allow for exactly these: tracefs records every hit that is not made by this session's processes, with its
 thread, in an instance of its own; tests/kernel/witness.py, two programs that are none of tcptrace's, says in which threads
 programs run at all. The hits of all other threads reached none. Without tracefs there are none to allow for, nor in an emulated
 machine, where the witness would take minutes to compile.
@@ -36,6 +36,7 @@ PREFIX = "tcptrace-tests-"
 WITNESS = ("/usr/bin/python3", "-I", str(Path(__file__).with_name("witness.py")))
 LINE = re.compile(r"-(\d+) +\[\d+\] \S+ +[\d.]+: (\w+): (.*)")
 PORTS = re.compile(r"\b(?:sport=|dport=|src=\S*:|dest=\S*:)(\d+)")
+OVERRUN = re.compile(r"^overrun: (\d+)$", re.MULTILINE)
 EDGE = re.compile(r"oldstate=TCP_(\w+) newstate=TCP_(\w+)")
 
 
@@ -105,6 +106,11 @@ class Unreached:
         if self._place:
             self._place.joinpath("trace").write_text("", "ascii")
 
+    def overwritten(self) -> int:
+        """Return how many recorded hits later ones have overwritten since the last forget(); which is not known."""
+        found = self._place.glob("per_cpu/cpu*/stats") if self._place else ()
+        return sum(int(match[1]) for stats in found if (match := OVERRUN.search(stats.read_text("ascii"))))
+
     def hits(self) -> Hits:
         """Return the hits since the last forget() that reached no program."""
         if not self._place:
@@ -152,13 +158,24 @@ def remove_dead(place: Path) -> None:
         place.rmdir()
 
 
+def session_threads() -> list[str]:
+    """Return all threads of this process, of the other workers of its session, and of the children of each."""
+    waiting = [str(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid())]
+    threads = []
+    while waiting:
+        for task in Path("/proc", waiting.pop()).glob("task/*"):
+            threads.append(task.name)
+            with suppress(OSError):  # it has ended
+                waiting += task.joinpath("children").read_text("ascii").split()
+    return threads
+
+
 def trace(place: Path) -> None:
-    """Record all hits but those that this process, its threads and its children make themselves."""
+    """Record all hits but those of this session's processes: a worker's churn would overwrite all else within a second."""
     write = {"buffer_size_kb": "8192", "options/event-fork": "1"}
     for name, text in write.items():
         place.joinpath(name).write_text(text, "ascii")
-    threads = [task.name for task in Path("/proc/self/task").iterdir()]
-    place.joinpath("set_event_notrace_pid").write_text(" ".join(threads), "ascii")
+    place.joinpath("set_event_notrace_pid").write_text(" ".join(session_threads()), "ascii")
     for event, filtered in EVENTS.items():
         if (at := place / "events" / event).exists():
             if filtered:
