@@ -126,7 +126,7 @@ def test_the_end_of_time_wait_is_told_when_its_ports_are_used_again(side: Namesp
             with client, listener.accept()[0] as server:
                 server.close()
                 assert client.recv(1) == b""
-            next(line for line in process.stdout if "of TIME_WAIT left" in line)
+            next(line for line in process.stdout if "left in TIME_WAIT" in line)
             with side.inside(), socket.socket() as again:
                 again.bind((HERE, used))
                 again.connect((HERE, port))

@@ -132,7 +132,7 @@ def check_client(ladder: str, frames: list[Frame], port: int) -> None:
     confirmed = next(f for f in came if f.acknowledgment == fin.end)
     assert acknowledged.number("ack") == (confirmed.acknowledgment - isn) % 2**32
     assert acknowledged.seconds == close_to(confirmed, syn)
-    rest = re.search(r"([\d.]+) s of TIME_WAIT left", ladder)
+    rest = re.search(r"([\d.]+) s left in TIME_WAIT", ladder)
     assert rest, ladder
     assert 58 < float(rest[1]) <= 60
     assert re.search(r"TIME_WAIT +closed: normal, we first", ladder)

@@ -234,7 +234,7 @@ _WORDS: Mapping[str, Callable[[Step], str]] = {
     "closed": _closed,
     "measured": lambda _: "",
     "fin_awaited": lambda step: f"the kernel alone waits for the peer's FIN, {time_text(step.facts['remaining'])} left",
-    "time_wait": lambda step: f"{time_text(step.facts['remaining'])} of TIME_WAIT left",
+    "time_wait": lambda step: f"{time_text(step.facts['remaining'])} left in TIME_WAIT",
     "time_wait_over": lambda _: "the small object is gone, too",
     "gap": lambda _: "events were lost before this",
     "paired": lambda _: "both ends are here: the client's state on the left, the server's on the right, time from the SYN",
