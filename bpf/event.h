@@ -115,7 +115,7 @@ struct event {
 	u32 acknowledgement; /* of the segment that arrived; sequence too */
 	u32 payload_bytes;
 	s32 descriptor; /* of the socket in its process, -1: not known */
-	s32 error;      /* sk_err; why sending failed; a call's result */
+	s32 error;      /* sk_err; a call's or sending's result; a backlog */
 	u16 visited;    /* one bit for each state passed through */
 	u16 local_port;
 	u16 remote_port;

@@ -201,6 +201,38 @@ static __always_inline u64 change_connection(const void *sk, u8 from, u8 to,
 	return owned;
 }
 
+/*
+ * listen(), in its caller's context, which has set the backlog before. Of a
+ * socket without a port the kernel chooses one afterwards.
+ */
+static __always_inline void emit_listening(const void *sk,
+					   const struct tuple *t)
+{
+	struct event *e = reserve(EVENT_STATE, bpf_ktime_get_ns(), t);
+	struct process caller = {};
+	u64 key = (u64)sk;
+	struct owner *owner;
+
+	if (!e)
+		return;
+	e->role = ROLE_SERVER;
+	e->netns = read_netns(sk);
+	e->from_state = STATE_CLOSE;
+	e->to_state = STATE_LISTEN;
+	e->error = READ(u32, sk, sock, sk_max_ack_backlog);
+	if (WITH_OWNERS) {
+		e->cgroup = read_cgroup(sk);
+		owner = listeners.lookup(&key);
+		if (owner)
+			e->descriptor = owner->descriptor;
+		if (read_caller(&caller)) {
+			e->pid = caller.pid;
+			__builtin_memcpy(e->process, caller.name, 16);
+		}
+	}
+	submit(e);
+}
+
 /* sk: typed_socket() */
 static __always_inline void change_state(const void *sk, u8 from, u8 to)
 {
@@ -219,6 +251,9 @@ static __always_inline void change_state(const void *sk, u8 from, u8 to)
 	}
 	if (owned)
 		note_descriptor(owned);
+	if (EMIT_STATES && to == STATE_LISTEN &&
+	    wanted(sk, &tuple, ROLE_SERVER, read_netns(sk), false))
+		emit_listening(sk, &tuple);
 }
 
 /* MPTCP's and SCTP's own sockets come through here too */

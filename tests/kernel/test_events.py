@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.net import Namespace
-from tests.kernel.traffic import PING, PONG, connect, converse, listening, refuse, talk
+from tests.kernel.traffic import BACKLOG, PING, PONG, connect, converse, listening, refuse, talk
 from tests.kernel.until import PATIENCE, complaints
 from tests.needs import ROOT
 
@@ -140,7 +140,7 @@ def test_state_changes_come_when_they_are_asked_for(side: Namespace, port: int) 
 
 def test_every_state_of_a_server_names_its_peer(side: Namespace, port: int) -> None:
     """Before Linux 6.15 the socket has none yet when it enters SYN_RECV."""
-    path = ["listen", "syn_recv", "established", "close_wait", "last_ack", "close"]
+    path = ["close", "listen", "syn_recv", "established", "close_wait", "last_ack", "close"]
     edges = list(itertools.pairwise(path))
     with printing("--format", "json", "--kind", "state", "--role", "server", "--count", str(len(edges)), port=port) as process:
         with listening(side, HERE[4], port) as listener:
@@ -149,7 +149,8 @@ def test_every_state_of_a_server_names_its_peer(side: Namespace, port: int) -> N
             converse(client, listener.accept()[0])
         events = [json.loads(line) for line in ended(process)[0].splitlines()]
     assert [(event["from"], event["to"]) for event in events] == edges
-    assert {(event["remote_address"], event["remote_port"]) for event in events} == {peer}
+    assert [event["backlog"] for event in events] == [BACKLOG, *[None] * (len(edges) - 1)]
+    assert {(event["remote_address"], event["remote_port"]) for event in events[1:]} == {peer}
 
 
 def test_an_abort_is_a_reset_and_a_close_with_the_kernel_s_reason(side: Namespace, port: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.kernel.follow_command import HERE, ended, following
 from tests.kernel.net import Namespace
-from tests.kernel.traffic import connect, listening, refuse, talk
+from tests.kernel.traffic import BACKLOG, connect, listening, refuse, talk
 from tests.kernel.until import PATIENCE, complaints
 from tests.needs import shown
 
@@ -26,7 +26,9 @@ def test_json_is_the_events_with_their_connection_and_what_it_left(side: Namespa
         lines = [json.loads(line) for line in ended(process).splitlines()]
     kinds = {line["kind"] for line in lines}
     assert {"state", "handshake", shown("calls", "call"), "segment", "close", "time_wait"} - {None} <= kinds
-    assert len({line["connection"] for line in lines}) == 2
+    heard = [line for line in lines if line["connection"] == "0"]
+    assert [(line["from"], line["to"], line["backlog"]) for line in heard] == [("close", "listen", BACKLOG)]
+    assert len({line["connection"] for line in lines}) == 3
     opened = next(line for line in lines if line["kind"] == "state" and line["to"] == "syn_sent")
     assert (opened["pid"], opened["descriptor"] > 2, opened["local_port"]) == (os.getpid(), True, 0)
     ends = [line for line in lines if line["kind"] == "close"]
@@ -131,4 +133,4 @@ def test_the_end_of_time_wait_is_told_when_its_ports_are_used_again(side: Namesp
                 again.bind((HERE, used))
                 again.connect((HERE, port))
                 over = next(line for line in process.stdout if "the small object is gone" in line)
-    assert re.match(r"s1 +\S+ m?s +CLOSE +the small object is gone, too; \S+ m?s in TIME_WAIT$", over)
+    assert re.match(r"s2 +\S+ m?s +CLOSE +the small object is gone, too; \S+ m?s in TIME_WAIT$", over)

@@ -26,7 +26,7 @@ from tests.kernel.follow_command import ANSWER, HERE, converse, ended, following
 from tests.kernel.net import Namespace
 from tests.kernel.path import CLIENT, DEVICE, SERVER, route
 from tests.kernel.scene import SEGMENTS, SIZE, receive
-from tests.kernel.traffic import connect, listening
+from tests.kernel.traffic import BACKLOG, connect, listening
 
 LINE = re.compile(
     r"(?P<id>[csx]\d+) +(?P<time>-?[\d.]+ (?:µs|ms|s))? +(?P<state>[A-Z_]+[12]?)? +"
@@ -167,8 +167,10 @@ CLIENT_STATE, BOTH_ARROW, SERVER_STATE = slice(15, 26), slice(27, 41), slice(42,
 
 
 def check_both_ends(text: str, sent: int) -> None:
-    """Look at the drawing of one connection whose client closes first, and has sent so many bytes."""
-    joined = [line for line in text.splitlines() if line.startswith("b1 ")]
+    """Look at the drawing of a listener and of one connection whose client closes first, and has sent so many bytes."""
+    heard = rf"^l1  \S+/\d+ listens, descriptor \d+: \S+:\d+, listen\(\) with a backlog of {BACKLOG}\nb2  "
+    assert re.search(heard, text, re.MULTILINE), text
+    joined = [line for line in text.splitlines() if line.startswith("b2 ")]
     arrows = [line[BOTH_ARROW].strip() for line in joined if line[BOTH_ARROW].strip()[:1] in set("◀─═┄")]
     fins = [arrow for arrow in arrows if "FIN" in arrow]
     assert [arrow[-1] == "▶" for arrow in fins] == [True, False], text

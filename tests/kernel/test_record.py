@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.path import SERVER, route
 from tests.kernel.taping import OUTPUTS
 from tests.kernel.test_closes import CLOSES
-from tests.kernel.traffic import connect, listening, talk
+from tests.kernel.traffic import BACKLOG, connect, listening, talk
 from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT, shown, tool
 from tracer.commands.recorded import open_recording
@@ -127,6 +128,7 @@ def test_a_replay_prints_what_the_live_commands_printed(side: Namespace, service
     assert sum(event["kind"] == "close" for event in events) >= 2 * TIMES * (len(load.ENDS) + 1)
     kinds = {json.loads(line)["kind"] for line in printed["segments"].splitlines()}
     assert {"state", shown("calls", "call"), "segment", "time_wait"} - {None} <= kinds
+    assert f"listen() with a backlog of {BACKLOG}\n".encode() in re.sub(rb"\nl\d+  (?=[a-z]+ )", b" ", printed["ladder"])
     for name, arguments in OUTPUTS.items():
         assert tcptrace("replay", tmp_path / "recording", *arguments) == printed[name], name
     assert tcptrace("report", tmp_path / "recording", "--format", "json") == printed["report"]

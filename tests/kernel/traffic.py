@@ -15,6 +15,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.until import PATIENCE
 
 PING, PONG = b"ping", b"pong!"
+BACKLOG = 4096
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -31,7 +32,7 @@ def listening(side: Namespace, address: str, port: int = 0, *, protocol: int = 0
         if address == "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((address, port))
-        listener.listen(4096)
+        listener.listen(BACKLOG)
         listener.settimeout(PATIENCE)
         yield listener
 

@@ -261,7 +261,13 @@ def _end(kind: str) -> Any:
     return end
 
 
+def _listen(_: Actor, words: list[str], __: dict[str, int]) -> dict[str, Any]:
+    own = {"kind": KIND["state"], "from_state": STATE["close"], "to_state": STATE["listen"], "error": int(words[0])}
+    return own | {"connection": 0, "duration_ns": 0}
+
+
 VERBS: dict[str, Any] = {
+    "listen": _listen,
     "state": _edge,
     "lose": _edge,
     "handshake": _handshake,

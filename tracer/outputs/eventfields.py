@@ -179,6 +179,11 @@ def _errno(batch: Batch) -> list[int | None]:
     return _without(np.abs(errors), none)
 
 
+def _backlog(batch: Batch) -> list[int | None]:
+    """Return the backlog of each listen()."""
+    return _without(batch.column("error"), batch.column("to_state") != STATE["listen"])
+
+
 def _port_range(batch: Batch) -> list[str | None]:
     """Return the range of ports that a socket without a free one had of its own (IP_LOCAL_PORT_RANGE); 0: no bound."""
     ranges = zip(batch.has("no_port").tolist(), batch.column("segments").tolist(), strict=True)
@@ -255,6 +260,7 @@ FIELDS: Mapping[str, Column] = {
     "peer_initial_sequence": _initial("peer_initial_sequence"),
     "from": _named("from_state", STATES),
     "to": _named("to_state", STATES),
+    "backlog": _backlog,
     "call": _named("call", CALLS),
     "result": _plain("error"),
     "descriptor": _each("descriptor", lambda number: None if number < 0 else number),

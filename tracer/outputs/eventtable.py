@@ -128,6 +128,8 @@ def _reset(event: Event) -> list[str]:
 
 
 def _state(event: Event) -> list[str]:
+    if event["backlog"] is not None:
+        return ["listen()", f"backlog {event['backlog']}", _owner(event)]
     spent = (event["states"] or {}).get(event["from"])
     return [f"{event['from']}→{event['to']}", "" if spent is None else _time(spent)]
 

@@ -12,13 +12,18 @@ from tracer.model.follow.steps import Step
 ISN = "RFC 9293 §3.4.1, RFC 6528 §3"
 
 EXPLANATIONS: Mapping[str, tuple[str, str]] = {
+    "listening": (
+        "listen() makes the kernel answer requests to this port; what is open waits for accept() in a queue, of which the "
+        "backlog is the limit, and net.core.somaxconn that of the backlog.",
+        "RFC 9293 §3.10.1",
+    ),
     "opened": (
         "connect() makes the kernel open a connection; the descriptor is the number by which the process will name it.",
         "RFC 9293 §3.10.1",
     ),
     "accepted": (
-        "A listener was asked; the kernel answers by itself and makes a socket only when the handshake is complete; no "
-        "tracepoint says when accept() takes it, and its first send() or recv() shows which process works with it.",
+        "A listener was asked; the kernel answers by itself, makes a socket only when the handshake is complete, and keeps it "
+        "in the listener's queue until accept() takes it; its first send() or recv() shows which process works with it.",
         "RFC 9293 §3.5",
     ),
     "half_open": (
@@ -146,6 +151,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "We end it at once; what is on its way is thrown away, and the peer's application gets an error.",
         "RFC 9293 §3.5.2",
     ),
+    "taken": ("Who calls send() or recv() has got the socket from accept(); no tracepoint says when.", ""),
     "call.success": ("The first call that moved data this way: who really works with the connection, and by which number.", ""),
     "call.end": ("0 bytes mean that the peer's FIN was reached: all that it sent has been read.", "RFC 9293 §3.6"),
     "call.error": (

@@ -66,7 +66,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
         ),
         "retransmit": ("retransmit_kind", "segments", "sequence", "attempt", "failed", "errno", "retransmitted_segments"),
         "reset": ("direction", "reset_reason"),
-        "state": ("from", "to", "states"),
+        "state": ("from", "to", "states", "backlog"),
         "call": ("call", "result", "descriptor"),
         "segment": ("control_bits", "sequence", "acknowledgement", "payload_bytes", "srtt_seconds", *WINDOWS),
     }.items()

@@ -190,7 +190,8 @@ def _measured(step: Step, style: Style) -> list[str]:
 
 
 def _id(step: Step, style: Style) -> str:
-    letter = "b" if step.joined else {"client": "c", "server": "s"}.get(step.who.role, "x")
+    role = {"client": "c", "server": "s"}.get(step.who.role, "x")
+    letter = "b" if step.joined else "l" if step.kind == "listening" else role
     number = step.joined or step.who.number
     return _paint(f"{letter}{number}".ljust(ID - 1) + " ", style, PALETTE[number % len(PALETTE)])
 

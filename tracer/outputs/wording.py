@@ -103,6 +103,13 @@ def _opened(step: Step) -> str:
     return f"{owner(step.who)} connects{descriptor}: {ends(step.who)}"
 
 
+def _listening(step: Step) -> str:
+    who = step.who
+    descriptor = f", descriptor {who.descriptor}" if who.descriptor >= 0 else ""
+    place = _end(who.local_address, who.local_port, who.family)
+    return f"{owner(who)} listens{descriptor}: {place}, listen() with a backlog of {step.facts['backlog']}"
+
+
 def _syn(step: Step) -> str:
     return _joined(f"port {step.who.local_port}", _number("seq", step.initial))
 
@@ -205,6 +212,7 @@ def _segment(step: Step) -> str:
 
 
 _WORDS: Mapping[str, Callable[[Step], str]] = {
+    "listening": _listening,
     "opened": _opened,
     "accepted": lambda step: f"{owner(step.who)} is asked to connect: {ends(step.who)}",
     "half_open": lambda step: f"a request, not complete: {ends(step.who)}",
@@ -228,6 +236,7 @@ _WORDS: Mapping[str, Callable[[Step], str]] = {
     "fin_answered": lambda step: _number("ack", step.acknowledgement, " = its FIN+1"),
     "reset_received": lambda _: "reset by the peer",
     "reset_sent": lambda step: f"we reset: {step.facts['cause'] or 'cause not told'}",
+    "taken": lambda _: "accept() has returned it before this",
     "call": _call,
     "segment": _segment,
     "failed": _failed,

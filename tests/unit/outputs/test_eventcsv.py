@@ -25,7 +25,7 @@ def test_a_line_has_a_cell_for_every_column() -> None:
     (line,) = csv_lines(describe(sample("reset", flags=("reset_received",)), CONTEXT))
     assert line == (
         "2026-11-22T20:23:20.123456789Z,reset,client,4,10.0.0.1,50123,10.0.0.2,443,4711,curl,,4026531840,false"
-        ",,,,,,,,received,,,,,,,,,,,,,,,,,,,"
+        ",,,,,,,,received,,,,,,,,,,,,,,,,,,,,"
     )
     assert line.count(",") == HEAD.count(",") == len(COLUMNS) - 1
 

@@ -48,6 +48,7 @@ def test_each_kind_is_read_at_a_glance() -> None:
         line("retransmit", retransmit_kind="timeout", segments=3, attempt=2, port=80),
         line("reset", flags=("reset_sent", "reset_reason"), reset_reason=8, port=80),
         line("state", from_state="syn_sent", to_state=STATE["established"], state_ns={"syn_sent": 1_020_000}, port=80),
+        line("state", from_state="close", to_state=STATE["listen"], role="server", error=511, port=80),
     ]
     assert lines == [
         "time         event      connection                      what",
@@ -58,6 +59,7 @@ def test_each_kind_is_read_at_a_glance() -> None:
         "20:23:20.123 retransmit 10.0.0.1:50123 > 10.0.0.2:80    timeout 3 segments",
         "20:23:20.123 reset      10.0.0.1:50123 > 10.0.0.2:80    sent tcp_abort_on_data",
         "20:23:20.123 state      10.0.0.1:50123 > 10.0.0.2:80    syn_sent→established",
+        "20:23:20.123 state      10.0.0.1:80 < 10.0.0.2:50123    listen() backlog 511",
     ]
 
 

@@ -36,7 +36,7 @@ def test_every_step_that_a_script_makes_is_explained() -> None:
 @pytest.mark.parametrize("key", EXPLANATIONS)
 def test_an_explanation_is_one_sentence_with_sections_that_exist(key: str) -> None:
     sentence, source = EXPLANATIONS[key]
-    assert re.fullmatch(r"[A-Z0-9c][^.]*\.", sentence), sentence
+    assert re.fullmatch(r"[A-Z0-9cl](?:[^.]|\.(?=\w))*\.", sentence), sentence
     for part in re.findall(r"RFC (\d+) ((?:§[\d.]+(?:, )?)+)", source):
         assert set(re.findall(r"[\d.]+", part[1])) <= SECTIONS[part[0]], source
     assert not re.sub(r"RFC \d+ (§[\d.]+(, )?)+", "", source)

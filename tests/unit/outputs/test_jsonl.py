@@ -127,7 +127,14 @@ def test_a_reset_is_one_line_of_its_fields() -> None:
 def test_a_state_change_is_one_line_of_its_fields() -> None:
     batch = sample("state", from_state="syn_sent", to_state=STATE["established"], state_ns={"syn_sent": 1_020_000})
     batch["visited"] |= 1 << STATE["close"] | 1 << STATE["established"]
-    assert text(batch) == start("state") + '"from":"syn_sent","to":"established","states":{"syn_sent":0.00102}}'
+    assert text(batch) == start("state") + '"from":"syn_sent","to":"established","states":{"syn_sent":0.00102},"backlog":null}'
+
+
+def test_only_a_listen_has_a_backlog_and_it_can_be_0() -> None:
+    batch = sample("state", role="server", from_state="close", to_state=STATE["listen"], error=0)
+    assert one(batch)["backlog"] == 0
+    batch["to_state"] = STATE["syn_sent"]
+    assert one(batch)["backlog"] is None
 
 
 def test_every_kind_that_the_kernel_side_knows_has_its_fields() -> None:

@@ -68,6 +68,9 @@ class Followed:
         return self._pairs.join(recordsteps.time_wait(track, state, remaining, time_ns)) if track else []
 
     def _take(self, record: Any) -> list[Step]:
+        if recordsteps.is_listening(record):
+            self._told += 1
+            return [recordsteps.listening(self._told, record)]
         track, steps = self._find(record)
         if track is None:
             return steps

@@ -10,6 +10,7 @@ closed. Facts by kind of step:
   retransmission  kind, attempt, segments, interval (seconds since it was sent before, None: not seen),
                   doubled (the interval, since the attempt before), error (why it never left, else 0)
   reset_sent      cause: the kernel's word, "" for none
+  listening       backlog
   call            call, result; process and descriptor are the caller's
   failed          reason, error; no_syn: nothing was sent
   closed          reason, error, sent, received, unacknowledged, retransmitted, closed_first, time_wait
@@ -30,7 +31,7 @@ from tracer.model.follow.openingsteps import handshake, our_syn, requests
 from tracer.model.follow.pace import measures
 from tracer.model.follow.position import NUMBERS
 from tracer.model.follow.steps import IN, OUT, Step
-from tracer.model.follow.track import Track, name_of
+from tracer.model.follow.track import Track, name_of, who_of
 from tracer.model.tcp import (
     CALLS,
     CLOSE_REASONS,
@@ -160,7 +161,19 @@ def call(track: Track, record: Any) -> list[Step]:
     """Return what an application got from the kernel."""
     facts = {"call": name_of(CALLS, record.call), "result": record.error}
     caller = replace(track.who, pid=record.pid, process=name_text(record.process), descriptor=record.descriptor)
-    return [replace(track.step("call", record.time_ns, facts=facts), who=caller)]
+    accepted = [] if track.taken else [track.step("taken", None, inferred=True)]
+    track.taken = True
+    return [*accepted, replace(track.step("call", record.time_ns, facts=facts), who=caller)]
+
+
+def is_listening(record: Any) -> bool:
+    """Return whether the record is that of a listen()."""
+    return name_of(KINDS, record.kind) == "state" and name_of(STATES, record.to_state) == "listen"
+
+
+def listening(number: int, record: Any) -> Step:
+    """Return a listen(), with the backlog that it was called with, or net.core.somaxconn where that is less."""
+    return Step("listening", who_of(number, record), None, facts={"backlog": record.error}, time_ns=record.time_ns)
 
 
 def segment(track: Track, record: Any) -> list[Step]:

@@ -13,8 +13,8 @@ from typing import Any
 
 OUT, IN = "out", "in"
 
-BEGINNINGS = frozenset({"opened", "accepted", "half_open", "older", "restored", "joined", "stray"})
-"""Kinds of steps with which the telling of a connection begins."""
+BEGINNINGS = frozenset({"listening", "opened", "accepted", "half_open", "older", "restored", "joined", "stray"})
+"""Kinds of steps with which the telling of a connection begins, or of a listener, of which nothing else is told."""
 
 
 @dataclass(frozen=True)

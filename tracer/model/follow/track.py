@@ -53,6 +53,7 @@ class Track:
     begins: how the telling begins: opened (by us), accepted, half_open (only a request), older (than the tracer), restored (by
     TCP_REPAIR), joined (the beginning was lost), stray (no connection).
     shown: the position up to which data have been told, None for an older one before its first. peer_fin: it was told.
+    taken: accept() has returned it, or it came to no listener, or earlier than what is told.
     requests_told: the SYN and the SYN-ACK before a server's socket were told.
     segments: whether received segments have records, so that they need not be summed up. positions: whether any are told.
     """
@@ -64,6 +65,7 @@ class Track:
         self.shown: Position | None = START if positions and begins not in NOT_FROM_START else None
         self.peer_fin = False
         self.syn_told = begins != "opened"
+        self.taken = begins not in {"accepted", "half_open"}
         self.requests_told = False
         self.peer_initial_told = False
         self.syn_ack_again_ns: int | None = None
