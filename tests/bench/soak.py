@@ -47,7 +47,9 @@ MORE_DESCRIPTORS = 4
 """Those of scrapes under way."""
 
 WINDOW_SECONDS = 60.0
-"""Memory at rest is the least in so long: a scrape and a batch of records take some for a moment."""
+"""Memory at rest is the median over so long. A scrape and a batch of records take more for a moment, and for a second after the
+C library has given back what was free there is less: it is a matter of luck whether a look meets that.
+"""
 
 CGROUPS = Path("/sys/fs/cgroup")
 SHORT_LIVED = 7999
@@ -81,12 +83,12 @@ class Soak:
         self.resident.append((elapsed, memory_bytes(tracer.pid)))
         self.descriptors.append((elapsed, len(list(Path(f"/proc/{tracer.pid}/fd").iterdir()))))
 
-    def at_rest(self, since: float) -> list[int]:
-        """Return the least resident memory of each whole window since then."""
+    def at_rest(self, since: float) -> list[float]:
+        """Return the median of the resident memory in each window since then."""
         windows: defaultdict[int, list[int]] = defaultdict(list)
         for elapsed, size in self.resident:
             windows[int((elapsed - since) // WINDOW_SECONDS)].append(size)
-        return [min(sizes) for number, sizes in sorted(windows.items()) if number >= 0]
+        return [median(sizes) for number, sizes in sorted(windows.items()) if number >= 0]
 
 
 def sums(scrape: Scrape) -> Samples:
@@ -200,7 +202,7 @@ def still_open(last: Scrape) -> dict[int, float]:
     return {port: count for port, count in found.items() if count}
 
 
-def growth(rest: list[int]) -> float:
+def growth(rest: list[float]) -> float:
     """Return by how much memory at rest has grown: the middle of the last third of the time above that of the first."""
     third = max(len(rest) // 3, 1)
     return median(rest[-third:]) - median(rest[:third])
