@@ -37,6 +37,11 @@ from tracer.model.figures import Looks, open_figures
 from tracer.model.opened import listen_queues, listening_services, open_services
 from tracer.model.sockets import Summarizer
 
+GATHER_SECONDS = 0.005
+"""Each CPU wakes the reader a few times in a row when the ring fills (bpf/emit.h). So much later all have, and one look is
+enough; at a million records a second the ring has room for three times as long.
+"""
+
 
 def open_kernel(
     loading: Loading,
@@ -143,7 +148,9 @@ class Stop:
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep for so many seconds, but not beyond the request to end; return whether there was one."""
         others = [other for other in self._others if not other.closed]
-        select.select([self._reader, *(other.fileno() for other in others)], [], [], timeout)
+        ready, _, _ = select.select([self._reader, *(other.fileno() for other in others)], [], [], timeout)
+        if ready and not self._requested:
+            time.sleep(GATHER_SECONDS)
         for other in others:
             other.poll(0)
         return self._requested
