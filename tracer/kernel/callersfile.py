@@ -32,8 +32,7 @@ def open_as_caller(path: Path, mode: int = 0o600) -> BinaryIO:
         # a pipe nobody reads would otherwise be waited for
         descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, mode)
     except (OSError, ValueError) as error:
-        what = "it is a link" if _is_link(path) else _reason(error)
-        raise TcptraceError(f"cannot write {path}: {what}", HINT) from error
+        raise TcptraceError(f"cannot write {path}: {_refused(path, error)}", HINT) from error
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != (user.uid if user else os.geteuid()):
         os.close(descriptor)
@@ -46,8 +45,8 @@ def open_as_caller(path: Path, mode: int = 0o600) -> BinaryIO:
 def unless_empty(path: Path) -> Iterator[BinaryIO]:
     """Open a file as open_as_caller() does, until the end of the block; one that is new, and empty then, is removed.
 
-    Who writes it has no privileges at the end, nor a way to remove anything. So a child waits for that, with the caller's
-    permissions: when this process has closed its end of a pipe, or is gone, it looks at the file, and ends.
+    Who writes it has no privileges at the end, nor a way to remove anything. So a child waits for that, as the caller: when
+    this process has closed its end of a pipe, or is gone, it looks at the file, and ends.
     """
     is_new = not os.path.lexists(path)
     with open_as_caller(path) as file:
@@ -74,11 +73,14 @@ def _remove_if_empty(path: Path, made: os.stat_result, reader: int) -> NoReturn:
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
+        if user := caller():
+            os.initgroups(user.name, user.gid)
+            os.setgid(user.gid)
+            os.setuid(user.uid)
         os.read(reader, 1)
-        with acting_as(caller()):
-            found = path.lstat()
-            if (found.st_dev, found.st_ino, found.st_size) == (made.st_dev, made.st_ino, 0):
-                path.unlink()
+        found = path.lstat()
+        if (found.st_dev, found.st_ino, found.st_size) == (made.st_dev, made.st_ino, 0):
+            path.unlink()
     finally:
         os._exit(0)
 
@@ -132,11 +134,15 @@ def _open(path: Path, flags: int, mode: int = 0) -> int:
         return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, mode)
 
 
-def _is_link(path: Path) -> bool:
+def _refused(path: Path, error: Exception) -> str:
+    """Return why a file cannot be written."""
     try:
-        return path.is_symlink()
+        found = path.lstat().st_mode
     except (OSError, ValueError):
-        return False
+        return _reason(error)
+    if stat.S_ISLNK(found):
+        return "it is a link"
+    return "it is not an ordinary file" if stat.S_ISFIFO(found) else _reason(error)
 
 
 def _reason(error: Exception) -> str:

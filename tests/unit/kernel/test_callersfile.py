@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,6 +65,21 @@ def test_a_new_file_that_stays_empty_is_removed_and_another_one_stays(tmp_path: 
 
 
 @needs_root
+def test_who_waits_to_remove_an_empty_file_is_the_caller(theirs: Path) -> None:
+    def users() -> list[str]:
+        children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text(encoding="ascii").split()
+        lines = [line for pid in children for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()]
+        return [line for line in lines if line.startswith("Uid:")]
+
+    with unless_empty(theirs / "new"):
+        until(
+            lambda: users() == ["\t".join(["Uid:", *[str(SOMEBODY.pw_uid)] * 4])],
+            "the only child has their number in every sense",
+        )
+    assert not (theirs / "new").exists()
+
+
+@needs_root
 def test_what_has_taken_the_place_of_a_new_file_is_not_removed(theirs: Path) -> None:
     with unless_empty(theirs / "new"):
         (theirs / "new").unlink()
@@ -120,7 +136,7 @@ def test_what_is_in_a_file_stays_until_it_is_truncated(tmp_path: Path) -> None:
 
 def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(TcptraceError, match="cannot write"):
+    with pytest.raises(TcptraceError, match="it is not an ordinary file"):
         open_as_caller(tmp_path / "pipe")
 
 
