@@ -53,7 +53,7 @@ def ss(side: Namespace, where: str, role: str) -> Row:
         "remote_port": int(remote.rpartition(":")[2]),
         "pid": int(re.findall(r"pid=(\d+)", text)[0]),
         "process": re.findall(r'users:\(\("([^"]*)"', text)[0],
-        # of what was acknowledged, the client's SYN and a FIN; of what was received, a FIN
+        # of what was acknowledged, the client's SYN and a FIN; of what was received, and of what waits, a FIN
         "sent_bytes": int(found.get("bytes_acked", 0)) - (role == "client") - (fins and state == "FIN-WAIT-2"),
         "received_bytes": int(found.get("bytes_received", 0)) - (fins and state == "CLOSE-WAIT"),
         "rtt_seconds": float(found["rtt"].split("/")[0]) / 1e3,
@@ -63,7 +63,7 @@ def ss(side: Namespace, where: str, role: str) -> Row:
         "retransmitted_segments": int(found.get("retrans", "0/0").split("/")[1]),
         "unsent_bytes": unsent,
         "unacknowledged_bytes": int(send_queue) - unsent,
-        "receive_queue_bytes": int(receive_queue),
+        "receive_queue_bytes": int(receive_queue) - (state == "CLOSE-WAIT" and int(receive_queue) > 0),
         "congestion_window": int(found["cwnd"]),
         "last_sent": int(found.get("lastsnd", 0)) / 1e3,
         "last_received": int(found.get("lastrcv", 0)) / 1e3,

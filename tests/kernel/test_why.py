@@ -53,6 +53,23 @@ def test_a_reader_that_sleeps_is_our_application_there_and_the_peers_here(port: 
         assert services == {"client": {"peer's application": 1}, "server": {"our application": 1}}
 
 
+def test_a_fin_that_nobody_has_read_is_no_byte_that_waits(port: int) -> None:
+    with pair_of(port) as pair:
+        pair.server.shutdown(socket.SHUT_WR)
+        pair.wait_until("client", "close_wait")
+        row = one(pair, "client")
+        assert (row["state"], row["receive_queue_bytes"], row["why"]) == ("close_wait", 0, None)
+
+
+def test_one_byte_before_a_fin_waits(port: int) -> None:
+    with pair_of(port) as pair:
+        pair.server.send(b"x")
+        pair.server.shutdown(socket.SHUT_WR)
+        pair.wait_until("client", "close_wait")
+        row = wait_for_cause(pair, "client", "our application", "1 byte waits for it")
+        assert (row["state"], row["receive_queue_bytes"]) == ("close_wait", 1)
+
+
 def test_a_small_send_buffer_is_ours(port: int) -> None:
     with pair_of(port, DELAY) as pair:
         pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

@@ -8,7 +8,22 @@ from numpy.typing import NDArray
 from tracer.ingest.openrows import BEFORE, OpenRows
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
+from tracer.model.tcp import STATE
 from tracer.model.why import Evidence
+
+
+def fin_received(states: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return for which states, shape (n,), the peer's FIN was received."""
+    return np.isin(states, [STATE[name] for name in ("close_wait", "last_ack", "closing")])
+
+
+def unread_bytes(sockets: Sockets) -> NDArray[np.uint32]:
+    """Return how many bytes the application has not read, shape (n,); the kernel counts the peer's FIN until it was read, too.
+
+    rqueue is RCV.NXT less what was read, and FIN has the last number (tcp_diag_get_info()).
+    """
+    queued: NDArray[np.uint32] = sockets["rqueue"] - (fin_received(sockets["state"]) & (sockets["rqueue"] > 0))
+    return queued
 
 
 class Look:
@@ -17,7 +32,7 @@ class Look:
     def __init__(self, sockets: Sockets, details: Details, end_ns: int) -> None:
         self.end_ns = end_ns
         table = np.zeros(len(sockets), BEFORE)
-        table["cookie"], table["unread"] = sockets["cookie"], sockets["rqueue"]
+        table["cookie"], table["unread"] = sockets["cookie"], unread_bytes(sockets)
         for name in BEFORE.names[1:-1] if BEFORE.names else ():
             table[name] = details["info"][name]
         self._table = table[np.argsort(table["cookie"])]
@@ -56,7 +71,7 @@ def evidence(rows: OpenRows) -> Evidence:
         received=grown["received_bytes"],
         unsent=np.minimum(info["unsent_bytes"], queued),
         queued=queued,
-        unread=np.minimum(sockets["rqueue"], before["unread"]).astype(np.float64),
+        unread=np.minimum(unread_bytes(sockets), before["unread"]).astype(np.float64),
         send_window=info["send_window"].astype(np.float64),
         receive_buffer=details["receive_buffer"].astype(np.float64),
         memory=_share(details["send_memory"].astype(np.float64), details["send_buffer"].astype(np.float64)),

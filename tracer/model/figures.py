@@ -14,7 +14,7 @@ from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
 from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
-from tracer.model.evidence import Look, evidence
+from tracer.model.evidence import Look, evidence, fin_received, unread_bytes
 from tracer.model.labels import EventColumns, mix
 from tracer.model.opened import chosen_connections
 from tracer.model.openlist import largest_rows
@@ -79,7 +79,7 @@ def _table(sockets: NDArray[np.void], details: NDArray[np.void], server: Mask) -
     for place, column in enumerate(_figures(info)):
         table["figures"][:, place] = column
     unsent = np.minimum(info["unsent_bytes"], sockets["wqueue"])
-    for place, column in enumerate((unsent, sockets["wqueue"] - unsent, sockets["rqueue"])):
+    for place, column in enumerate((unsent, sockets["wqueue"] - unsent, unread_bytes(sockets))):
         table["queues"][:, place] = column
     table["rtt_us"] = info["rtt_us"]
     return table
@@ -90,12 +90,7 @@ def _figures(info: NDArray[np.void]) -> tuple[NDArray[Any], ...]:
     sent, received = info["acknowledged_bytes"], info["received_bytes"]
     return (
         sent - ((info["tcp_state"] == STATE["fin_wait2"]) & (sent > 0)),
-        received - (_has_ended(info["tcp_state"]) & (received > 0)),
+        received - (fin_received(info["tcp_state"]) & (received > 0)),
         *(info[name] for name in ("sent_segments", "received_segments", "out_of_order_segments")),
         *(info[name] for name in ("busy_us", "window_limited_us", "buffer_limited_us")),
     )
-
-
-def _has_ended(states: NDArray[np.uint8]) -> Mask:
-    """Return whether the peer's FIN was received."""
-    return np.isin(states, [STATE[name] for name in ("close_wait", "last_ack", "closing")])

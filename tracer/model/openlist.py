@@ -17,7 +17,7 @@ from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import Dump
 from tracer.kernel.filters import Filters
 from tracer.model.columns import columns
-from tracer.model.evidence import Look, evidence
+from tracer.model.evidence import Look, evidence, unread_bytes
 from tracer.model.naming import address_text
 from tracer.model.opened import chosen_connections
 from tracer.model.sides import ephemeral_ports, server_sides
@@ -203,7 +203,7 @@ class OpenList:
             retransmitted_share=again / segments if segments else None,
             unsent_bytes=unsent,
             unacknowledged_bytes=int(socket["wqueue"]) - unsent,
-            receive_queue_bytes=int(socket["rqueue"]),
+            receive_queue_bytes=int(unread_bytes(socket)),
             congestion_window=int(info["congestion_window"]),
             cause=None if number == NO_RULE else RULES[number].cause,
             why=sentence(number, self.evidence, place),

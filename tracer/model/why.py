@@ -77,13 +77,13 @@ RULES = (
     Rule(
         OUR_APPLICATION,
         lambda e: (e.unread > 0) & ((e.quiet >= UNREAD_SECONDS) | (e.unread >= e.receive_buffer / 4)),
-        "our application does not read: {unread:,.0f} bytes wait for it",
+        "our application does not read: {unread_bytes} for it",
         "RFC 9293, 3.8.6: what is not read closes the window that we offer; idiag_rqueue, tcp_diag_get_info()",
     ),
     Rule(
         PEERS_APPLICATION,
         lambda e: (e.queued > 0) & (e.send_window == 0),
-        "the peer's application does not read: its window is closed, {queued:,.0f} bytes wait here",
+        "the peer's application does not read: its window is closed, {queued_bytes} here",
         "RFC 9293, 3.8.6.1, zero window probing; tcpi_snd_wnd",
     ),
     Rule(
@@ -159,4 +159,9 @@ def sentence(number: int, evidence: Evidence, place: int) -> str | None:
     if number == NO_RULE:
         return None
     known = evidence.of(place)
-    return RULES[number].sentence.format(**known, rtt_ms=known["rtt"] * 1000)
+    waiting = {f"{name}_bytes": _bytes_wait(known[name]) for name in ("unread", "queued")}
+    return RULES[number].sentence.format(**known, **waiting, rtt_ms=known["rtt"] * 1000)
+
+
+def _bytes_wait(count: float) -> str:
+    return "1 byte waits" if count == 1 else f"{count:,.0f} bytes wait"

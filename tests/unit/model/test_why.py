@@ -23,6 +23,7 @@ def evidence(**values: float) -> Evidence:
         ({}, None),
         ({"busy": 1, "sent": 1e9, "queued": 1e6, "unsent": 1e5}, None),  # healthy, and fast
         ({"unread": 23, "quiet": 0.3}, "our application does not read: 23 bytes wait for it"),
+        ({"unread": 1, "quiet": 0.3}, "our application does not read: 1 byte waits for it"),
         ({"unread": 23, "quiet": 0.1}, None),
         (
             {"queued": 1000, "send_window": 0},
