@@ -3,7 +3,8 @@
     source.read() -> Reading -> model.add() -> model.report() -> Report -> outputs
 
 A source is the ring of the running kernel or a recording (ingest). The model is pure arithmetic on arrays. A Report is a
-frozen snapshot, which the outputs turn into metrics, a table, lines or JSON. Nothing flows back.
+frozen snapshot, which the outputs turn into metrics, a table, lines or JSON. Nothing flows back. A thread of its own counts
+sockets (watch.py); its latest snapshot is added to each reading of the kernel. The readings of a recording have theirs.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from tracer.ingest.memory import RETURN_SECONDS, give_back
 from tracer.ingest.recorder import Writes
 from tracer.ingest.source import Program, Reading, Source
-from tracer.ingest.watch import SHARE
 from tracer.model.report import Report
 from tracer.model.totals import Model
+from tracer.watch import SHARE, Watch
 
 POLL_SECONDS = 0.02
 """Between two looks where each record is shown as it comes: 4 MiB a CPU hold 11,915 records, four a connection, which is what a
@@ -43,7 +45,7 @@ class Pipeline:
     a record) or a snapshot (copies of a few arrays); beyond that a scrape and the draining of the ring only have to share the
     interpreter, which outputs/web/scrapes.py sees to.
 
-    refresh: has what the source looks at only now and then, which are the sockets, be of now at its next reading.
+    watch: what counts the sockets of a running kernel, which this closes, as it does the source.
     """
 
     def __init__(
@@ -51,12 +53,12 @@ class Pipeline:
         source: Source,
         model: Model,
         recorder: Writes | None = None,
-        refresh: Callable[[], None] = lambda: None,
+        watch: Watch | None = None,
     ) -> None:
         self._source = source
         self._model = model
         self._recorder = recorder
-        self._refresh = refresh
+        self._watch = watch
         self._lock = threading.Lock()
         self._last_read = time.monotonic()
         self._ended = False
@@ -77,12 +79,13 @@ class Pipeline:
     def last_report(self) -> Report:
         """Return the snapshot at the end, in which nothing waits any more."""
         with self._lock:
-            self._model.settle()
+            self._model.finish()
             return self._model.report()
 
     def fresh_report(self) -> Report:
         """Return a snapshot after one more look at the source, so that a scrape right after an event shows it."""
-        self._refresh()
+        if self._watch:
+            self._watch.refresh()
         with self._lock:
             if not self._ended:
                 self._pump()
@@ -96,14 +99,19 @@ class Pipeline:
         """Let go of the source; reports can still be taken."""
         with self._lock:
             self._ended = True
+            if self._watch:
+                self._watch.close()
             self._source.close()
 
     def _pump(self) -> Reading | None:
+        # asked for first, so that all records from before the snapshot are in this reading
+        snapshot = self._watch.latest if self._watch else None
         reading = self._source.read()
         self._last_read = time.monotonic()
         if reading is None:
             self._ended = True
         else:
+            reading = replace(reading, snapshot=snapshot) if self._watch else reading
             self._model.add(reading)
             self._look_at(reading.programs)
             self._stale = is_stale(reading)
@@ -119,7 +127,7 @@ class Pipeline:
 
 
 def is_stale(reading: Reading) -> bool:
-    """Say whether a snapshot is much older than the pauses between snapshots explain (ingest/watch.py)."""
+    """Say whether a snapshot is much older than the pauses between snapshots explain (watch.py)."""
     if reading.snapshot is None:
         return False
     age = (reading.time_ns - reading.snapshot.time_ns) / 1e9

@@ -20,13 +20,10 @@ from tests.unit.model.builder import reading
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.source import Context
-from tracer.ingest.watch import PLAIN_SHARE, SHARE, pause_seconds
-from tracer.kernel.filters import Filters
 from tracer.kernel.namespaces import open_handles
-from tracer.model.figures import Looks, open_figures
-from tracer.model.opened import open_services
 from tracer.model.sockets import Summarizer
 from tracer.model.totals import Model
+from tracer.watch import PLAIN_SHARE, SHARE, pause_seconds
 
 PORT = 7919
 EACH_PROCESS = 9_000
@@ -83,7 +80,7 @@ def open_connections(rounds: int, sizes: tuple[int, ...] = SIZES) -> None:
 
 def _dumps(side: net.Namespace, size: int, rounds: int) -> None:
     namespaces = _namespaces(side)
-    summarize = _summarizer()
+    summarize = Summarizer()
     model = Model(Context("", "", 0, 0), start_ns=0)
     parts: dict[str, list[tuple[float, float]]] = {name: [] for name in ("dump", "sums", "counters", "ss")}
     for _ in range(rounds):
@@ -148,7 +145,7 @@ def _per_cent(ratios: list[float]) -> list[str]:
 
 def _share(side: net.Namespace, *, plain: bool) -> float:
     """Return the share of a CPU that such dumps take at the rate of `run`."""
-    summarize, namespaces = _summarizer(), _namespaces(side)
+    summarize, namespaces = Summarizer(), _namespaces(side)
     took: list[tuple[float, float]] = []
     for _ in range(3):
         _timed(took, lambda: summarize(namespaces.read(plain=plain)))
@@ -173,7 +170,7 @@ class Busy:
 @contextmanager
 def _dumping(side: net.Namespace, busy: Busy, *, plain: bool) -> Iterator[None]:
     """Have dumps taken one after another meanwhile."""
-    summarize, namespaces, stop = _summarizer(), _namespaces(side), threading.Event()
+    summarize, namespaces, stop = Summarizer(), _namespaces(side), threading.Event()
 
     def work() -> None:
         start = time.perf_counter()
@@ -199,13 +196,6 @@ def _nothing() -> Iterator[None]:
 def _namespaces(side: net.Namespace) -> Namespaces:
     with side.inside():
         return Namespaces(open_handles(own_only=True), with_details=True)
-
-
-def _summarizer() -> Summarizer:
-    filters = Filters()
-    return Summarizer(
-        find_open=partial(open_services, filters=filters), find_figures=partial(open_figures, filters=filters, looks=Looks())
-    )
 
 
 def _timed(found: list[tuple[float, float]], action: Callable[[], object]) -> object:

@@ -12,9 +12,9 @@ from tests.kernel import net
 from tests.kernel.timewait import leave_timewait, timewait_objects
 from tests.needs import tool
 from tracer.ingest.namespaces import Namespaces
-from tracer.ingest.watch import pause_seconds
 from tracer.kernel.namespaces import open_handles
 from tracer.model.sockets import summed
+from tracer.watch import pause_seconds
 
 PORT = 7919
 SOCKETS = 200_000

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tests.unit.ingest.netlink import INFO, diag, done, failure, message
 from tests.unit.model.builder import CONTEXT, SECOND, events
 from tracer.errors import TcptraceError
+from tracer.ingest.aborts import settle
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.plausible import BOUNDS
 from tracer.ingest.ring import take
 from tracer.ingest.sockdiag import last_heard, listeners_cgroups, normalize, parse_reply
 from tracer.ingest.source import Reading
 from tracer.kernel.btf import Btf
-from tracer.model.aborts import settle
 from tracer.model.follow.followed import Followed
 from tracer.model.report import Report
 from tracer.model.tcp import KINDS

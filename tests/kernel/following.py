@@ -36,7 +36,7 @@ class Following:
         """All that have come so far, in their order."""
         reading = self.source.read()
         assert reading is not None
-        self._batches.append(reading.events)
+        self._batches.append(reading.records)
         return np.concatenate(self._batches)
 
     def of(self, client_port: int, kind: str = "", role: str = "", **fields: int) -> list[Record]:

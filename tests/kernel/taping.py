@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tracer.commands.audit import audit_document
 from tracer.commands.drawing import Follower, show_json, show_ladder
 from tracer.commands.listed import list_text
 from tracer.commands.printing import FORMATS, Output, Printer
-from tracer.commands.session import Stop, complain, open_kernel, stop_on_signals
+from tracer.commands.session import Stop, complain, open_kernel, stop_on_signals, watch_sockets
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.openrows import MOST_ROWS, OpenRows
 from tracer.ingest.recorder import Recorder, Sparing
@@ -58,7 +59,9 @@ def main(directory: Path, ports: tuple[int, ...]) -> None:
     """Trace until there is a signal."""
     files = {name: (directory / name).open("wb") for name in ("recording", *OUTPUTS)}
     settings = Settings(Filters(ports=ports), snapshots=True, follow=True, segments=True)
-    source = RemainsSource(open_kernel(Loading(settings), None, with_cgroups=True, rows=MOST_ROWS), complain)
+    live = open_kernel(Loading(settings), None, with_cgroups=True)
+    source, watch = RemainsSource(live, complain), watch_sockets(live, settings.filters, rows=MOST_ROWS)
+    assert watch is not None
     names = CgroupNames()
     recorder = Recorder(files["recording"], source.context, names.workload)
     sparing = Sparing(recorder)
@@ -70,8 +73,9 @@ def main(directory: Path, ports: tuple[int, ...]) -> None:
         rows, stopped_ns = None, 0
         while True:
             ending = stop.is_set() and not source.waiting and rows is not None and first_ns(rows) > stopped_ns > 0
-            reading = source.read()
+            snapshot, reading = watch.latest, source.read()
             assert reading is not None
+            reading = replace(reading, snapshot=snapshot)
             rows = reading.open_rows
             openers.add(reading.events)
             for show in shown:
@@ -83,13 +87,14 @@ def main(directory: Path, ports: tuple[int, ...]) -> None:
                 stopped_ns = stopped_ns or reading.time_ns
             stop.wait(POLL_SECONDS)
         spool.close()
+    watch.close()
     source.close()
     assert rows is not None
     owners = openers.owners(rows)
     listed = list_text(OpenList(rows), lambda _: owners, sort="wrong", count=None, format_name="json")
     files["connections"].write(listed.encode() + b"\n")
     files["audit"].write(json.dumps(audit_document(model.report())).encode() + b"\n")
-    model.settle()
+    model.finish()
     files["run"].write(json.dumps(document(model.report())).encode() + b"\n")
     files["report"].write(json.dumps(report_document(search.findings())).encode() + b"\n")
     for file in files.values():

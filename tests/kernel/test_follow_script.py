@@ -20,6 +20,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.kernel.wire import THERE, Segment, Wire, wire
+from tracer.ingest.aborts import settle
 from tracer.model.follow.followed import Followed
 from tracer.model.follow.steps import Step
 from tracer.model.tcp import FLAG
@@ -140,7 +141,7 @@ def test_data_that_are_out_when_the_end_is_asked_for_are_between_the_numbers(
 def told(follow: Following, connections: set[int]) -> list[Step]:
     """Return what is told of these connections."""
     records = follow.records
-    return Followed({}).add(records[np.isin(records["connection"], list(connections))])
+    return Followed({}).add(settle(records[np.isin(records["connection"], list(connections))]))
 
 
 def ids(follow: Following, client_port: int, role: str = "client") -> set[int]:

@@ -56,7 +56,7 @@ class Programs(Following):
         """Return how many missed changes of state are known."""
         reading = self.source.read()
         assert reading is not None
-        self._batches.append(reading.events)
+        self._batches.append(reading.records)
         return int(reading.cells[CELL["unreached"]])
 
 

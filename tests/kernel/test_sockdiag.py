@@ -23,12 +23,12 @@ from tracer.ingest.decode import EVENT
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
-from tracer.ingest.watch import Watch
 from tracer.kernel.filters import Filters
 from tracer.kernel.namespaces import find_namespaces, open_handles
 from tracer.model.figures import Looks, open_figures
 from tracer.model.sockets import Summarizer, summed
 from tracer.model.tcp import STATE
+from tracer.watch import Watch
 
 SS_NAMES = {
     "ESTAB": "established",
@@ -272,7 +272,8 @@ def test_a_namespace_that_a_process_lives_in_is_found_and_its_sockets_are_told_a
 def test_snapshots_are_taken_by_a_thread_until_it_is_closed(side: Namespace, port: int) -> None:
     with side.inside():
         handles = open_handles(own_only=True)
-    watch = Watch(Namespaces(handles), Summarizer())
+    namespaces = Namespaces(handles)
+    watch = Watch(namespaces, Summarizer())
     before, began = threading.active_count(), time.monotonic()
     watch.start()
     try:
@@ -286,3 +287,4 @@ def test_snapshots_are_taken_by_a_thread_until_it_is_closed(side: Namespace, por
         watch.close()
     assert threading.active_count() == before
     watch.close()
+    namespaces.close()

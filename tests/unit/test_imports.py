@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ORDER = ("errors", "kernel", "ingest", "model", "outputs", "pipeline", "commands", "cli")
+ORDER = ("errors", "kernel", "ingest", "model", "outputs", "watch", "pipeline", "commands", "cli")
 LONGEST_FILE = 300
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

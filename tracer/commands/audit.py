@@ -55,7 +55,7 @@ def audit(
         print(f"tcptrace: counting for {duration:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
         stop.wake_on(source.filling)
         drain(pipeline, stop, duration, lambda _: None)
-        report = settled(pipeline)
+        report = report_without_drift(pipeline)
     pipeline.close()
     print(json.dumps(audit_document(report)) if format_name == "json" else "\n".join(audit_lines(report)))
     stop.leave()
@@ -70,7 +70,7 @@ def raise_drift(report: Report) -> None:
         )
 
 
-def settled(pipeline: Pipeline) -> Report:
+def report_without_drift(pipeline: Pipeline) -> Report:
     """Return the first Report without drift, or the last one when there is drift until the time is up.
 
     The wait comes first, since the latest look at the kernel's counters may be a while ago.

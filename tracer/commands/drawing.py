@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from tracer.ingest.source import Context, Reading, Remains
-from tracer.model.aborts import settle
 from tracer.model.follow.followed import Followed
 from tracer.model.follow.steps import Step
 from tracer.model.tcp import KIND, STATES
@@ -42,7 +41,7 @@ def show_json(context: Context, output: Lines, container: Callable[[int], str]) 
 
     def show(reading: Reading, _: Sequence[Step], remains: Sequence[Remains]) -> None:
         now = context.at(reading)
-        output.write(json_lines(describe(settle(reading.events), now, container, FOLLOWED)))
+        output.write(json_lines(describe(reading.events, now, container, FOLLOWED)))
         output.write([json.dumps(_left_behind(one, now)) for one in remains])
 
     return show
@@ -81,7 +80,7 @@ class Follower:
     def take(self, reading: Reading) -> None:
         """Show a reading."""
         if not self._segments:
-            reading = replace(reading, events=reading.events[reading.events["kind"] != KIND["segment"]])
+            reading = replace(reading, records=reading.records[reading.records["kind"] != KIND["segment"]])
         steps = self._followed.add(reading.events)
         told = [(one, self._after(one)) for one in reading.remains]
         self._show(reading, [*steps, *(step for _, after in told for step in after)], [one for one, after in told if after])

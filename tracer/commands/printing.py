@@ -18,7 +18,6 @@ import numpy as np
 from tracer.commands.streams import GONE, cannot_write
 from tracer.errors import UsageError
 from tracer.ingest.source import Context, Reading, Source
-from tracer.model.aborts import settle
 from tracer.model.tcp import CELL, KIND
 from tracer.outputs import eventcsv, eventtable
 from tracer.outputs.jsonl import EVENT_KINDS, Event, describe, json_lines
@@ -129,7 +128,7 @@ class Printer:
 
     def show(self, reading: Reading) -> None:
         """Print what a reading has brought."""
-        events, context = settle(reading.events), self._context.at(reading)
+        events, context = reading.events, self._context.at(reading)
         wanted = events[np.isin(events["kind"], self._kinds)][: self._left]
         if len(wanted):
             self._output.write(self._lines(describe(wanted, context, self._container)))

@@ -12,7 +12,7 @@ import typer
 
 from tracer.commands import options
 from tracer.commands.rotation import KEPT, STDOUT, never_due, open_files, parse_rotation
-from tracer.commands.session import complain, open_kernel, stop_on_signals
+from tracer.commands.session import complain, open_kernel, stop_on_signals, watch_sockets
 from tracer.commands.terminal import is_drawn
 from tracer.commands.view import Latest, View
 from tracer.errors import TcptraceError, UsageError
@@ -67,11 +67,12 @@ def record(
         raise UsageError("--rotate is for files, not for standard output", "leave one of them out")
     settings = Settings(filters, snapshots=True, follow=follow or segments, segments=segments)
     with closing(open_files(output, keep if rotate else 0)) as files, said_as_failure(output):
-        live = open_kernel(Loading(settings), user, with_cgroups=True, rows=MOST_ROWS)
+        live = open_kernel(Loading(settings), user, with_cgroups=True)
+        watch = watch_sockets(live, filters, rows=MOST_ROWS)
         source = RemainsSource(live, complain)
         spool = spooled(Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames()))
         latest = Latest(spool) if is_drawn(view) else None
-        pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), latest or spool)
+        pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), latest or spool, watch)
         with closing(pipeline), stop_on_signals() as stop:
             print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
             stop.wake_on(source.filling)

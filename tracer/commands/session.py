@@ -13,29 +13,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 # numpy.unique asks for it by itself, at a moment when nothing can be imported any more
 import numpy.ma  # noqa: F401
 import typer
 
 from tracer.errors import TcptraceError
-from tracer.ingest.bound import BoundPorts
 from tracer.ingest.live import LiveSource
 from tracer.ingest.memory import bound_heaps
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
-from tracer.ingest.served import ServedPorts
 from tracer.ingest.source import ASKED
-from tracer.ingest.watch import INTERVAL_SECONDS, Watch
 from tracer.kernel.confinement import confine
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.privileges import User, drop_privileges, unprivileged_user, unseen_unprivileged
 from tracer.kernel.shipped import PACKAGE
-from tracer.model.figures import Looks, open_figures
-from tracer.model.opened import listen_queues, listening_services, open_services
 from tracer.model.sockets import Summarizer
+from tracer.watch import INTERVAL_SECONDS, Watch
 
 GATHER_SECONDS = 0.005
 """Each CPU wakes the reader a few times in a row when the ring fills (bpf/emit.h). So much later all have, and one look is
@@ -44,52 +39,41 @@ enough; at a million records a second the ring has room for three times as long.
 
 
 def open_kernel(
-    loading: Loading,
-    user_name: str | None,
-    look_every_ns: int = 1_000_000_000,
-    *,
-    with_cgroups: bool = False,
-    rows: int = 0,
-    snapshot_seconds: float = INTERVAL_SECONDS,
+    loading: Loading, user_name: str | None, look_every_ns: int = 1_000_000_000, *, with_cgroups: bool = False
 ) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
     loading: a loader at work, which is waited for.
     with_cgroups: whether snapshots are to say in which cgroups there are listeners.
-    rows: of how many open connections snapshots are to have all that the kernel tells.
-    snapshot_seconds: from one snapshot to the next, where nobody asks for one.
     What only root can open (a listening socket below 1024, a file of root's) is opened before.
     """
     with loading:
         bound_heaps()
         user = unprivileged_user(user_name)
         settings, loaded = loading.settings, loading.wait()
-    served, numbers, bound = ServedPorts(loaded.accepted), Numbers(), BoundPorts(loaded.bound)
-    watch = None
+    later, numbers, namespaces = not settings.filters.own_netns, Numbers(), None
     if loaded.handles and settings.snapshots:
-        filters = settings.filters
-        later = not filters.own_netns
         namespaces = Namespaces(loaded.handles, later=later, numbers=numbers, with_cgroups=with_cgroups, with_details=True)
-        watch = Watch(namespaces, _summarizer(filters, served, bound, rows), complain, snapshot_seconds)
     asked = tuple(name for name in ASKED if getattr(settings, name))
-    source = LiveSource(loaded, look_every_ns, watch, served, numbers, bound, asked)
-    for what in unseen_unprivileged(sockets=settings.snapshots and not settings.filters.own_netns):
+    source = LiveSource(loaded, look_every_ns, asked, namespaces, numbers)
+    for what in unseen_unprivileged(sockets=settings.snapshots and later):
         complain(TcptraceError(what))
     give_up_privileges(user)
-    if watch:
-        watch.start()
-    elif settings.snapshots:
-        complain(TcptraceError("cannot count sockets by state", "the kernel needs sock_diag: modprobe tcp_diag"))
     return source
 
 
-def _summarizer(filters: Filters, served: ServedPorts, bound: BoundPorts, rows: int) -> Summarizer:
-    """Return what makes snapshots of the sockets that the filters choose."""
-    find_open = partial(open_services, filters=filters)
-    find_listening = partial(listening_services, filters=filters)
-    find_figures = partial(open_figures, filters=filters, looks=Looks(rows))
-    find_queues = partial(listen_queues, filters=filters)
-    return Summarizer(served, find_open, bound, find_listening, find_figures, find_queues)
+def watch_sockets(source: LiveSource, filters: Filters, every: float = INTERVAL_SECONDS, rows: int = 0) -> Watch | None:
+    """Begin to take snapshots of the sockets that the filters choose; None where the kernel does not tell of sockets.
+
+    every: seconds from one to the next, where nobody asks. rows: of how many open connections they have all that the kernel
+    tells.
+    """
+    if source.namespaces is None:
+        complain(TcptraceError("cannot count sockets by state", "the kernel needs sock_diag: modprobe tcp_diag"))
+        return None
+    watch = Watch(source.namespaces, Summarizer(filters, rows, source.served, source.bound), complain, every)
+    watch.start()
+    return watch
 
 
 def give_up_privileges(user: User) -> None:

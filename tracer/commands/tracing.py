@@ -9,12 +9,11 @@ from functools import partial
 
 from tracer.commands.notify import ServiceManager
 from tracer.commands.serving import Kept, shipped_files
-from tracer.commands.session import announce, open_kernel, stop_on_signals
+from tracer.commands.session import announce, open_kernel, stop_on_signals, watch_sockets
 from tracer.commands.terminal import is_drawn
 from tracer.commands.view import Latest, View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
-from tracer.ingest.watch import INTERVAL_SECONDS, UNSEEN_SECONDS
 from tracer.kernel.launch import Loading
 from tracer.model.document import document
 from tracer.model.labelnames import CGROUP_LABELS
@@ -27,6 +26,7 @@ from tracer.outputs.web import http
 from tracer.outputs.web.access import Access
 from tracer.outputs.web.listening import bind
 from tracer.pipeline import Pipeline, drain
+from tracer.watch import INTERVAL_SECONDS, UNSEEN_SECONDS
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,8 @@ def trace(loading: Loading, wanted: Wanted) -> None:
     kept, files = Kept(), shipped_files()
     manager = ServiceManager(os.environ)
     with_cgroups, drawn = not CGROUP_LABELS.isdisjoint(wanted.labels), is_drawn(wanted.view)
-    source = open_kernel(
-        loading,
-        wanted.user,
-        with_cgroups=with_cgroups,
-        snapshot_seconds=INTERVAL_SECONDS if drawn else UNSEEN_SECONDS,
-    )
+    source = open_kernel(loading, wanted.user, with_cgroups=with_cgroups)
+    watch = watch_sockets(source, loading.settings.filters, INTERVAL_SECONDS if drawn else UNSEEN_SECONDS)
     model = Model(
         source.context,
         labels=wanted.labels,
@@ -68,7 +64,7 @@ def trace(loading: Loading, wanted: Wanted) -> None:
         naming=Naming(CgroupNames().workload, NamespaceNames(), wanted.peers),
     )
     latest = Latest() if drawn else None
-    pipeline = Pipeline(source, model, latest, source.refresh)
+    pipeline = Pipeline(source, model, latest, watch)
     pipeline.pump()  # where the audit begins: before it is said that everything is traced
     serve = partial(http.serve, access=wanted.access, max_series=wanted.max_series, past=lambda: kept.spans, files=files)
     server = serve(listener, pipeline.fresh_report, pipeline.healthy)

@@ -33,11 +33,11 @@ class Chosen:
         reading = self._source.read()
         if reading is None:
             return None
-        chosen = is_chosen(reading.events, self._filters, self.context.netns)
+        chosen = is_chosen(reading.records, self._filters, self.context.netns)
         if self._pid is not None:
-            chosen &= reading.events["pid"] == self._pid
-        events = reading.events[chosen]
-        return replace(reading, events=events, cells=_losses(reading.cells), snapshot=None, kernel_counts=None)
+            chosen &= reading.records["pid"] == self._pid
+        records = reading.records[chosen]
+        return replace(reading, records=records, cells=_losses(reading.cells), snapshot=None, kernel_counts=None)
 
     def close(self) -> None:
         """Close the source."""

@@ -52,8 +52,8 @@ class Recorder:
 
     def write(self, reading: Reading) -> None:
         """Append one reading; raises OSError when the disk is full."""
-        if len(reading.events):
-            self._frame(b"EVNT", reading.time_ns, reading.events.tobytes())
+        if len(reading.records):
+            self._frame(b"EVNT", reading.time_ns, reading.records.tobytes())
         if note := self._notes.note(reading):
             self._frame(b"NOTE", reading.time_ns, note)
         if looked := self._open.due(reading.open_rows, reading.time_ns):
@@ -132,7 +132,7 @@ class Sparing:
 def has_news(last: Reading, now: Reading) -> bool:
     """Say whether a reading has more than another time."""
     return bool(
-        len(now.events)
+        len(now.records)
         or now.remains
         or (now.kernel_counts and (last.kernel_counts is None or now.kernel_counts.after != last.kernel_counts.after))
         or now.anchor_ns != last.anchor_ns
@@ -192,7 +192,7 @@ class Rotating:
         self._began_ns, self._base = last.time_ns, last.cells.copy()
         context = replace(self._context.at(last), start_ns=last.time_ns)
         self._recorder = Recorder(self._next_file(), context, self._whose, self._named)
-        self._recorder.write(self._counted(replace(last, events=last.events[:0], remains=())))
+        self._recorder.write(self._counted(replace(last, records=last.records[:0], remains=())))
 
     def _counted(self, reading: Reading) -> Reading:
         return reading if self._base is None else replace(reading, cells=reading.cells - self._base)

@@ -78,7 +78,7 @@ class NoteWriter:
 
     def _new_containers(self, reading: Reading) -> dict[int, Workload]:
         """Return whose the cgroups of these records are, where that was not written yet."""
-        cgroups = np.unique(reading.events["cgroup"]).tolist() if len(reading.events) else []
+        cgroups = np.unique(reading.records["cgroup"]).tolist() if len(reading.records) else []
         found = {cgroup: self._whose(cgroup) for cgroup in cgroups if cgroup}
         new = {cgroup: one for cgroup, one in found.items() if self._containers.get(cgroup, Workload()) != one}
         self._containers |= new
@@ -86,7 +86,7 @@ class NoteWriter:
 
     def _new_namespaces(self, reading: Reading) -> dict[int, str]:
         """Return what the namespaces of these records are called, where they have a name that was not written yet."""
-        unknown = set(np.unique(reading.events["netns"]).tolist()) - self._namespaces.keys() if len(reading.events) else set()
+        unknown = set(np.unique(reading.records["netns"]).tolist()) - self._namespaces.keys() if len(reading.records) else set()
         found = {netns: self._named(netns) for netns in sorted(unknown)}
         self._namespaces |= found
         return {netns: name for netns, name in found.items() if name != str(netns)}

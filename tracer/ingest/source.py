@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.aborts import settle
 from tracer.ingest.decode import Events
 from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.openrows import OpenRows
@@ -77,7 +79,7 @@ class Remains(NamedTuple):
 class Reading:
     """Everything that one look at the source gave.
 
-    events: the records since the last reading, shape (n,), dtype EVENT.
+    records: of the ring, since the last reading, shape (n,), dtype EVENT; recordings hold them as they came.
     cells: the exact counters since the start, summed over CPUs, shape (COUNTER_CELLS,), dtype uint64.
     time_ns: of the reading, on the clock of the events (CLOCK_MONOTONIC outside of any time namespace).
     anchor_ns: nanoseconds to add to the times of its events to get Unix time; None: as at the start.
@@ -86,7 +88,7 @@ class Reading:
     remains: what ended connections have left, as far as it was asked for.
     """
 
-    events: Events
+    records: Events
     cells: NDArray[np.uint64]
     time_ns: int
     programs: tuple[Program, ...] = ()
@@ -94,6 +96,11 @@ class Reading:
     kernel_counts: KernelCounts | None = None
     anchor_ns: int | None = None
     remains: tuple[Remains, ...] = ()
+
+    @cached_property
+    def events(self) -> Events:
+        """The same with late resets applied (aborts.py): what everybody counts and shows."""
+        return settle(self.records)
 
     @property
     def open_rows(self) -> OpenRows | None:

@@ -54,7 +54,7 @@ class Spool:
     def _size(self, reading: Reading) -> int:
         """Return what a reading takes beyond the ones before it: a look at the open connections is in several."""
         last, self._rows = self._rows, reading.open_rows
-        return reading.events.nbytes + (self._rows.nbytes if self._rows and self._rows is not last else 0)
+        return reading.records.nbytes + (self._rows.nbytes if self._rows and self._rows is not last else 0)
 
     def _raise(self) -> None:
         error, self._error = self._error, None

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT, Events
 from tracer.ingest.source import Context, Reading
-from tracer.model.aborts import settle
 from tracer.model.naming import OTHER
 from tracer.model.overtime import HandshakesOverTime, RetransmissionsOverTime, Timeline
 from tracer.model.report import Report, Service, services, summed
@@ -77,7 +76,7 @@ class Search:
         """Take in a reading."""
         self._services.add(reading)
         self._peers.add(replace(reading, snapshot=None, kernel_counts=None))
-        events = settle(reading.events)
+        events = reading.events
         closes = events[events["kind"] == KIND["close"]]
         for kept in (self._longest, self._largest, self._retransmitting):
             kept.add(closes)
@@ -93,7 +92,7 @@ class Search:
     def findings(self) -> Findings:
         """Return what was found; at the end, as what waits for its label set is counted without it."""
         for model in (self._services, self._peers):
-            model.settle()
+            model.finish()
         names = self._context.reset_reasons
         counts = self._services.report()
         return Findings(

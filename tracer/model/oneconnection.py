@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from tracer.errors import UsageError
 from tracer.ingest.decode import EVENT, Events
-from tracer.model.aborts import settle
 from tracer.model.tcp import ROLE
 
 MOST = 4_000_000
@@ -50,7 +49,6 @@ class OneConnection:
 
     def add(self, events: Events) -> None:
         """Take in a batch."""
-        events = settle(events)
         mine = events[self._matches(events) & (events["connection"] != 0)]
         if len(mine) and self._kept < MOST:
             self._parts.append(mine[: MOST - self._kept])

@@ -14,21 +14,23 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.bound import BoundPorts
-from tracer.ingest.figures import Figures
 from tracer.ingest.served import ServedPorts, codes_of
-from tracer.ingest.snapshot import Dump, Listening, ListenQueue, OpenService, PortUse, Snapshot
+from tracer.ingest.snapshot import Dump, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
+from tracer.kernel.filters import Filters
 from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key, tally
+from tracer.model.figures import Looks, open_figures
 from tracer.model.held import held_ports
 from tracer.model.naming import OTHER
-from tracer.model.sides import ephemeral_ports, server_sides
+from tracer.model.opened import listen_queues, listening_services, open_services
+from tracer.model.sides import Ephemeral, ephemeral_ports, server_sides
 from tracer.model.tcp import STATE, STATES
 
 LARGEST = 10
@@ -42,11 +44,6 @@ SMALL_SHARE = 0.1
 
 UseKey = tuple[int | None, str, str]
 """Namespace, local address and destination of a PortUse."""
-
-FindOpen = Callable[[Dump, Mask], tuple[OpenService, ...] | None]
-FindListening = Callable[[Dump], tuple[Listening, ...]]
-FindQueues = Callable[[Dump], tuple[ListenQueue, ...]]
-FindFigures = Callable[[Dump, Mask], Figures | None]
 
 NO_CODES = np.empty(0, np.uint64)
 
@@ -104,51 +101,36 @@ def port_use(at: Columns, using: Mask, dump: Dump, wanted: int = LARGEST) -> tup
     return tuple(found), int(rest.max()) if len(rest) else None
 
 
-def no_open(_dump: Dump, _server: Mask) -> None:
-    """Say nothing of open connections."""
+class _Sides(NamedTuple):
+    """The ends of a dump's sockets as columns, which local ports are ephemeral, and which sockets are the service's side."""
+
+    at: Columns
+    ephemeral: Ephemeral
+    server: Mask
 
 
-def no_queues(_dump: Dump) -> tuple[ListenQueue, ...]:
-    """Say nothing of listeners' queues."""
-    return ()
-
-
-def no_figures(_dump: Dump, _server: Mask) -> None:
-    """Say nothing of open connections' figures."""
-
-
-def no_listening(_dump: Dump) -> tuple[Listening, ...]:
-    """Say nothing of listeners."""
-    return ()
-
-
-def summed(
-    dump: Dump,
-    wanted: int = LARGEST,
-    chosen: Mask | None = None,
-    served: ServedPorts | None = None,
-    find_open: FindOpen = no_open,
-    bound: BoundPorts | None = None,
-    find_listening: FindListening = no_listening,
-    find_figures: FindFigures = no_figures,
-    find_queues: FindQueues = no_queues,
-) -> Snapshot:
-    """Return the sums over a dump, without a forecast, which takes two.
-
-    chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'. find_open, bound,
-    find_listening, find_figures, find_queues: see Summarizer.
-    """
-    sockets = dump.sockets
-    at = columns(sockets, {netns: place for place, netns in enumerate(dump.ports)})
+def _sides(dump: Dump, served: ServedPorts | None) -> _Sides:
+    at = columns(dump.sockets, {netns: place for place, netns in enumerate(dump.ports)})
     ephemeral = ephemeral_ports(at, dump.ports)
-    server = server_sides(sockets, at, ephemeral, served)
-    chosen = np.ones(len(sockets), bool) if chosen is None else chosen
-    state = sockets["state"]
-    waiting = chosen & (sockets["timer"] == TIMER_TIME_WAIT)
-    nobodys = chosen & (sockets["inode"] == 0) & ~waiting
+    return _Sides(at, ephemeral, server_sides(dump.sockets, at, ephemeral, served))
+
+
+def summed(dump: Dump, wanted: int = LARGEST, chosen: Mask | None = None, served: ServedPorts | None = None) -> Snapshot:
+    """Return the sums over a dump, without what takes two, or filters.
+
+    chosen: which sockets, shape (n,); None for all. served: ports that are known to be services'.
+    """
+    return _sums(dump, _sides(dump, served), np.ones(len(dump.sockets), bool) if chosen is None else chosen, wanted, NO_CODES)
+
+
+def _sums(dump: Dump, sides: _Sides, chosen: Mask, wanted: int, bound: Keys) -> Snapshot:
+    at, ephemeral, server = sides
+    state = dump.sockets["state"]
+    waiting = chosen & (dump.sockets["timer"] == TIMER_TIME_WAIT)
+    nobodys = chosen & (dump.sockets["inode"] == 0) & ~waiting
     using = chosen & ephemeral.local & ~server & (state != STATE["close"])
     uses, other = port_use(at, using, dump, wanted)
-    held = held_ports(dump, chosen & ephemeral.local, server, bound.codes if bound else NO_CODES)
+    held = held_ports(dump, chosen & ephemeral.local, server, bound)
     states = np.bincount(state[chosen], minlength=256)
     limit = next((range_.limit for range_ in dump.ports.values()), None)
     return Snapshot(
@@ -165,49 +147,34 @@ def summed(
         orphans=int(np.count_nonzero(nobodys & np.isin(state, LEAVING))),
         unaccepted=int(np.count_nonzero(nobodys & np.isin(state, (STATE["established"], STATE["close_wait"])))),
         waiting_objects=int(np.count_nonzero(waiting)),
-        open=find_open(dump, server),
         moments=dump.moments,
-        listening=find_listening(dump),
-        queues=find_queues(dump),
-        figures=find_figures(dump, server),
     )
 
 
 class Summarizer:
-    """Remembers the last snapshots, to say when the ephemeral ports of a destination will be used up.
+    """Makes snapshots; remembers the last ones, to say when the ephemeral ports of a destination will be used up.
 
-    served: ports that are known to be services'. find_open: which traced connections are open, of a dump and of which sockets
-    are the service's side. bound: ports of clients that had called bind(). find_listening: which services somebody listens for.
-    find_figures: the traced connections that are open, of a dump and of which sockets are the service's side. find_queues: the
-    sockets that listen.
+    filters: which open connections and listeners are traced. rows: of how many open connections snapshots have all that the
+    kernel tells. served: ports that are known to be services'. bound: ports of clients that had called bind().
     """
 
     def __init__(
         self,
+        filters: Filters | None = None,
+        rows: int = 0,
         served: ServedPorts | None = None,
-        find_open: FindOpen = no_open,
         bound: BoundPorts | None = None,
-        find_listening: FindListening = no_listening,
-        find_figures: FindFigures = no_figures,
-        find_queues: FindQueues = no_queues,
     ) -> None:
-        self._find_listening, self._find_figures, self._find_queues = find_listening, find_figures, find_queues
+        self._filters = filters or Filters()
+        self._looks = Looks(rows)
         self._served = served or ServedPorts()
         self._bound = bound or BoundPorts()
-        self._find_open = find_open
         self._past: deque[tuple[int, dict[UseKey, int]]] = deque(maxlen=WINDOW)
 
     def __call__(self, dump: Dump) -> Snapshot:
         """Return the sums over a dump, with forecasts; dumps come in the order of their time."""
-        snapshot = summed(
-            dump,
-            served=self._served,
-            find_open=self._find_open,
-            bound=self._bound,
-            find_listening=self._find_listening,
-            find_figures=self._find_figures,
-            find_queues=self._find_queues,
-        )
+        sides = _sides(dump, self._served)
+        snapshot = _sums(dump, sides, np.ones(len(dump.sockets), bool), LARGEST, self._bound.codes)
         self._bound.keep(codes_of(dump.sockets["netns"], dump.sockets["local_port"]))
         now = {(use.netns, use.local_address, use.destination): use.used for use in snapshot.ports}
         uses = tuple(
@@ -215,7 +182,14 @@ class Summarizer:
             for key, use in zip(now, snapshot.ports, strict=True)
         )
         self._past.append((snapshot.time_ns, now))
-        return replace(snapshot, ports=uses)
+        return replace(
+            snapshot,
+            ports=uses,
+            open=open_services(dump, sides.server, self._filters),
+            listening=listening_services(dump, self._filters),
+            queues=listen_queues(dump, self._filters),
+            figures=open_figures(dump, sides.server, self._filters, self._looks),
+        )
 
     def _forecast(self, key: UseKey, use: PortUse, time_ns: int) -> float | None:
         """Return the seconds from the oldest snapshot with such a use in a straight line; None if small or unsteady."""

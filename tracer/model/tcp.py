@@ -1,7 +1,7 @@
 """TCP's words and the meaning of its edges: names by number, and why a connection failed or was closed, as two tables.
 
 Theory of operation. The kernel says how a connection ended with three things: the state it left for CLOSE, the socket's error
-(sk_err) at that moment, and whether a reset was seen before or right after (model/aborts.py). None of them is enough alone:
+(sk_err) at that moment, and whether a reset was seen before or right after (ingest/aborts.py). None of them is enough alone:
 
 * sk_err 0 in SYN_SENT is the application giving up (what Go and asyncio do at their own deadline), unless connect() itself
   failed before a SYN was sent: for want of a local port, or of a route from that port, say (bpf/failure.h). An ICMP message

@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.aborts import settle
 from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.kernel.programs import FAILED_RETRANSMISSIONS
-from tracer.model.aborts import settle
 from tracer.model.audit import Audit
 from tracer.model.batch import Batch, Part, Rows
 from tracer.model.connections import OpenConnections
@@ -115,29 +115,30 @@ class Model:
             self._audit.add(reading.kernel_counts, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
             self._add_unrecorded(what, FIRST_ROLE + role, count)
-        self._batch.add(reading.events)
+        self._batch.add(reading.records)
         if is_dump or self._batch.is_full:
             self._add_batch()
-        self._settle(reading.time_ns)
+        self._count_waiting(reading.time_ns)
         if reading.snapshot:
             self._counts.add_snapshot(reading.snapshot, reading.time_ns)
             self._listeners.add_snapshot(reading.snapshot, reading.time_ns)
         self._expire(reading.time_ns)
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Count all that waits, as at the end."""
         self._add_batch()
-        self._settle(None)
+        self._count_waiting(None)
 
     def _add_batch(self) -> None:
         """Count the records that have come; a dump is held against counts with all records from before it."""
-        events = self._batch.take()
-        if len(events):
-            self._add_events(settle(events))
+        records = self._batch.take()
+        if len(records):
+            # over all readings: where a CPU was taken away in between, a reset is in the one after its end's
+            self._add_events(settle(records))
 
-    def _settle(self, now_ns: int | None) -> None:
+    def _count_waiting(self, now_ns: int | None) -> None:
         """Count what waits for its label set and has waited for long enough; without a time all of it."""
-        for count in self._waiting.settled(now_ns):
+        for count in self._waiting.due(now_ns):
             self._counts.reserve(len(self._sets))
             self._counts.retransmitted.add(np.array([count.row]), count.kind, count.segments)
 
@@ -267,7 +268,7 @@ class Model:
     def report(self) -> Report:
         """Return a snapshot, which later readings do not change."""
         self._add_batch()
-        self._settle(self._now_ns)
+        self._count_waiting(self._now_ns)
         last = self._last
         return Report(
             context=self._context,

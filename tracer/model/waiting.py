@@ -46,7 +46,7 @@ class Waiting:
         self._counts += [Count(due_ns, *row) for row in zip(*columns, strict=True)]
         return taken
 
-    def settled(self, now_ns: int | None) -> Iterator[Count]:
+    def due(self, now_ns: int | None) -> Iterator[Count]:
         """Yield the counts whose row is known now, or that waited for long enough (all, without a time), and forget them."""
         if not self._counts:
             return

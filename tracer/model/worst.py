@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT, Events
-from tracer.model.aborts import settle
 from tracer.model.findings import Findings
 from tracer.model.oneconnection import overlapping
 
@@ -55,7 +54,6 @@ class Gathered:
 
     def add(self, events: Events) -> None:
         """Take in a batch."""
-        events = settle(events)
         likely = events[self._may_be(events)]
         for at, wanted in enumerate(self._wanted):
             mine = np.flatnonzero(_shares_ends(likely, wanted))

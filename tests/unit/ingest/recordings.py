@@ -59,8 +59,8 @@ def read_all(source: RecordedSource) -> list[Reading]:
 
 def same(a: Reading, b: Reading) -> bool:
     return (
-        a.events.dtype == b.events.dtype
-        and a.events.tobytes() == b.events.tobytes()
+        a.records.dtype == b.records.dtype
+        and a.records.tobytes() == b.records.tobytes()
         and a.cells.tolist() == b.cells.tolist()
         and (a.time_ns, a.programs, a.snapshot, a.kernel_counts) == (b.time_ns, b.programs, b.snapshot, b.kernel_counts)
     )

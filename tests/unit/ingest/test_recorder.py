@@ -75,7 +75,7 @@ def test_an_idle_minute_takes_few_bytes() -> None:
 @pytest.mark.parametrize(
     "news",
     [
-        {"events": events("close")},
+        {"records": events("close")},
         {"cells": reading(cells={"partial": 1}).cells},
         {"kernel_counts": KernelCounts({"ActiveOpens": 1}, {"ActiveOpens": 2})},
         {"programs": ()},

@@ -62,7 +62,7 @@ def test_any_number_of_records_of_any_bytes_comes_back(sizes: list[int], time_ns
         records = np.frombuffer(bytearray(raw), EVENT)
         for name, (least, most) in BOUNDS.items():
             records[name] = least + records[name] % (most - least + 1)
-        written.append(replace(reading(time_ns=time_ns), events=records))
+        written.append(replace(reading(time_ns=time_ns), records=records))
     found = read_all(opened(recorded(written)))
     assert all(same(a, b) for a, b in zip(found, written, strict=True))
 
@@ -250,7 +250,7 @@ def test_flipped_bits_give_whole_readings_or_a_sentence_and_never_a_traceback(bi
     assert said is None or said.startswith("a.tcptrace ")
     # a time has no check, everything else in a frame has
     for one, written in zip(found, some_readings(), strict=False):
-        assert one.events.tobytes() == written.events.tobytes()
+        assert one.records.tobytes() == written.records.tobytes()
         assert one.cells.tolist() == written.cells.tolist()
 
 

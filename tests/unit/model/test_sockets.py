@@ -16,7 +16,7 @@ from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.sockdiag import Sockets
 from tracer.model.columns import columns
-from tracer.model.sockets import LARGEST, counted, largest, services, summed
+from tracer.model.sockets import LARGEST, Summarizer, counted, largest, services, summed
 from tracer.model.tcp import STATES
 
 FEW = EphemeralPorts(40000, 40010)
@@ -153,7 +153,7 @@ def test_ports_out_of_the_range_reserved_ones_and_those_of_servers_are_not_in_us
 
 
 def test_each_port_that_bind_took_away_is_held_once_whoever_else_has_it() -> None:
-    snapshot = summed(
+    snapshot = Summarizer(bound=bound_ports(41000, 41001, 50000))(
         dump(
             sockets("close", "10.0.0.1:40000", "0.0.0.0:0", 3),
             sockets("close", "10.0.0.2:40001", "0.0.0.0:0"),
@@ -162,7 +162,6 @@ def test_each_port_that_bind_took_away_is_held_once_whoever_else_has_it() -> Non
             sockets("close", "10.0.0.1:8080", "0.0.0.0:0"),
             sockets("established", "10.0.0.1:41000", n=7),
         ),
-        bound=bound_ports(41000, 41001, 50000),
     )
     assert [(use.local_address, use.destination, use.used) for use in snapshot.ports] == [
         ("10.0.0.1", "192.0.2.1:443", 7),

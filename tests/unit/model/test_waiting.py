@@ -46,7 +46,7 @@ def test_without_a_handshake_it_is_in_other_three_seconds_later() -> None:
 def test_at_the_end_nothing_waits() -> None:
     counted = model()
     counted.add(reading(lost(n=3), time_ns=SECOND))
-    counted.settle()
+    counted.finish()
     assert resent(counted) == {("client", "other"): 3}
 
 

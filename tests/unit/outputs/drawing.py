@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from tests.unit.script import Left, play
+from tracer.ingest.aborts import settle
 from tracer.model.follow.followed import Followed
 from tracer.model.follow.steps import Step
 from tracer.outputs.ladder import Style, ladder_lines
@@ -26,7 +27,7 @@ def steps(script: str, *, segments: bool = False) -> list[Step]:
                 assert isinstance(left, Left)
                 found += followed.time_wait(left.connection, left.state, left.remaining, left.time_ns)
         else:
-            found += followed.add(np.concatenate([item for item in items if not isinstance(item, Left)]))
+            found += followed.add(settle(np.concatenate([item for item in items if not isinstance(item, Left)])))
     return found
 
 

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from tracer.ingest.decode import EVENT, Events
-from tracer.model.aborts import settle
 from tracer.model.follow import recordsteps
 from tracer.model.follow.bothends import Pairs
 from tracer.model.follow.pace import Samples
@@ -60,7 +59,7 @@ class Followed:
 
     def add(self, events: Events) -> list[Step]:
         """Return the steps that a batch tells, in its order."""
-        return self._pairs.join([step for record in _records(settle(events)) for step in self._take(record)])
+        return self._pairs.join([step for record in _records(events) for step in self._take(record)])
 
     def time_wait(self, connection: int, state: str, remaining: float, time_ns: int) -> list[Step]:
         """Return what the socket table says of an ended connection: the state there, and the seconds that remain of it."""

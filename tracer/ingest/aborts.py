@@ -14,10 +14,12 @@ import errno
 
 import numpy as np
 
-from tracer.ingest.decode import Events
-from tracer.model.tcp import FLAG, KIND, STATE
+from tracer.ingest.decode import LAYOUT, Events
 
-ENDS = (KIND["close"], KIND["failure"])
+_KINDS, _FLAGS = LAYOUT.enums["event_kind"], LAYOUT.enums["event_flag"]
+_RESET, _ENDS = _KINDS["EVENT_RESET"], (_KINDS["EVENT_CLOSE"], _KINDS["EVENT_FAILURE"])
+_CLOSE = LAYOUT.enums["tcp_state"]["STATE_CLOSE"]
+_RECEIVED, _UNEXPLAINED = _FLAGS["FLAG_RESET_RECEIVED"], _FLAGS["FLAG_UNEXPLAINED"]
 
 OWN_ERRORS = (errno.ECONNRESET, errno.EPIPE)
 """What the kernel sets on a socket that it resets itself; another error is an older one, from ICMP say."""
@@ -26,21 +28,22 @@ OWN_ERRORS = (errno.ECONNRESET, errno.EPIPE)
 def settle(events: Events) -> Events:
     """Return the batch with such ends as reset by this side, and without the resets that nobody sent.
 
-    Unchanged, and not copied, when there are none. An end whose reset has not come keeps its first cause.
+    Unchanged, and not copied, when there are none. An end whose reset has not come keeps its first cause. Reading.events
+    does this for a reading, and the model for the readings that it counts together.
     """
-    late = (events["kind"] == KIND["reset"]) & (events["to_state"] == STATE["close"]) & (events["connection"] != 0)
+    late = (events["kind"] == _RESET) & (events["to_state"] == _CLOSE) & (events["connection"] != 0)
     if not late.any():
         return events
     causes = events[late]
     events = events.copy()
     mine = np.isin(events["connection"], causes["connection"])
-    ends = np.flatnonzero(mine & np.isin(events["kind"], ENDS))
+    ends = np.flatnonzero(mine & np.isin(events["kind"], _ENDS))
     order = np.argsort(causes["connection"], kind="stable")
     cause = causes[order][np.searchsorted(causes["connection"][order], events["connection"][ends])]
-    before = ~np.uint16(FLAG["reset_received"] | FLAG["unexplained"])
+    before = ~np.uint16(_RECEIVED | _UNEXPLAINED)
     events["flags"][ends] = events["flags"][ends] & before | cause["flags"]
     events["reset_reason"][ends] = cause["reset_reason"]
     events["error"][ends] = np.where(np.isin(events["error"][ends], OWN_ERRORS), events["error"][ends], 0)
-    never_sent = mine & (events["kind"] == KIND["reset"]) & (events["flags"] & FLAG["reset_received"] != 0)
+    never_sent = mine & (events["kind"] == _RESET) & (events["flags"] & _RECEIVED != 0)
     kept: Events = events[~never_sent]
     return kept

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.unit.model.builder import events, report_of
+from tracer.ingest.aborts import settle
 from tracer.ingest.decode import Events
-from tracer.model.aborts import settle
 from tracer.model.tcp import CLOSE_REASONS, FLAG, KIND, STATE
 
 RECEIVED = ("reset_received",)

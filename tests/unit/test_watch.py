@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -9,11 +10,13 @@ from hypothesis import given, strategies as st
 
 from tests.kernel.until import until
 from tests.unit.model.builder import reading
+from tracer.errors import TcptraceError
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
-from tracer.ingest.watch import INTERVAL_SECONDS, PLAIN_SHARE, SHARE, Turns, Watch, pause_seconds
 from tracer.kernel.namespaces import open_handles
+from tracer.model.sockets import Summarizer
 from tracer.pipeline import STALE_SNAPSHOT_SECONDS, is_stale
+from tracer.watch import INTERVAL_SECONDS, PLAIN_SHARE, SHARE, Turns, Watch, pause_seconds
 
 
 @given(st.floats(0, 60), st.floats(1, 4))
@@ -49,25 +52,27 @@ def test_where_figures_take_little_time_there_is_nothing_plain() -> None:
     assert 0.9 < turns.due < 1.1
 
 
+def own_namespace() -> closing[Namespaces]:
+    return closing(Namespaces(open_handles(own_only=True)))
+
+
 def test_whoever_looks_has_a_new_snapshot_and_else_there_are_few() -> None:
     made: list[Dump] = []
 
-    def summarize(dump: Dump) -> Snapshot:
-        made.append(dump)
-        return Snapshot(time_ns=len(made))
+    class Numbering(Summarizer):
+        def __call__(self, dump: Dump) -> Snapshot:
+            made.append(dump)
+            return Snapshot(time_ns=len(made))
 
     def looked(number: int) -> bool:
         watch.refresh()
         return watch.latest is not None and watch.latest.time_ns == number
 
-    watch = Watch(Namespaces(open_handles(own_only=True)), summarize, every=1e6)
-    watch.start()
-    try:
+    with own_namespace() as namespaces, closing(Watch(namespaces, Numbering(), every=1e6)) as watch:
+        watch.start()
         for number in (1, 2, 3):
             until(partial(looked, number), "there is a new one")
             assert len(made) == number
-    finally:
-        watch.close()
     watch.refresh()
     assert len(made) == 3, "nothing comes after the end"
 
@@ -76,20 +81,21 @@ def test_an_error_in_the_thread_is_told_once_counted_and_tried_again() -> None:
     said: list[str] = []
     tries: list[Dump] = []
 
-    def summarize(dump: Dump) -> Snapshot:
-        tries.append(dump)
-        if len(tries) in {2, 3}:
-            raise IndexError("no such row")
-        return Snapshot(time_ns=len(tries))
+    class Failing(Summarizer):
+        def __call__(self, dump: Dump) -> Snapshot:
+            tries.append(dump)
+            if len(tries) in {2, 3}:
+                raise IndexError("no such row")
+            return Snapshot(time_ns=len(tries))
 
-    watch = Watch(Namespaces(open_handles(own_only=True)), summarize, lambda error: said.append(error.what))
-    watch.start()
-    try:
+    def complain(error: TcptraceError) -> None:
+        said.append(error.what)
+
+    with own_namespace() as namespaces, closing(Watch(namespaces, Failing(), complain)) as watch:
+        watch.start()
         until(lambda: watch.latest and watch.latest.time_ns == 4, "it goes on")
         assert watch.latest
         assert watch.latest.errors == watch.errors == 2
-    finally:
-        watch.close()
     assert said == ["cannot count the sockets: no such row"]
 
 

@@ -1,6 +1,8 @@
 """Snapshots of all sockets, taken again and again by a thread of its own, so that the ring never waits for them.
 
 A dump of 200,000 sockets takes a tenth of a second; in the thread that drains the ring that would be a tenth in which it fills.
+The pipeline adds the latest snapshot to each reading of the kernel. So this stands to the right of both what reads sockets
+(ingest) and what sums them up (model).
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from dataclasses import replace
 
 from tracer.errors import TcptraceError
 from tracer.ingest.namespaces import Namespaces
-from tracer.ingest.snapshot import Dump, Snapshot
+from tracer.ingest.snapshot import Snapshot
+from tracer.model.sockets import Summarizer
 
 INTERVAL_SECONDS = 1.0
 """Between two snapshots while somebody looks. One of few sockets takes five milliseconds, most of them for the kernel's way
@@ -62,22 +65,22 @@ class Turns:
 class Watch:
     """The latest Snapshot, published by a thread between start() and close().
 
-    summarize: makes it of a dump. every: seconds from one to the next, where nobody asks. errors: how many snapshots have
-    failed; each is followed by another try, and the latest one grows older meanwhile. complain: is told every error that is not
-    the last one over again.
+    namespaces: what is read, which others close. every: seconds from one to the next, where nobody asks.
+    errors: how many snapshots have failed; each is followed by another try, and the latest one grows older meanwhile.
+    complain: is told every error that is not the last one over again.
     """
 
     def __init__(
         self,
         namespaces: Namespaces,
-        summarize: Callable[[Dump], Snapshot],
+        summarize: Summarizer,
         complain: Callable[[TcptraceError], None] = lambda _: None,
         every: float = INTERVAL_SECONDS,
     ) -> None:
         self.latest: Snapshot | None = None
         self.errors = 0
         self._said = ""
-        self.namespaces = namespaces
+        self._namespaces = namespaces
         self._summarize = summarize
         self._complain = complain
         self._every = every
@@ -104,19 +107,18 @@ class Watch:
             self._changed.wait_for(lambda: not self._asked or self._stopped, PATIENCE_SECONDS)
 
     def close(self) -> None:
-        """Wait for the snapshot under way, and close what it is read from; safe to call twice."""
+        """Wait for the snapshot under way, and take no more; safe to call twice."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
-        self.namespaces.close()
 
     def _run(self) -> None:
         while self._wait():
             start, cpu = time.monotonic(), time.thread_time()
             try:
-                self.namespaces.look()
+                self._namespaces.look()
                 if not self._is_due(start):
                     continue
                 self._take(plain=self._turns.is_plain(start))
@@ -133,7 +135,7 @@ class Watch:
         with self._changed:
             while not self._stopped and not self._is_due(now := time.monotonic()):
                 due = self._turns.due if self._asked else max(self._turns.due, self._next)
-                look_due = self.namespaces.look_due
+                look_due = self._namespaces.look_due
                 self._changed.wait(max(min(due, look_due) - now, 0))
                 if time.monotonic() >= look_due:
                     break
@@ -145,7 +147,7 @@ class Watch:
     def _take(self, *, plain: bool) -> None:
         """Take a snapshot, and publish it; a plain one with the figures of the last one that had any."""
         start = time.monotonic()
-        snapshot = self._summarize(self.namespaces.read(plain=plain))
+        snapshot = self._summarize(self._namespaces.read(plain=plain))
         if plain and self.latest:
             snapshot = replace(snapshot, figures=self.latest.figures)
         self.latest = replace(snapshot, duration_seconds=time.monotonic() - start, errors=self.errors)
