@@ -134,7 +134,7 @@ def is_stale(reading: Reading) -> bool:
     return age > STALE_SNAPSHOT_SECONDS + 2 * reading.snapshot.duration_seconds / SHARE
 
 
-class Stop(Protocol):
+class StopRequest(Protocol):
     """A request to end, such as a threading.Event: asked, or waited for with a limit in seconds."""
 
     def is_set(self) -> bool:
@@ -144,7 +144,7 @@ class Stop(Protocol):
         """Sleep until there is one, or the time is over; return whether there is one."""
 
 
-def ticks(stop: Stop, duration: float | None, pause: Callable[[], float]) -> Iterator[float]:
+def ticks(stop: StopRequest, duration: float | None, pause: Callable[[], float]) -> Iterator[float]:
     """Yield the elapsed seconds until stop is set or `duration` is over, sleeping in between for as long as pause says."""
     start = time.monotonic()
     while not stop.is_set() and (duration is None or time.monotonic() - start < duration):
@@ -156,7 +156,7 @@ def ticks(stop: Stop, duration: float | None, pause: Callable[[], float]) -> Ite
 
 def drain(
     pipeline: Pipeline,
-    stop: Stop,
+    stop: StopRequest,
     duration: float | None,
     show: Callable[[Report], None],
     every_tick: Callable[[], None] = lambda: None,

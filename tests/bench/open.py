@@ -20,7 +20,7 @@ from tests.unit.model.builder import reading
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.source import Context
-from tracer.kernel.namespaces import open_handles
+from tracer.kernel.handles import open_handles
 from tracer.model.sockets import Summarizer
 from tracer.model.totals import Model
 from tracer.watch import PLAIN_SHARE, SHARE, pause_seconds

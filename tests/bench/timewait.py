@@ -12,7 +12,7 @@ from tests.kernel import net
 from tests.kernel.timewait import leave_timewait, timewait_objects
 from tests.needs import tool
 from tracer.ingest.namespaces import Namespaces
-from tracer.kernel.namespaces import open_handles
+from tracer.kernel.handles import open_handles
 from tracer.model.sockets import summed
 from tracer.watch import pause_seconds
 

@@ -26,15 +26,15 @@ from tracer.ingest.recorder import Recorder
 from tracer.ingest.recording import FRAME, START, RecordedSource
 from tracer.ingest.source import Context
 from tracer.kernel.filters import Filters
-from tracer.model.findings import Search
+from tracer.model.findings import FindingsSearch
 from tracer.model.oneconnection import parse_wanted
 from tracer.model.openers import Openers
 from tracer.model.openlist import SORTS, OpenList
 from tracer.model.tcp import STATE
 from tracer.model.timesequence import time_sequence
-from tracer.outputs.findings.document import report_document
 from tracer.outputs.findings.page import report_page
-from tracer.outputs.findings.table import report_lines
+from tracer.outputs.findings.reportjson import report_document
+from tracer.outputs.findings.reporttext import report_lines
 from tracer.outputs.findings.xpl import xpl_lines
 
 NUMBER = 7
@@ -121,7 +121,7 @@ def _packed(head: tuple[bytes, int], held: bytes) -> bytes:
 def every_report(data: bytes) -> None:
     """Make every form of a report; raises TcptraceError where it is damaged."""
     source = RecordedSource(BytesIO(data), "it")
-    search = Search(source.context, courses=True)
+    search = FindingsSearch(source.context, courses=True)
     while (found := source.read()) is not None:
         search.add(found)
     findings = search.findings()

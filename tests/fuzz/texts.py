@@ -22,11 +22,11 @@ from tracer.ingest.recording import MAGIC, VERSION, RecordedSource
 from tracer.ingest.source import Reading, Remains
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.shipped import read_source
-from tracer.model.findings import Search
+from tracer.model.findings import FindingsSearch
 from tracer.model.follow.steps import Step
 from tracer.model.totals import Model
-from tracer.outputs.findings.document import report_document
-from tracer.outputs.findings.table import report_lines
+from tracer.outputs.findings.reportjson import report_document
+from tracer.outputs.findings.reporttext import report_lines
 from tracer.outputs.ladder import Style, ladder_lines
 from tracer.outputs.lines import summary
 from tracer.outputs.web.access import Access
@@ -70,7 +70,7 @@ def _counted(source: RecordedSource, readings: Iterable[Reading]) -> None:
 
 
 def _reported(source: RecordedSource, readings: Iterable[Reading]) -> None:
-    search = Search(source.context)
+    search = FindingsSearch(source.context)
     for reading in readings:
         search.add(reading)
     found = search.findings()

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.kernel.until import until
 from tracer.ingest.decode import EVENT, Events
-from tracer.ingest.live import LiveSource
+from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
 from tracer.kernel.programs import Settings

@@ -27,12 +27,12 @@ from tracer.ingest.spool import Spool
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
-from tracer.model.document import document
-from tracer.model.findings import Search
+from tracer.model.findings import FindingsSearch
 from tracer.model.openers import Openers
 from tracer.model.openlist import OpenList
+from tracer.model.summaryjson import document
 from tracer.model.totals import Model
-from tracer.outputs.findings.document import report_document
+from tracer.outputs.findings.reportjson import report_document
 from tracer.outputs.ladder import Style
 from tracer.pipeline import POLL_SECONDS
 
@@ -66,7 +66,7 @@ def main(directory: Path, ports: tuple[int, ...]) -> None:
     recorder = Recorder(files["recording"], source.context, names.workload)
     sparing = Sparing(recorder)
     spool = Spool(sparing, recorder.flush, sparing.end)
-    model, search, openers = Model(source.context), Search(source.context), Openers()
+    model, search, openers = Model(source.context), FindingsSearch(source.context), Openers()
     with stop_on_signals() as stop:
         shown = [spool.write, model.add, search.add, *printers(source, stop, names, {n: f.fileno() for n, f in files.items()})]
         print("attached", flush=True)

@@ -17,7 +17,7 @@ from tests.kernel.ends import disconnect
 from tests.kernel.following import Following
 from tests.kernel.net import Namespace
 from tests.kernel.traffic import connect, listening
-from tracer.ingest.live import LiveSource
+from tracer.ingest.livesource import LiveSource
 from tracer.kernel.bpf import attach
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded

@@ -19,7 +19,7 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.proctable import ProcTable
 from tracer.ingest.residents import identity_of
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT, Sockets
-from tracer.kernel.namespaces import NamespaceHandle, open_handles
+from tracer.kernel.handles import NamespaceHandle, open_handles
 from tracer.model.tcp import STATE
 
 OPEN, ENDED = 23, 7

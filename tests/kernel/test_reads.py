@@ -12,7 +12,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.needs import LACKS
-from tracer.ingest.live import LiveSource
+from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
 from tracer.kernel.programs import Settings

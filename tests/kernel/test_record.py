@@ -27,8 +27,8 @@ from tests.kernel.traffic import BACKLOG, connect, listening, talk
 from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT, shown, tool
 from tracer.commands.recorded import open_recording
-from tracer.model.findings import Search
-from tracer.outputs.findings.document import report_document
+from tracer.model.findings import FindingsSearch
+from tracer.outputs.findings.reportjson import report_document
 
 pytestmark = pytest.mark.kernel
 
@@ -166,7 +166,7 @@ def stop(process: subprocess.Popen[bytes]) -> bytes:
 def reported(file: Path) -> dict[str, Any]:
     """Return the report of a recording."""
     source = open_recording(file)
-    search = Search(source.context)
+    search = FindingsSearch(source.context)
     while (reading := source.read()) is not None:
         search.add(reading)
     source.close()

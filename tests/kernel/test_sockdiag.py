@@ -24,8 +24,8 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.kernel.filters import Filters
-from tracer.kernel.namespaces import find_namespaces, open_handles
-from tracer.model.figures import Looks, open_figures
+from tracer.kernel.handles import find_namespaces, open_handles
+from tracer.model.openfigures import Looks, open_figures
 from tracer.model.sockets import Summarizer, summed
 from tracer.model.tcp import STATE
 from tracer.watch import Watch

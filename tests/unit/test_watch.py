@@ -13,7 +13,7 @@ from tests.unit.model.builder import reading
 from tracer.errors import TcptraceError
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Dump, Snapshot
-from tracer.kernel.namespaces import open_handles
+from tracer.kernel.handles import open_handles
 from tracer.model.sockets import Summarizer
 from tracer.pipeline import STALE_SNAPSHOT_SECONDS, is_stale
 from tracer.watch import INTERVAL_SECONDS, PLAIN_SHARE, SHARE, Turns, Watch, pause_seconds

@@ -17,13 +17,13 @@ from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.owners import find_owners, inodes_of
 from tracer.ingest.snapshot import Dump
 from tracer.kernel.filters import Filters
+from tracer.kernel.handles import open_handles
 from tracer.kernel.launch import require_descriptors
 from tracer.kernel.machine import proc_obstacle
-from tracer.kernel.namespaces import open_handles
-from tracer.model.opened import OPEN_STATES
 from tracer.model.openlist import SORTS, OpenList, rows_of
+from tracer.model.openservices import OPEN_STATES
 from tracer.model.tcp import STATE
-from tracer.outputs.openlist import CSV_HEAD
+from tracer.outputs.openlines import CSV_HEAD
 
 SECONDS = 1.0
 """Between two looks."""

@@ -19,7 +19,7 @@ from tracer.ingest.source import Reading
 from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.outputs.ladder import Style
-from tracer.pipeline import POLL_SECONDS, Stop
+from tracer.pipeline import POLL_SECONDS, StopRequest
 
 LAST_SECONDS = 1.0
 """How long the peer's FIN is awaited when all connections that were asked for have ended."""
@@ -85,7 +85,9 @@ def say_the_end(last: Reading | None, follower: Follower) -> None:
         print(f"tcptrace: {follower.passed_over} connections were not followed: too many at once; filter", file=sys.stderr)
 
 
-def watch(source: RemainsSource, follower: Follower, output: Output, stop: Stop, duration: float | None) -> Reading | None:
+def watch(
+    source: RemainsSource, follower: Follower, output: Output, stop: StopRequest, duration: float | None
+) -> Reading | None:
     """Show what comes until the follower is done, or stop or the duration says so, or nobody reads; return the last reading."""
     end = time.monotonic() + duration if duration is not None else float("inf")
     last, hurried = None, False

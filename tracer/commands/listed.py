@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from tracer.errors import UsageError
 from tracer.ingest.owners import Owner
 from tracer.model.openlist import SORTS, OpenList
-from tracer.outputs.openlist import csv_lines, document, table_lines
+from tracer.outputs.openlines import csv_lines, document, table_lines
 
 FORMATS = ("table", "json", "csv")
 SHOWN = 20

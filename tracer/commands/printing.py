@@ -21,7 +21,7 @@ from tracer.ingest.source import Context, Reading, Source
 from tracer.model.tcp import CELL, KIND
 from tracer.outputs import eventcsv, eventtable
 from tracer.outputs.jsonl import EVENT_KINDS, Event, describe, json_lines
-from tracer.pipeline import Stop
+from tracer.pipeline import StopRequest
 
 KINDS = EVENT_KINDS
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != "state")
@@ -65,7 +65,7 @@ def check_format(option: str, name: str, *, color: bool) -> Format:
 class Output:
     """Standard output, without a buffer. gone: whether its reader went away."""
 
-    def __init__(self, stop: Stop, fd: int = 1) -> None:
+    def __init__(self, stop: StopRequest, fd: int = 1) -> None:
         self._stop = stop
         self._fd = fd
         self._poll = select.poll()
@@ -136,7 +136,7 @@ class Printer:
 
 
 def print_events(
-    source: Source, printer: Printer, output: Output, stop: Stop, *, duration: float | None = None, every: float
+    source: Source, printer: Printer, output: Output, stop: StopRequest, *, duration: float | None = None, every: float
 ) -> Reading | None:
     """Print what a source gives until it ends, the printer is done, or stop or the duration says so; return its last reading.
 

@@ -14,7 +14,7 @@ from tracer.ingest.source import Reading, Source
 from tracer.kernel.callersfile import open_to_read
 from tracer.kernel.filters import Filters
 from tracer.kernel.privileges import unprivileged_user
-from tracer.pipeline import Stop
+from tracer.pipeline import StopRequest
 
 STDIN = Path("-")
 
@@ -59,7 +59,7 @@ def require(recorded: RecordedSource, path: Path, what: str) -> None:
 class Paced:
     """A source whose readings come as fast as they did then, times speed; at once when speed is None."""
 
-    def __init__(self, source: Source, speed: float | None, stop: Stop) -> None:
+    def __init__(self, source: Source, speed: float | None, stop: StopRequest) -> None:
         self.context = source.context
         self._source = source
         self._speed = speed

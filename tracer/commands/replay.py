@@ -12,7 +12,7 @@ from tracer.commands.follow import Ascii, Explain, Segments
 from tracer.commands.printing import FORMATS, KINDS
 from tracer.commands.replayed import replay_audit, replay_events, replay_follow
 from tracer.commands.replayedopen import replay_connections
-from tracer.commands.replayedrun import Shown, replay_run
+from tracer.commands.replayedrun import RunOptions, replay_run
 from tracer.commands.report import show_file
 from tracer.commands.run import DEFAULT_MAX_SERIES
 from tracer.errors import UsageError
@@ -113,7 +113,7 @@ def replay(
     elif verb == "report":
         show_file(file, filters, pid, format_name=format_name or "table")
     else:
-        shown = Shown(
+        shown = RunOptions(
             as_json=options.known_format(format_name or "text", options.TEXT_FORMATS) == "json",
             speed=speed,
             listen=listen,

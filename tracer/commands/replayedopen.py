@@ -16,7 +16,7 @@ from tracer.ingest.source import Reading
 from tracer.kernel.filters import Filters
 from tracer.model.openers import Openers
 from tracer.model.openlist import OpenList
-from tracer.outputs.openlist import CSV_HEAD
+from tracer.outputs.openlines import CSV_HEAD
 
 NO_LOOK = "has no look at the open connections"
 WHY_NONE = "record for three seconds, without --pid and --cgroup, where the kernel has sock_diag (modprobe tcp_diag)"

@@ -26,11 +26,11 @@ from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.web import http
 from tracer.outputs.web.listening import bind
-from tracer.pipeline import Pipeline, Stop, ticks
+from tracer.pipeline import Pipeline, StopRequest, ticks
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunOptions:
     """What the options of `replay` say about how a recording is shown; see options.py. speed: None for all at once."""
 
     as_json: bool
@@ -45,7 +45,7 @@ class Shown:
     web_config: Path | None
 
 
-def replay_run(file: Path, filters: Filters, pid: int | None, shown: Shown) -> None:
+def replay_run(file: Path, filters: Filters, pid: int | None, shown: RunOptions) -> None:
     """Show all of a recording as `run` does, and its summary; serve until Ctrl-C where that was asked for."""
     if shown.web_config and not shown.listen:
         raise UsageError("--web-config is for what --listen serves", "give both")
@@ -64,14 +64,14 @@ def replay_run(file: Path, filters: Filters, pid: int | None, shown: Shown) -> N
     play_all(pipeline, server, shown, latest, kept)
 
 
-def model_of(recorded: RecordedSource, source: Source, shown: Shown) -> Model:
+def model_of(recorded: RecordedSource, source: Source, shown: RunOptions) -> Model:
     """Return the model of what is chosen of a recording, with the labels that were asked for."""
     naming = Naming(recorded.whose if recorded.context.start_ns else numbered, recorded.named, shown.peers)
     exact = not isinstance(source, Chosen)
     return Model(source.context, labels=shown.labels, naming=naming, label_ttl=shown.label_ttl, exact=exact)
 
 
-def play_all(pipeline: Pipeline, server: http.Server | None, shown: Shown, latest: Latest | None, kept: Kept) -> None:
+def play_all(pipeline: Pipeline, server: http.Server | None, shown: RunOptions, latest: Latest | None, kept: Kept) -> None:
     """Play to the end, and then serve on where there is a server; the summary comes last, in any case."""
     table = shown.view if shown.speed else False
     try:
@@ -89,7 +89,7 @@ def play_all(pipeline: Pipeline, server: http.Server | None, shown: Shown, lates
     stop.leave()
 
 
-def play(pipeline: Pipeline, stop: Stop, speed: float | None, view: View, show: Callable[[Report], None]) -> None:
+def play(pipeline: Pipeline, stop: StopRequest, speed: float | None, view: View, show: Callable[[Report], None]) -> None:
     """Pump to the end, sleeping between readings as long as it took then, divided by speed; None neither sleeps nor shows."""
     began = time.monotonic()
     first_ns: int | None = None

@@ -25,10 +25,10 @@ from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn
-from tracer.model.findings import Search
-from tracer.outputs.findings.document import report_document
+from tracer.model.findings import FindingsSearch
 from tracer.outputs.findings.page import report_page
-from tracer.outputs.findings.table import report_lines
+from tracer.outputs.findings.reportjson import report_document
+from tracer.outputs.findings.reporttext import report_lines
 
 FORMATS = ("table", "json", "html")
 DEFAULT_SECONDS = 10.0
@@ -119,7 +119,7 @@ def show_file(path: Path, filters: Filters, pid: int | None, *, format_name: str
         write(text_of(search, format_name, recorded))
 
 
-def text_of(search: Search, format_name: str, recorded: RecordedSource | None = None) -> str:
+def text_of(search: FindingsSearch, format_name: str, recorded: RecordedSource | None = None) -> str:
     """Return what was found in a format. recorded: where the worst connections can be looked up."""
     found = search.findings()
     if format_name == "json":
@@ -130,12 +130,12 @@ def text_of(search: Search, format_name: str, recorded: RecordedSource | None = 
     return report_page(found, *drawn)
 
 
-def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, courses: bool) -> Search:
+def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, courses: bool) -> FindingsSearch:
     """Return what a recording has, which is read to its end."""
     source = choose(recorded, filters, pid)
     size = max(recorded.size, 1)
     become_unprivileged()
-    search = Search(recorded.context, courses=courses)
+    search = FindingsSearch(recorded.context, courses=courses)
     shown = time.monotonic()
     is_watched = os.isatty(sys.stderr.fileno())
     while (reading := source.read()) is not None:
@@ -146,10 +146,10 @@ def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, co
     return search
 
 
-def trace(filters: Filters, seconds: float, user: str | None, *, courses: bool) -> Search:
+def trace(filters: Filters, seconds: float, user: str | None, *, courses: bool) -> FindingsSearch:
     """Return what the next seconds have, or those until a signal."""
     start = time.monotonic()
     source = open_kernel(Loading(Settings(filters)), user)
-    search = Search(source.context, courses=courses)
+    search = FindingsSearch(source.context, courses=courses)
     take_for(seconds, source, start, search.add)
     return search

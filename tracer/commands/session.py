@@ -19,7 +19,7 @@ import numpy.ma  # noqa: F401
 import typer
 
 from tracer.errors import TcptraceError
-from tracer.ingest.live import LiveSource
+from tracer.ingest.livesource import LiveSource
 from tracer.ingest.memory import bound_heaps
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers

@@ -11,11 +11,11 @@ from tracer.commands import options
 from tracer.errors import TcptraceError
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.owners import find_owners
+from tracer.kernel.handles import open_handles
 from tracer.kernel.launch import require_descriptors
 from tracer.kernel.machine import proc_obstacle
-from tracer.kernel.namespaces import open_handles
 from tracer.model.survey import HALF_CLOSED_BITS, Survey, survey, wanted_inodes
-from tracer.outputs.snapshot import survey_document, survey_lines
+from tracer.outputs.surveytext import survey_document, survey_lines
 
 FORMATS = ("table", "json")
 ROWS = {"table": 10, "json": 1000}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tracer.commands.session import announce, stop_on_signals
-from tracer.ingest.live import LiveSource
+from tracer.ingest.livesource import LiveSource
 from tracer.ingest.source import Reading, Source
 from tracer.pipeline import IDLE_SECONDS, ticks
 

@@ -15,11 +15,11 @@ from tracer.commands.view import Latest, View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.launch import Loading
-from tracer.model.document import document
 from tracer.model.labelnames import CGROUP_LABELS
 from tracer.model.naming import Naming
 from tracer.model.peers import PeerGroups
 from tracer.model.report import Report
+from tracer.model.summaryjson import document
 from tracer.model.totals import Model
 from tracer.outputs.lines import summary
 from tracer.outputs.web import http

@@ -2,7 +2,7 @@
 
 Three ways lead to the sockets of a namespace, and none keeps it alive for longer than a second or two:
 - The own one has a sock_diag socket for as long as we run, which lives in it anyway.
-- Those of the start have one each, opened by the loader (kernel/namespaces.py). Such a socket keeps its namespace alive, and
+- Those of the start have one each, opened by the loader (kernel/handles.py). Such a socket keeps its namespace alive, and
   with it the other end of a deleted pod's veth. So it is closed as soon as no process lives there and no name leads there.
 - Later ones, and those that could not be entered, are read from /proc/PID/net/tcp of a process that lives there
   (proctable.py), which is unprivileged and keeps nothing alive. So a pod is counted from some seconds after its birth.
@@ -35,7 +35,7 @@ from tracer.ingest.snapshot import Dump, Moment
 from tracer.ingest.sockdiag import ALL_STATES, TIMER_TIME_WAIT, SocketEnds, Sockets, joined
 from tracer.ingest.sockettable import SocketTable, TimeWait
 from tracer.ingest.tcpinfo import NO_DETAILS, Details, joined_details
-from tracer.kernel.namespaces import NamespaceHandle
+from tracer.kernel.handles import NamespaceHandle
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether namespaces with a handle are still there."""

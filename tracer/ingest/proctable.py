@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.sockdiag import ALL_STATES, SOCKET, Sockets, joined, normalize
-from tracer.kernel.namespaces import TABLE
+from tracer.kernel.handles import TABLE
 
 CHUNK = 1 << 20
 

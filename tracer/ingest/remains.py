@@ -15,7 +15,7 @@ import numpy as np
 from tracer.errors import TcptraceError
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.decode import LAYOUT, Events
-from tracer.ingest.live import LiveSource
+from tracer.ingest.livesource import LiveSource
 from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Reading, Remains
 
@@ -38,7 +38,7 @@ _TIME_WAIT = LAYOUT.enums["tcp_state"]["STATE_TIME_WAIT"]
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Ended:
     """An ended connection that has left something: its last record, the state that was told, when to ask, until when."""
 
     event: np.void
@@ -56,8 +56,8 @@ class RemainsSource:
         self.plain = source
         self._source = source
         self._complain = complain
-        self._waiting: dict[int, Waiting] = {}
-        self._ending: OrderedDict[int, Waiting] = OrderedDict()
+        self._waiting: dict[int, Ended] = {}
+        self._ending: OrderedDict[int, Ended] = OrderedDict()
         self._refused = False
 
     @property
@@ -91,7 +91,7 @@ class RemainsSource:
     def _note(self, events: Events, now: float) -> None:
         for event in events[(events["kind"] == _CLOSE) & (events["flags"] & _LEFT != 0) & (events["connection"] != 0)]:
             if len(self._waiting) < MAX_WAITING:
-                self._waiting[int(event["connection"])] = Waiting(event.copy(), 0, now, now + PATIENCE_SECONDS)
+                self._waiting[int(event["connection"])] = Ended(event.copy(), 0, now, now + PATIENCE_SECONDS)
 
     def _ask(self, number: int, now: float) -> list[Remains]:
         waiting = self._waiting.pop(number)
@@ -104,7 +104,7 @@ class RemainsSource:
             self._waiting[number] = replace(waiting, told=found.state, ask=now + ASK_SECONDS)
         return [Remains(number, found.state, found.seconds, kernel_ns())] if found.state != waiting.told else []
 
-    def _await_end(self, number: int, waiting: Waiting, found: TimeWait, now: float) -> None:
+    def _await_end(self, number: int, waiting: Ended, found: TimeWait, now: float) -> None:
         self._ending[number] = replace(waiting, ask=now + min(found.seconds + ASK_SECONDS, END_SECONDS))
         if len(self._ending) > MAX_WAITING:
             self._ending.popitem(last=False)

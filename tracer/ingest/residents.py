@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from tracer.kernel.namespaces import TABLE, named_paths
+from tracer.kernel.handles import TABLE, named_paths
 from tracer.kernel.processes import process_ids
 
 

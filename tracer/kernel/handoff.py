@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tracer.errors import TcptraceError
-from tracer.kernel.namespaces import NamespaceHandle
+from tracer.kernel.handles import NamespaceHandle
 
 MAX_BYTES = 1 << 17
 MAX_DESCRIPTORS = 253

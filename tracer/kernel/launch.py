@@ -21,7 +21,7 @@ from tracer.kernel.programs import Settings
 from tracer.kernel.shipped import PACKAGE
 
 DESCRIPTORS = 512
-"""Programs and attachments, three a network namespace (kernel/namespaces.py), connections of scrapers."""
+"""Programs and attachments, three a network namespace (kernel/handles.py), connections of scrapers."""
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 

@@ -23,9 +23,9 @@ from tracer.kernel.bpf import ProgramRefusedError, create_table, iterator, keys_
 from tracer.kernel.btf import Btf
 from tracer.kernel.bytecode import Table, put_together
 from tracer.kernel.filters import Filters
+from tracer.kernel.handles import open_handles
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
-from tracer.kernel.namespaces import open_handles
 from tracer.kernel.privileges import missing_capability
 from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes, wanted_tracepoints
 

@@ -115,7 +115,7 @@ class OpenConnections:
             if not missing:
                 del self._services[code]
             if missing > 0 and not self._is_dumped(np.array([code])).any():
-                self._change(code, missing)  # a lost handshake's close, which no dump will make good
+                self._change(code, missing)  # a lost handshake's close, which no dump will correct
 
     def _even_out(self, rows: Rows) -> None:
         """Have no label set below zero while another one of its service has what is missing there."""

@@ -39,7 +39,7 @@ Value = int | float | str | Unknown
 
 
 @dataclass(frozen=True)
-class Row:
+class DossierRow:
     """A line of the report. unit: "", bytes, seconds, or bytes/s."""
 
     name: str
@@ -58,14 +58,14 @@ class Dossier:
     own: Events
     peer: Events
     common: Mapping[str, Value]
-    rows: tuple[Row, ...]
+    rows: tuple[DossierRow, ...]
 
 
 def dossier(own: Events, peer: Events, context: Context) -> Dossier:
     """Return what is known of a connection; own has one record at least."""
     ends = End(own, context), End(peer, context) if len(peer) else None
     forward, backward = directions(*ends)
-    rows = tuple(Row(name, unit, forward[name], backward[name]) for name, unit in UNITS.items())
+    rows = tuple(DossierRow(name, unit, forward[name], backward[name]) for name, unit in UNITS.items())
     return Dossier(own, peer, common(ends[0]), rows)
 
 

@@ -57,7 +57,7 @@ class Findings:
     courses: Courses | None = None
 
 
-class Search:
+class FindingsSearch:
     """Takes readings in their order, and finds what is to be reported. start_ns: as for Model; courses: what happened when."""
 
     def __init__(self, context: Context, start_ns: int | None = None, *, courses: bool = False) -> None:

@@ -9,7 +9,7 @@ from tracer.ingest.decode import Events
 from tracer.ingest.names import name_text
 from tracer.ingest.openrows import OpenRows
 from tracer.ingest.owners import Owner
-from tracer.model.figures import ends_key
+from tracer.model.openfigures import ends_key
 from tracer.model.tcp import KIND
 
 _OPENER = np.dtype([("key", "=u8"), ("time_ns", "=u8"), ("pid", "=u4"), ("process", "S16")])

@@ -19,7 +19,7 @@ from tracer.kernel.filters import Filters
 from tracer.model.columns import columns
 from tracer.model.evidence import Look, evidence, unread_bytes
 from tracer.model.naming import address_text
-from tracer.model.opened import chosen_connections
+from tracer.model.openservices import chosen_connections
 from tracer.model.sides import ephemeral_ports, server_sides
 from tracer.model.tcp import STATES
 from tracer.model.why import NO_RULE, RULES, sentence, verdicts

@@ -26,10 +26,10 @@ from tracer.ingest.snapshot import Dump, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.kernel.filters import Filters
 from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key, tally
-from tracer.model.figures import Looks, open_figures
 from tracer.model.held import held_ports
 from tracer.model.naming import OTHER
-from tracer.model.opened import listen_queues, listening_services, open_services
+from tracer.model.openfigures import Looks, open_figures
+from tracer.model.openservices import listen_queues, listening_services, open_services
 from tracer.model.sides import Ephemeral, ephemeral_ports, server_sides
 from tracer.model.tcp import STATE, STATES
 

@@ -14,7 +14,7 @@ from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
 from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, EventColumns, LabelSets
-from tracer.model.live import Ledger
+from tracer.model.ledger import Ledger
 from tracer.model.report import Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
 from tracer.model.who import Handshakes, Who

@@ -70,7 +70,7 @@ ANY = None
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReasonRule:
     """One row of a table of reasons; ANY fits everything.
 
     states: the states left for CLOSE that fit. error: sk_err. flags: bits of event_flag that must all be set.
@@ -83,30 +83,30 @@ class Rule:
 
 
 FAILURES = (
-    Rule("no_port", 0, flags=FLAG["no_syn"] | FLAG["no_port"]),
-    Rule("other", 0, flags=FLAG["no_syn"]),
-    Rule("refused", errno.ECONNREFUSED),
-    Rule("timed_out", errno.ETIMEDOUT),
-    Rule("host_unreachable", errno.EHOSTUNREACH),
-    Rule("net_unreachable", errno.ENETUNREACH),
-    Rule("reset", errno.ECONNRESET),
-    Rule("reset", 0, flags=FLAG["reset_received"]),
-    Rule("canceled", 0),
+    ReasonRule("no_port", 0, flags=FLAG["no_syn"] | FLAG["no_port"]),
+    ReasonRule("other", 0, flags=FLAG["no_syn"]),
+    ReasonRule("refused", errno.ECONNREFUSED),
+    ReasonRule("timed_out", errno.ETIMEDOUT),
+    ReasonRule("host_unreachable", errno.EHOSTUNREACH),
+    ReasonRule("net_unreachable", errno.ENETUNREACH),
+    ReasonRule("reset", errno.ECONNRESET),
+    ReasonRule("reset", 0, flags=FLAG["reset_received"]),
+    ReasonRule("canceled", 0),
 )
 
 CLOSES = (
-    Rule("other", flags=FLAG["repair"]),
-    Rule("timed_out", errno.ETIMEDOUT),
-    Rule("reset_received", flags=FLAG["reset_received"]),
-    Rule("reset_sent", errno.ECONNABORTED, flags=FLAG["reset_sent"]),
-    Rule("reset_sent", errno.ECONNRESET, flags=FLAG["reset_sent"]),
-    Rule("reset_sent", errno.EPIPE, flags=FLAG["reset_sent"]),
-    Rule("reset_received", errno.ECONNRESET),
-    Rule("reset_received", errno.EPIPE),
-    Rule("reset_sent", 0, flags=FLAG["reset_sent"]),
-    Rule("reset_sent", 0, states=("established", "close_wait")),
-    Rule("other", 0, flags=FLAG["unexplained"], states=("fin_wait1", "closing", "last_ack")),
-    Rule("normal", 0),
+    ReasonRule("other", flags=FLAG["repair"]),
+    ReasonRule("timed_out", errno.ETIMEDOUT),
+    ReasonRule("reset_received", flags=FLAG["reset_received"]),
+    ReasonRule("reset_sent", errno.ECONNABORTED, flags=FLAG["reset_sent"]),
+    ReasonRule("reset_sent", errno.ECONNRESET, flags=FLAG["reset_sent"]),
+    ReasonRule("reset_sent", errno.EPIPE, flags=FLAG["reset_sent"]),
+    ReasonRule("reset_received", errno.ECONNRESET),
+    ReasonRule("reset_received", errno.EPIPE),
+    ReasonRule("reset_sent", 0, flags=FLAG["reset_sent"]),
+    ReasonRule("reset_sent", 0, states=("established", "close_wait")),
+    ReasonRule("other", 0, flags=FLAG["unexplained"], states=("fin_wait1", "closing", "last_ack")),
+    ReasonRule("normal", 0),
 )
 
 
@@ -153,7 +153,11 @@ def leaves_time_wait(flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
 
 
 def _first_match(
-    rules: Sequence[Rule], reasons: Sequence[str], state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]
+    rules: Sequence[ReasonRule],
+    reasons: Sequence[str],
+    state: NDArray[np.uint8],
+    error: NDArray[np.int32],
+    flags: NDArray[np.uint16],
 ) -> Codes:
     codes = np.full(len(state), reasons.index("other"), np.uint8)
     for rule in reversed(rules):
@@ -161,7 +165,7 @@ def _first_match(
     return codes
 
 
-def _fits(rule: Rule, state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
+def _fits(rule: ReasonRule, state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
     fits: NDArray[np.bool_] = (flags & rule.flags) == rule.flags
     if rule.error is not None:
         fits &= error == rule.error

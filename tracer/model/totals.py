@@ -22,7 +22,7 @@ from tracer.model.elsewhere import Elsewhere
 from tracer.model.grid import frozen
 from tracer.model.histogram import Durations
 from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, OPENING, LabelSets, service_ports
-from tracer.model.listeners import Listeners
+from tracer.model.listenersets import Listeners
 from tracer.model.naming import Naming
 from tracer.model.report import Report
 from tracer.model.tallies import RESET_REASONS, Tallies

@@ -64,7 +64,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Rule:
+class CauseRule:
     """cause: one of CAUSES. holds: for which connections, shape (n,). sentence: with names of Evidence. source: of the idea."""
 
     cause: str
@@ -74,62 +74,62 @@ class Rule:
 
 
 RULES = (
-    Rule(
+    CauseRule(
         OUR_APPLICATION,
         lambda e: (e.unread > 0) & ((e.quiet >= UNREAD_SECONDS) | (e.unread >= e.receive_buffer / 4)),
         "our application does not read: {unread_bytes} for it",
         "RFC 9293, 3.8.6: what is not read closes the window that we offer; idiag_rqueue, tcp_diag_get_info()",
     ),
-    Rule(
+    CauseRule(
         PEERS_APPLICATION,
         lambda e: (e.queued > 0) & (e.send_window == 0),
         "the peer's application does not read: its window is closed, {queued_bytes} here",
         "RFC 9293, 3.8.6.1, zero window probing; tcpi_snd_wnd",
     ),
-    Rule(
+    CauseRule(
         PEERS_APPLICATION,
         lambda e: (e.busy >= 0.1) & (e.window >= 0.5),
         "the peer's application reads slowly: {window:.0%} of the time with data to send its window is full",
         "tcpi_rwnd_limited of tcpi_busy_time; tcp_chrono_start() in net/ipv4/tcp_output.c",
     ),
-    Rule(
+    CauseRule(
         PEER,
         lambda e: (e.queued > 0) & (e.backoff >= 2) & (e.silent >= SILENT_SECONDS),
         "the peer does not answer: nothing for {silent:.1f} s, {backoff:.0f} time-outs in a row",
         "RFC 6298, 5.5: the timer backs off while no acknowledgement comes; tcpi_backoff",
     ),
-    Rule(
+    CauseRule(
         NETWORK,
         lambda e: e.lost >= LOSS,
         "the network loses segments: {lost:.1%} of those sent were retransmissions",
         "RFC 5681: each loss halves the window; tcpi_total_retrans of tcpi_segs_out",
     ),
-    Rule(
+    CauseRule(
         NETWORK,
         lambda e: e.disordered >= LOSS,
         "the network loses or reorders segments: {disordered:.1%} of those received came out of order",
         "RFC 5681, 4.2; tcpi_rcv_ooopack of tcpi_segs_in",
     ),
-    Rule(
+    CauseRule(
         OUR_BUFFER,
         lambda e: (e.busy >= 0.1) & (e.buffer >= 0.3),
         "our send buffer is too small: it holds the sender up for {buffer:.0%} of the time with data to send",
         "tcpi_sndbuf_limited of tcpi_busy_time; tcp_check_space() in net/ipv4/tcp_input.c",
     ),
     # what the kernel does not count: each write fills the buffer, and leaves at once
-    Rule(
+    CauseRule(
         OUR_BUFFER,
         lambda e: (e.busy >= 0.5) & (e.queued > 0) & (e.unsent == 0) & (e.memory >= 0.9) & (e.room > 0),
         "our send buffer is too small: it is full, all in it is sent, and the network would take {room:.0f} segments more",
         "SK_MEMINFO_WMEM_QUEUED of SK_MEMINFO_SNDBUF; tcpi_unacked, tcpi_snd_cwnd",
     ),
-    Rule(
+    CauseRule(
         NETWORK,
         lambda e: (e.busy >= 0.5) & (e.unsent > 0) & (e.rtt >= FAR_SECONDS),
         "the network is slow: a round trip takes {rtt_ms:.1f} ms, and data wait for the window to grow",
         "RFC 5681, 3.1: a window of segments takes a round trip; tcpi_rtt, tcpi_notsent_bytes",
     ),
-    Rule(
+    CauseRule(
         OUR_APPLICATION,
         lambda e: (
             (e.sent > 0)

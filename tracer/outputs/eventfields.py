@@ -45,7 +45,7 @@ TIMED = ("syn_sent", "syn_recv", "established", "fin_wait1", "fin_wait2", "closi
 
 
 @dataclass(frozen=True)
-class Batch:
+class OneKind:
     """Records of one kind, and what turns their numbers into names. container: the name of a cgroup, by its id."""
 
     kind: str
@@ -63,7 +63,7 @@ class Batch:
         return found
 
 
-Column = Callable[[Batch], list[Any]]
+Column = Callable[[OneKind], list[Any]]
 
 
 def _without(values: NDArray[Any], unknown: Mask) -> list[Any]:
@@ -95,14 +95,14 @@ def _named(name: str, names: Sequence[str]) -> Column:
     return lambda batch: [table.get(number) for number in batch.column(name).tolist()]
 
 
-def _time(batch: Batch) -> list[str]:
+def _time(batch: OneKind) -> list[str]:
     unix = batch.column("time_ns").astype(np.int64) + batch.context.anchor_ns
     text: list[str] = np.datetime_as_string(unix.view("datetime64[ns]"), timezone="UTC").tolist()
     return text
 
 
 def _address(name: str) -> Column:
-    def column(batch: Batch) -> list[str]:
+    def column(batch: OneKind) -> list[str]:
         packed = np.ascontiguousarray(batch.column(name)).tobytes()
         families, places = batch.column("family").tolist(), batch.column("netns").tolist()
         rows = enumerate(zip(families, places, strict=True))
@@ -128,32 +128,32 @@ def _process(name: bytes) -> str | None:
     return name_text(name) or None
 
 
-def _container(batch: Batch) -> list[str | None]:
+def _container(batch: OneKind) -> list[str | None]:
     cgroups = batch.column("cgroup").tolist()
     names = {cgroup: (batch.container(cgroup) or None) if cgroup else None for cgroup in set(cgroups)}
     return [names[cgroup] for cgroup in cgroups]
 
 
-def _handshake_seconds(batch: Batch) -> list[float | None]:
+def _handshake_seconds(batch: OneKind) -> list[float | None]:
     ns = batch.column("handshake_ns")
     return _without(ns / 1e9, (ns == 0) | batch.has("handshake_unknown") | batch.has("partial"))
 
 
-def _duration_seconds(batch: Batch) -> list[float | None]:
+def _duration_seconds(batch: OneKind) -> list[float | None]:
     return _without(batch.column("duration_ns") / 1e9, batch.has("partial"))
 
 
 def _rtt_seconds(name: str) -> Column:
     """Return a column of round trips: None before the first sample, and where it is not of this connection's network."""
 
-    def column(batch: Batch) -> list[float | None]:
+    def column(batch: OneKind) -> list[float | None]:
         us = batch.column(name)
         return _without(us / 1e6, (us == 0) | (us == NO_RTT_US))
 
     return column
 
 
-def _no_threshold(batch: Batch) -> Mask:
+def _no_threshold(batch: OneKind) -> Mask:
     none: Mask = batch.column("slow_start_threshold") >= NO_THRESHOLD
     return none
 
@@ -165,43 +165,43 @@ def _initial(name: str) -> Column:
     )
 
 
-def _reason(batch: Batch) -> list[str]:
+def _reason(batch: OneKind) -> list[str]:
     failed = batch.kind == "failure"
     names, rule = (FAILURE_REASONS, failure_reasons) if failed else (CLOSE_REASONS, close_reasons)
     codes = rule(batch.column("from_state"), batch.column("error"), batch.column("flags"))
     return [names[code] for code in codes.tolist()]
 
 
-def _errno(batch: Batch) -> list[int | None]:
+def _errno(batch: OneKind) -> list[int | None]:
     """Return the socket's error; of a retransmission why it never left, which the tracepoint has as a negative number."""
     errors = batch.column("error")
     none = ~batch.has("failed") if batch.kind == "retransmit" else errors == 0
     return _without(np.abs(errors), none)
 
 
-def _backlog(batch: Batch) -> list[int | None]:
+def _backlog(batch: OneKind) -> list[int | None]:
     """Return the backlog of each listen()."""
     return _without(batch.column("error"), batch.column("to_state") != STATE["listen"])
 
 
-def _port_range(batch: Batch) -> list[str | None]:
+def _port_range(batch: OneKind) -> list[str | None]:
     """Return the range of ports that a socket without a free one had of its own (IP_LOCAL_PORT_RANGE); 0: no bound."""
     ranges = zip(batch.has("no_port").tolist(), batch.column("segments").tolist(), strict=True)
     return [f"{both & 0xFFFF}-{both >> 16}" if no_port and both else None for no_port, both in ranges]
 
 
-def _reset_reason(batch: Batch) -> list[str | None]:
+def _reset_reason(batch: OneKind) -> list[str | None]:
     names = batch.context.reset_reasons
     known, numbers = batch.has("reset_reason").tolist(), batch.column("reset_reason").tolist()
     return [names.get(number) if has else None for has, number in zip(known, numbers, strict=True)]
 
 
-def _direction(batch: Batch) -> list[str]:
+def _direction(batch: OneKind) -> list[str]:
     """Return which way a reset went; its record has one of the two flags."""
     return ["received" if received else "sent" for received in batch.has("reset_received").tolist()]
 
 
-def _states(batch: Batch) -> list[Mapping[str, float] | None]:
+def _states(batch: OneKind) -> list[Mapping[str, float] | None]:
     """Return the seconds in each state that was left, by name; None for a socket whose beginning or a change was not seen."""
     visited, to_state = batch.column("visited").tolist(), batch.column("to_state").tolist()
     seconds, partial = (batch.column("state_ns") / 1e9).tolist(), (batch.has("partial") | batch.has("gap")).tolist()

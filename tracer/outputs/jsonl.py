@@ -15,7 +15,7 @@ import numpy as np
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KIND
-from tracer.outputs.eventfields import FIELDS, POSITION, WINDOWS, Batch
+from tracer.outputs.eventfields import FIELDS, POSITION, WINDOWS, OneKind
 
 Event = dict[str, Any]
 
@@ -33,7 +33,7 @@ def describe(
         names = tuple(dict.fromkeys((*own, *more)))
         index = np.flatnonzero(events["kind"] == KIND[kind])
         if len(index):
-            batch = Batch(kind, events[index], context, container)
+            batch = OneKind(kind, events[index], context, container)
             columns = [FIELDS[name](batch) for name in names]
             for at, values in zip(index.tolist(), zip(*columns, strict=True), strict=True):
                 rows[at] = dict(zip(names, values, strict=True))

@@ -12,11 +12,11 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Program
 from tracer.model.audit import AuditLine
 from tracer.model.backlogs import Listener
-from tracer.model.document import reset_reason
 from tracer.model.histogram import CLASSIC_BOUNDS, Histogram
-from tracer.model.live import RTT_QUANTILES
+from tracer.model.ledger import RTT_QUANTILES
 from tracer.model.naming import OTHER
 from tracer.model.report import Report, Series
+from tracer.model.summaryjson import reset_reason
 from tracer.model.tcp import KINDS, STATES
 
 EVENTS = "events"

@@ -14,7 +14,7 @@ from tracer.model.tcp import STATE
 
 if TYPE_CHECKING:
     from tracer.ingest.decode import Events
-    from tracer.ingest.live import LiveSource
+    from tracer.ingest.livesource import LiveSource
     from tracer.ingest.source import Reading
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer.ingest.snapshot import Snapshot
 from tracer.model.batch import ENOUGH, Batch
-from tracer.model.document import document
+from tracer.model.summaryjson import document
 from tracer.model.totals import Model
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.model.builder import CONTEXT, events, reading
-from tracer.model.findings import SHOWN, Largest, Search
+from tracer.model.findings import SHOWN, FindingsSearch, Largest
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
@@ -26,13 +26,13 @@ def test_what_has_nothing_of_a_measure_does_not_stand_out() -> None:
 
 
 def test_a_connection_whose_beginning_was_not_seen_is_not_among_the_longest() -> None:
-    search = Search(CONTEXT)
+    search = FindingsSearch(CONTEXT)
     search.add(reading(events("close", flags=("partial",), duration_ns=9), events("close", duration_ns=5)))
     assert search.findings().longest["duration_ns"].tolist() == [5]
 
 
 def test_peers_are_sorted_by_what_is_wrong_with_all_their_services_together() -> None:
-    search = Search(CONTEXT)
+    search = FindingsSearch(CONTEXT)
     search.add(
         reading(
             events("handshake", 5, peer="192.0.2.1"),

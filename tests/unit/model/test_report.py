@@ -11,9 +11,9 @@ from tests.unit.model.builder import CONTEXT, events, reading, report_of
 from tracer import __version__
 from tracer.ingest.snapshot import PortUse
 from tracer.model.audit import AuditLine
-from tracer.model.document import document
 from tracer.model.elsewhere import Tried
 from tracer.model.report import services, summed
+from tracer.model.summaryjson import document
 from tracer.model.totals import Model
 
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from tests.unit.model.builder import CONTEXT, events, reading
-from tracer.model.document import document
 from tracer.model.report import Report, named, services
+from tracer.model.summaryjson import document
 from tracer.model.tcp import CELL, CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE
 from tracer.model.totals import Model
 from tracer.model.unrecorded import WHAT

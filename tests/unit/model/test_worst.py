@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.ingest.decode import Events
-from tracer.model.findings import SHOWN, Search
+from tracer.model.findings import SHOWN, FindingsSearch
 from tracer.model.worst import DRAWN, Gathered, worst
 
 
 def chosen(*batches: Events) -> Events:
-    search = Search(CONTEXT, start_ns=0)
+    search = FindingsSearch(CONTEXT, start_ns=0)
     for batch in batches:
         search.add(reading(batch))
     return worst(search.findings())

@@ -74,7 +74,7 @@ class Track:
         self._segments = segments
         self._sent_ns: dict[int, int] = {}
         self._intervals: dict[int, float] = {}
-        self._sent_again = 0
+        self._retransmitted = 0
 
     def step(self, kind: str, time_ns: int | None, **fields: Any) -> Step:
         """Return a step of that time, CLOCK_MONOTONIC; None: not known."""
@@ -144,12 +144,12 @@ class Track:
         """Count segments that were retransmitted, since the kernel's count has them too."""
         sent_again = name_of(KINDS, record.kind) == "retransmit" and not record.flags & FLAG["failed"]
         if sent_again and name_of(RETRANSMIT_KINDS, record.retransmit_kind) in CARRY_DATA:
-            self._sent_again += record.segments
+            self._retransmitted += record.segments
 
     def _outward(self, before: Position, now: Position, time_ns: int) -> list[Step]:
         if now.sent > before.sent:
-            segments = now.sent_segments - before.sent_segments - self._sent_again
-            self._sent_again = 0
+            segments = now.sent_segments - before.sent_segments - self._retransmitted
+            self._retransmitted = 0
             return [
                 self.step(
                     "data_sent",

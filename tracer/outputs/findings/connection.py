@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracer.ingest.source import Context
-from tracer.model.dossier import Dossier, Row, Unknown, Value
+from tracer.model.dossier import Dossier, DossierRow, Unknown, Value
 from tracer.outputs.jsonl import describe
 from tracer.outputs.units import endpoint_text, time_text
 
@@ -42,12 +42,12 @@ def connection_document(found: Dossier, context: Context) -> dict[str, Any]:
     }
 
 
-def _whys(row: Row) -> dict[str, str]:
+def _whys(row: DossierRow) -> dict[str, str]:
     values = {"why_a_to_b": row.forward, "why_b_to_a": row.backward}
     return {name: value.why for name, value in values.items() if isinstance(value, Unknown)}
 
 
-def _with_unit(row: Row) -> str:
+def _with_unit(row: DossierRow) -> str:
     return f"{row.name} ({row.unit})" if row.unit.startswith("bytes") and "bytes" not in row.name else row.name
 
 

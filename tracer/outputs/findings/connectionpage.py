@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tracer.ingest.source import Context
-from tracer.model.dossier import Row, Unknown, Value
+from tracer.model.dossier import DossierRow, Unknown, Value
 from tracer.model.drawn import Drawn
 from tracer.model.follow.steps import Step
 from tracer.outputs.findings.connection import head_lines, value_text
 from tracer.outputs.findings.sequence import sequence_figure
-from tracer.outputs.graphic.document import document, section, table
+from tracer.outputs.graphic.htmlparts import document, section, table
 from tracer.outputs.graphic.markup import Markup, element, joined
 from tracer.outputs.ladder import Style, head_lines as ladder_head, ladder_lines
 
@@ -44,7 +44,7 @@ def columns(drawn: Drawn) -> Iterable[Markup]:
     yield joined(notes, "\n")
 
 
-def _name(row: Row) -> str:
+def _name(row: DossierRow) -> str:
     return f"{row.name.strip()} ({row.unit})" if row.unit.startswith("bytes") and "bytes" not in row.name else row.name.strip()
 
 

@@ -14,8 +14,9 @@ from tracer.model.naming import address_text
 from tracer.model.report import Report, Service, services
 from tracer.outputs.findings.connection import head_lines
 from tracer.outputs.findings.connectionpage import drawings
-from tracer.outputs.findings.document import QUANTILES, outstanding
 from tracer.outputs.findings.pictures import handshake_histogram, handshakes_over_time, retransmissions_over_time
+from tracer.outputs.findings.reportjson import QUANTILES, outstanding
+from tracer.outputs.findings.reporttext import title_of
 from tracer.outputs.findings.rows import (
     CONNECTION_COLUMNS,
     PEER_COLUMNS,
@@ -30,8 +31,7 @@ from tracer.outputs.findings.rows import (
     resets,
     states,
 )
-from tracer.outputs.findings.table import title_of
-from tracer.outputs.graphic.document import card, cards, document, section, table
+from tracer.outputs.graphic.htmlparts import card, cards, document, section, table
 from tracer.outputs.graphic.markup import Markup, element, joined
 
 ROWS = 40

@@ -9,7 +9,7 @@ from typing import Any
 from tracer.ingest.decode import Events
 from tracer.model.findings import Findings
 from tracer.model.report import Report, Service
-from tracer.outputs.findings.document import QUANTILES, start_of, state_rows
+from tracer.outputs.findings.reportjson import QUANTILES, start_of, state_rows
 from tracer.outputs.jsonl import describe
 from tracer.outputs.units import UNKNOWN, bytes_text, endpoint_text, time_text
 

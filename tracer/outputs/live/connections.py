@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT, Events
-from tracer.model.figures import ends_key
 from tracer.model.follow.followed import Followed
 from tracer.model.history import History
 from tracer.model.labels import service_ports
 from tracer.model.naming import address_text
 from tracer.model.oneconnection import OneConnection, mirrored, overlapping
+from tracer.model.openfigures import ends_key
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KIND, ROLE, close_reasons, failure_reasons
 from tracer.model.unfolded import unfolded
 from tracer.outputs.ladder import NARROWEST, Style, head_lines, ladder_lines
-from tracer.outputs.live.opened import listed, open_cells
+from tracer.outputs.live.openblock import listed, open_cells
 from tracer.outputs.live.styled import Line, Piece, cut, line, restyled
 from tracer.outputs.live.window import Key
 from tracer.outputs.units import UNKNOWN, bytes_text, time_text

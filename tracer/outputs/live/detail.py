@@ -14,7 +14,7 @@ from tracer.model.history import History
 from tracer.model.report import Report, Service
 from tracer.outputs.live.blocks import Block, beside
 from tracer.outputs.live.notes import NAME_WIDTH, Note, largest_first, note_lines, per_hundred, ratio_text
-from tracer.outputs.live.opened import open_block
+from tracer.outputs.live.openblock import open_block
 from tracer.outputs.live.styled import Line, Piece, cut, line
 from tracer.outputs.live.table import SPARK_COLUMNS
 from tracer.outputs.spark import rate_spark, time_spark

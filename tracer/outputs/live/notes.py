@@ -15,7 +15,7 @@ from tracer.model.history import History
 from tracer.model.report import Report, Service
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, line
-from tracer.outputs.snapshot import forecast_text, limit_text, share, share_text, soonest
+from tracer.outputs.surveytext import forecast_text, limit_text, share, share_text, soonest
 from tracer.outputs.units import UNKNOWN, count_text
 
 Number = TypeVar("Number", int, float)

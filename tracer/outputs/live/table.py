@@ -29,7 +29,7 @@ NOBODY = Whose()
 
 
 @dataclass(frozen=True)
-class Row:
+class ServiceRow:
     """A service as the table shows it. rate: handshakes a second in the last interval; sent, received: bytes a second."""
 
     label: str
@@ -47,7 +47,7 @@ class Column:
 
     name: str
     width: int
-    value: Callable[[Row], float | None]
+    value: Callable[[ServiceRow], float | None]
     text: Callable[[float | None], str] = count_text
     group: str = ""
     style: str = ""
@@ -59,7 +59,7 @@ class Words:
 
     name: str
     width: int
-    words: Callable[[Row], str]
+    words: Callable[[ServiceRow], str]
     group: str = ""
 
 
@@ -67,7 +67,7 @@ def _bytes(rate: float | None) -> str:
     return bytes_text(round(rate)) if rate else UNKNOWN
 
 
-def _quantile(q: float) -> Callable[[Row], float | None]:
+def _quantile(q: float) -> Callable[[ServiceRow], float | None]:
     return lambda row: row.service.quantile(q)
 
 
@@ -118,7 +118,7 @@ class TableLayout:
     label: int = _SERVICE_WIDTH
 
 
-def label_width(rows: Sequence[Row], width: int) -> int:
+def label_width(rows: Sequence[ServiceRow], width: int) -> int:
     """Return how wide the column of services is: what their labels need with a blank on either side, at most half of it all."""
     return max(_SERVICE_WIDTH, min(max((len(row.label) + 2 for row in rows), default=0), width // 2))
 
@@ -140,7 +140,7 @@ def layout(width: int, label: int = _SERVICE_WIDTH, unknown: Collection[str] = (
     return TableLayout(tuple(name for name in _BY_NAME if name in fitting), bars, label)
 
 
-def arranged(history: History, window: Window, sort: str, search: Search) -> list[Row]:
+def arranged(history: History, window: Window, sort: str, search: Search) -> list[ServiceRow]:
     """Return the services as rows in their order, those alone that are looked for, `other` always last.
 
     The largest come first, in the order of ports for `service` and where values are equal, so that rows move only for a reason.
@@ -156,20 +156,20 @@ def arranged(history: History, window: Window, sort: str, search: Search) -> lis
     return sorted(rows, key=lambda row: row.service.role == OTHER)
 
 
-def _row(history: History, window: Window, one: Lately) -> Row:
+def _row(history: History, window: Window, one: Lately) -> ServiceRow:
     service = one.service
     moments = history.moments.get(service.key)
     rate = float("nan") if moments is None else float(moments[-1, 0])
     whose = window.whose.get(service.key, NOBODY)
-    return Row(service.name, service, None if isnan(rate) else rate, one.sent_rate, one.received_rate, whose, moments)
+    return ServiceRow(service.name, service, None if isnan(rate) else rate, one.sent_rate, one.received_rate, whose, moments)
 
 
-def _fits(row: Row, search: Search) -> bool:
+def _fits(row: ServiceRow, search: Search) -> bool:
     return search.fits(row.service.port, row.whose.process, row.whose.peer, *(value for _, value in row.service.labels))
 
 
 def services_table(
-    rows: Sequence[Row], *, sort: str, chosen: Key | None, width: int, height: int, nothing: str = NOTHING
+    rows: Sequence[ServiceRow], *, sort: str, chosen: Key | None, width: int, height: int, nothing: str = NOTHING
 ) -> list[Line]:
     """Return the table in at most so many lines; what has no room is one summed row, and the chosen row is always there.
 
@@ -186,7 +186,7 @@ def services_table(
     return [cut(one, width) for one in lines]
 
 
-def _part(rows: Sequence[Row], chosen: Key | None, height: int) -> list[Row]:
+def _part(rows: Sequence[ServiceRow], chosen: Key | None, height: int) -> list[ServiceRow]:
     if len(rows) <= height:
         return list(rows)
     size = max(height - 1, min(height, 1))
@@ -195,7 +195,7 @@ def _part(rows: Sequence[Row], chosen: Key | None, height: int) -> list[Row]:
     rest = [*rows[:start], *rows[start + size :]]
     rates = [row.rate for row in rest if row.rate is not None]
     carried = sum(row.sent for row in rest), sum(row.received for row in rest)
-    total = Row(f"others: {len(rest)}", together([row.service for row in rest]), sum(rates) if rates else None, *carried)
+    total = ServiceRow(f"others: {len(rest)}", together([row.service for row in rest]), sum(rates) if rates else None, *carried)
     return [*rows[start : start + size], total][:height]
 
 
@@ -231,7 +231,7 @@ def _heading(column: Column | Words, sort: str) -> str:
     return ("▾" * (column.name == sort) + column.name).rjust(column.width)
 
 
-def _body(row: Row, fits: TableLayout, width: int, *, chosen: bool) -> Line:
+def _body(row: ServiceRow, fits: TableLayout, width: int, *, chosen: bool) -> Line:
     mark = CHOSEN if chosen else " "
     label = row.label if len(row.label) + 2 <= fits.label else f"{row.label[: fits.label - 3]}…"
     pieces = [Piece(f"{mark}{label}".ljust(fits.label))]
@@ -242,7 +242,7 @@ def _body(row: Row, fits: TableLayout, width: int, *, chosen: bool) -> Line:
     return restyled(tuple(pieces), "chosen", width) if chosen else tuple(pieces)
 
 
-def _cell(column: Column | Words, row: Row) -> Piece:
+def _cell(column: Column | Words, row: ServiceRow) -> Piece:
     if isinstance(column, Words):
         return Piece(f" {shortened(column.words(row) or UNKNOWN, column.width - 2)}".ljust(column.width))
     value = column.value(row)

@@ -15,12 +15,12 @@ from tracer.outputs.live.connections import connections_lines, ladder
 from tracer.outputs.live.detail import detail
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text
-from tracer.outputs.live.opened import slow_services, worst
+from tracer.outputs.live.openblock import slow_services, worst
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, length, line
 from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, NOTHING, arranged, services_table
 from tracer.outputs.live.window import SINCE_START, SPANS, Window, span_text, window
-from tracer.outputs.snapshot import forecast_text, limit_text, share_text
+from tracer.outputs.surveytext import forecast_text, limit_text, share_text
 from tracer.outputs.units import count_text
 
 SMALLEST_TABLE = LINES_AROUND + FEW_ROWS

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tracer import __version__
 from tracer.model.report import Report, Service, services, summed
 from tracer.model.spans import STEP_SECONDS, TRENDS, Spans, trends
-from tracer.outputs.graphic.document import card, cards, document
+from tracer.outputs.graphic.htmlparts import card, cards, document
 from tracer.outputs.graphic.markup import Markup, element, joined
-from tracer.outputs.graphic.spark import spark_bars, sparkline
+from tracer.outputs.graphic.smallcharts import spark_bars, sparkline
 from tracer.outputs.units import UNKNOWN, bytes_text, time_text
 from tracer.outputs.web.pagelook import PAGE_POLICY, PAGE_STYLE, RELOAD_SECONDS, SCRIPT, in_document
 from tracer.outputs.web.sections import folded, sections, table
@@ -31,7 +31,7 @@ Rates = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageRow:
     """A service on the page. rates: a second, of each step of the last ten minutes, columns of TRENDS. row: in Series."""
 
     service: Service
@@ -111,10 +111,10 @@ def _services(report: Report, lately: dict[tuple[str, ...], Rates]) -> Markup:
     """Return the table, those first of which most went wrong in the last ten minutes, then since the start."""
     found = services(report)
     rows = {labels: row for row, labels in enumerate(report.series.labels)}
-    shown = [Shown(service, lately.get(service.key), rows[service.key]) for service in found]
+    shown = [PageRow(service, lately.get(service.key), rows[service.key]) for service in found]
     shown.sort(key=lambda one: (one.service.role == "other", -_wrong(one.rates)))
     rest = [one.service for one in shown[SERVICES_SHOWN:]]
-    more = [Shown(summed(report, rest))] if rest else []
+    more = [PageRow(summed(report, rest))] if rest else []
     head = ("service", "failed", "retransmitted", "10 min", "open", "handshakes", "10 min", "p50", "p99")
     note = element("p", "Counts are since the start; click a service for its reasons and times.", class_="soft")
     lines = [_service(report, one) for one in (*shown[:SERVICES_SHOWN], *more)]
@@ -125,7 +125,7 @@ def _wrong(rates: Rates | None) -> float:
     return 0.0 if rates is None else float(rates[:, 1:].sum())
 
 
-def _service(report: Report, one: Shown) -> tuple[object, ...]:
+def _service(report: Report, one: PageRow) -> tuple[object, ...]:
     service = one.service
     ident = f"service {service.name}" if one.row is not None else "service others"
     return (
@@ -140,7 +140,7 @@ def _service(report: Report, one: Shown) -> tuple[object, ...]:
     )
 
 
-def _failed(one: Shown) -> object:
+def _failed(one: PageRow) -> object:
     """Return how many failed, marked where some did lately."""
     text = f"{one.service.failed:,}"
     return element("span", text, class_="bad") if one.rates is not None and one.rates[:, 1].any() else text
@@ -159,7 +159,7 @@ def _minutes(steps: int) -> str:
     return f"{minutes} min" if minutes else "minute"
 
 
-def _reasons(report: Report, one: Shown) -> Markup:
+def _reasons(report: Report, one: PageRow) -> Markup:
     """Return what folds out below a service's name."""
     service = one.service
     known = service.quantile(1) is not None

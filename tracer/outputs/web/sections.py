@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tracer.model.report import Report
 from tracer.model.tcp import KINDS, STATES
 from tracer.outputs.graphic.markup import Markup, element, joined
-from tracer.outputs.snapshot import forecast_text, limit_text
+from tracer.outputs.surveytext import forecast_text, limit_text
 from tracer.outputs.units import UNKNOWN
 
 ROWS_SHOWN = 30

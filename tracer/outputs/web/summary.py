@@ -13,7 +13,7 @@ from tracer import __version__
 from tracer.model.histogram import quantile
 from tracer.model.report import Report, Service, services, summed
 from tracer.model.tcp import STATES
-from tracer.outputs.graphic.document import document, section
+from tracer.outputs.graphic.htmlparts import document, section
 from tracer.outputs.graphic.markup import Markup, element
 from tracer.outputs.units import bytes_text, time_text
 from tracer.outputs.web.pagelook import PAGE_STYLE, REPORT_POLICY, in_document

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tracer.ingest.snapshot import PortUse
 from tracer.model.report import Report
-from tracer.outputs.snapshot import SOON_SECONDS, forecast_text
+from tracer.outputs.surveytext import SOON_SECONDS, forecast_text
 
 GOOD, LOOK, BAD = 0, 1, 2
 

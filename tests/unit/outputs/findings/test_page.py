@@ -12,7 +12,7 @@ from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.drawn import drawn
-from tracer.model.findings import Findings, Search
+from tracer.model.findings import Findings, FindingsSearch
 from tracer.model.overtime import Timeline
 from tracer.outputs.findings.connectionpage import FIRST_LINES, LAST_LINES, connection_page, ladder
 from tracer.outputs.findings.page import report_page
@@ -23,7 +23,7 @@ SEGMENTS = replace(CONTEXT, asked=("follow", "segments"), missing=("<script>rese
 
 
 def found(*batches: Events, context: Context = CONTEXT) -> Findings:
-    search = Search(context, start_ns=0, courses=True)
+    search = FindingsSearch(context, start_ns=0, courses=True)
     for batch in batches:
         search.add(reading(batch))
     return search.findings()

@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tracer.outputs.graphic.document import card, document, section, table
+from tracer.outputs.graphic.htmlparts import card, document, section, table
 from tracer.outputs.graphic.look import POLICY, STYLE, style_source
 from tracer.outputs.graphic.markup import Markup, element, joined
-from tracer.outputs.graphic.spark import spark_bars, sparkline
+from tracer.outputs.graphic.smallcharts import spark_bars, sparkline
 
 HOSTILE = """<script>alert("x")</script>&'"""
 

@@ -8,11 +8,11 @@ from tests.unit.outputs.live.screens import of_a_minute, of_many_services, of_no
 from tracer.model.history import History, history
 from tracer.model.totals import Model
 from tracer.outputs.live.search import Search
-from tracer.outputs.live.table import SORTS, WRONG, Row, arranged, services_table
+from tracer.outputs.live.table import SORTS, WRONG, ServiceRow, arranged, services_table
 from tracer.outputs.live.window import SINCE_START, Key, window
 
 
-def rows_of(now: History, sort: str, text: str = "") -> list[Row]:
+def rows_of(now: History, sort: str, text: str = "") -> list[ServiceRow]:
     return arranged(now, window(now, SINCE_START), sort, Search(text))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tracer.model.findings import Findings
 from tracer.model.report import Report, Service, services
-from tracer.outputs.findings.document import outstanding
+from tracer.outputs.findings.reportjson import outstanding
 from tracer.outputs.findings.rows import (
     CONNECTION_COLUMNS,
     PEER_COLUMNS,

@@ -11,7 +11,7 @@ from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer.ingest.decode import Events
 from tracer.ingest.figures import FIGURES, OPEN, Figures
 from tracer.ingest.snapshot import Moment, Snapshot
-from tracer.model.figures import ends_key
+from tracer.model.openfigures import ends_key
 from tracer.model.report import Report
 from tracer.model.tcp import ROLE
 from tracer.model.totals import Model

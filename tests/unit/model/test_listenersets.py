@@ -11,7 +11,7 @@ from tracer.ingest.snapshot import Listening, Snapshot
 from tracer.ingest.workloads import Workload
 from tracer.kernel.filters import Filters
 from tracer.model.naming import OTHER, Naming
-from tracer.model.opened import listening_services
+from tracer.model.openservices import listening_services
 from tracer.model.totals import Model
 
 HOUR = 3600 * SECOND

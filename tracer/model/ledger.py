@@ -21,10 +21,10 @@ from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
 from tracer.ingest.snapshot import Snapshot
 from tracer.model.connections import MARGIN_NS
-from tracer.model.figures import ends_key
 from tracer.model.grid import Grid
 from tracer.model.labels import EventColumns, LabelSets
 from tracer.model.leaks import Leak, leaks
+from tracer.model.openfigures import ends_key
 from tracer.model.recent import Recent, renumber
 from tracer.model.tcp import FLAG, KIND, ROLE
 

@@ -10,14 +10,14 @@ from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, dump, sockets
 from tracer.ingest.names import name_text
 from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import PortUse, Snapshot, parse_snapshot, snapshot_document
-from tracer.model.document import document
 from tracer.model.report import Report
 from tracer.model.sockets import summed
+from tracer.model.summaryjson import document
 from tracer.model.survey import Survey, survey
 from tracer.model.totals import Model
 from tracer.model.unlisted import EventSockets
 from tracer.outputs.prometheus import render
-from tracer.outputs.snapshot import forecast_text, soonest, survey_document, survey_lines
+from tracer.outputs.surveytext import forecast_text, soonest, survey_document, survey_lines
 from tracer.outputs.web.page import page
 
 LONG = "[2001:db8:1111:2222:3333:4444:5555:6666]"

@@ -4,8 +4,8 @@ import os
 import socket
 from pathlib import Path
 
+from tracer.kernel.handles import MAX_NAMESPACES, NamespaceHandle, find_namespaces, open_handles
 from tracer.kernel.handoff import MAX_DESCRIPTORS, Loaded, receive_loaded, send_loaded
-from tracer.kernel.namespaces import MAX_NAMESPACES, NamespaceHandle, find_namespaces, open_handles
 
 
 def test_the_own_namespace_has_a_door_without_any_rights() -> None:

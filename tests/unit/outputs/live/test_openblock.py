@@ -13,7 +13,7 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.model.report import Report, services
 from tracer.model.tcp import ROLE
 from tracer.model.why import NO_RULE, RULES
-from tracer.outputs.live.opened import open_block, slow_services, worst
+from tracer.outputs.live.openblock import open_block, slow_services, worst
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import plain
 

@@ -16,8 +16,8 @@ from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
 from tracer.model.evidence import Look, evidence, fin_received, unread_bytes
 from tracer.model.labels import EventColumns, mix
-from tracer.model.opened import chosen_connections
 from tracer.model.openlist import largest_rows
+from tracer.model.openservices import chosen_connections
 from tracer.model.tcp import ROLE, STATE
 from tracer.model.why import NO_RULE, verdicts
 
