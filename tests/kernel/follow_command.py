@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.kernel.announced import attached
 from tests.kernel.net import Namespace
 from tests.kernel.path import SERVER, Route
 from tests.kernel.scene import receive, send_segments, states
@@ -35,14 +36,8 @@ def following(
         stderr=subprocess.PIPE,
         text=True,
     )
-    with process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            assert "attached after" in line, line + process.stderr.read()
-            yield process
-        finally:
-            process.kill()
+    with attached(process):
+        yield process
 
 
 def ended(process: subprocess.Popen[str]) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.kernel.announced import attached
 from tests.kernel.net import Namespace
 from tests.kernel.traffic import BACKLOG, PING, PONG, connect, converse, listening, refuse, talk
 from tests.kernel.until import PATIENCE, complaints
@@ -34,14 +35,8 @@ def printing(*options: str, port: int, stdout: int = subprocess.PIPE) -> Iterato
     process = subprocess.Popen(
         (*EVENTS, "--port", str(port), *options), cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True
     )
-    with process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            assert "attached after" in line, line + process.stderr.read()
-            yield process
-        finally:
-            process.kill()
+    with attached(process):
+        yield process
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
