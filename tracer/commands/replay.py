@@ -51,32 +51,37 @@ Verb = Annotated[
 ]
 
 
+Speed = Annotated[
+    float | None, typer.Option(min=0.001, metavar="X", help="1: as fast as it happened, 2: twice; default: at once.")
+]
+FormatName = Annotated[
+    str | None, typer.Option("--format", metavar="FORMAT", help="As the verb has it: text, table, json, csv, html.")
+]
+Kinds = Annotated[list[str] | None, typer.Option(metavar="KIND", help=f"events: one of {', '.join(KINDS)} (repeatable).")]
+Count = Annotated[int | None, typer.Option(metavar="N", min=1, help="events, connections: so many; follow: until so many end.")]
+Sort = Annotated[str, typer.Option(metavar="KEY", help=f"connections: which come first: {', '.join(SORTS)}.")]
+Listen = Annotated[
+    str | None, typer.Option(metavar="[HOST]:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
+]
+EventsFormat = Annotated[
+    str | None, typer.Option(metavar="|".join(FORMATS), help="The same as 'events --format', with every kind.")
+]
+
+
 def replay(
     context: typer.Context,
     file: options.Recording,
     verb: Verb = "run",
-    speed: Annotated[
-        float | None, typer.Option(min=0.001, metavar="X", help="1: as fast as it happened, 2: twice; default: at once.")
-    ] = None,
-    format_name: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help="As the verb has it: text, table, json, csv, html.")
-    ] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help=f"events: one of {', '.join(KINDS)} (repeatable).")
-    ] = None,
-    count: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="events, connections: so many; follow: until so many end.")
-    ] = None,
-    sort: Annotated[str, typer.Option(metavar="KEY", help=f"connections: which come first: {', '.join(SORTS)}.")] = "wrong",
+    speed: Speed = None,
+    format_name: FormatName = None,
+    kind: Kinds = None,
+    count: Count = None,
+    sort: Sort = "wrong",
     explain: Explain = False,
     segments: Segments = False,
     ascii_only: Ascii = False,
-    listen: Annotated[
-        str | None, typer.Option(metavar="[HOST]:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
-    ] = None,
-    events: Annotated[
-        str | None, typer.Option(metavar="|".join(FORMATS), help="The same as 'events --format', with every kind.")
-    ] = None,
+    listen: Listen = None,
+    events: EventsFormat = None,
     view: options.View = None,
     label: options.Labels = None,
     peer_group: options.PeerGroupTexts = None,

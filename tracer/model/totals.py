@@ -131,8 +131,7 @@ class Model:
 
     def _add_batch(self) -> None:
         """Count the records that have come; a dump is held against counts with all records from before it."""
-        records = self._batch.take()
-        if len(records):
+        if len(records := self._batch.take()):
             # over all readings: where a CPU was taken away in between, a reset is in the one after its end's
             self._add_events(settle(records))
 
