@@ -2,9 +2,10 @@
 
     source.read() -> Reading -> model.add() -> model.report() -> Report -> outputs
 
-A source is the ring of the running kernel or a recording (ingest). The model is pure arithmetic on arrays. A Report is a
-frozen snapshot, which the outputs turn into metrics, a table, lines or JSON. Nothing flows back. A thread of its own counts
-sockets (watch.py); its latest snapshot is added to each reading of the kernel. The readings of a recording have theirs.
+A source is the ring of the running kernel (ingest/livesource.py) or a recording (ingest/recording.py). The model is pure
+arithmetic on arrays (model/totals.py). A Report is a frozen snapshot, which the outputs turn into metrics, a table, lines or
+JSON. Nothing flows back. A thread of its own counts sockets (watch.py); its latest snapshot is added to each reading of the
+kernel. The readings of a recording have theirs.
 """
 
 from __future__ import annotations
