@@ -22,6 +22,7 @@ for place in proc sys dev; do $b mount --move /$place /root/$place; done
 . /root/mnt/out/environment # CHECKOUT, and what the caller adds
 $b mount -t tmpfs -o mode=1777 tmpfs /root/tmp
 $b mount -t tmpfs -o mode=0755 tmpfs /root/run
+$b ln -s /proc/self/fd /root/dev/fd # else made by udev; bash's <( ) and >( ) need it
 $b mkdir -p /root/dev/shm /root/dev/pts /root/usr/lib/modules /root/var/cache/tcptrace
 $b mount -t tmpfs tmpfs /root/dev/shm
 $b mount -t devpts devpts /root/dev/pts
