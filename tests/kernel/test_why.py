@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,28 @@ def test_one_byte_before_a_fin_waits(port: int) -> None:
         pair.wait_until("client", "close_wait")
         row = wait_for_cause(pair, "client", "our application", "1 byte waits for it")
         assert (row["state"], row["receive_queue_bytes"]) == ("close_wait", 1)
+
+
+def test_a_fin_of_ours_is_no_byte_that_waits(port: int) -> None:
+    with pair_of(port) as pair:
+        pair.cut()
+        pair.client.send(b"five!")
+        pair.client.shutdown(socket.SHUT_WR)
+        pair.wait_until("client", "fin_wait1")
+        row = one(pair, "client")
+        assert (row["state"], row["unsent_bytes"], row["unacknowledged_bytes"]) == ("fin_wait1", 0, 5)
+
+
+def test_a_fin_behind_a_closed_window_is_no_byte_that_was_not_sent(port: int) -> None:
+    with pair_of(port) as pair:
+        written = 0
+        with suppress(TimeoutError):
+            while True:
+                written += pair.client.send(CHUNK)
+        pair.client.shutdown(socket.SHUT_WR)
+        row = one(pair, "client")
+        assert (row["state"], row["unsent_bytes"] > 0) == ("fin_wait1", True)
+        assert row["sent_bytes"] + row["unsent_bytes"] + row["unacknowledged_bytes"] == written
 
 
 def test_a_small_send_buffer_is_ours(port: int) -> None:

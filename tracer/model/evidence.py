@@ -26,6 +26,18 @@ def unread_bytes(sockets: Sockets) -> NDArray[np.uint32]:
     return queued
 
 
+def sending_bytes(sockets: Sockets, details: Details) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return how many bytes were not sent yet, and how many were sent and are not acknowledged, shape (n,) each.
+
+    wqueue is what was queued less SND.UNA, tcpi_notsent_bytes less SND.NXT (tcp_diag_get_info(), tcp_get_info()); in both our
+    FIN has the last number, until it was acknowledged.
+    """
+    fin = np.isin(sockets["state"], [STATE[name] for name in ("fin_wait1", "closing", "last_ack")])
+    unsent = np.minimum(details["info"]["unsent_bytes"], sockets["wqueue"])
+    unacknowledged = sockets["wqueue"] - unsent
+    return unsent - (fin & (unsent > 0)), unacknowledged - (fin & (unsent == 0) & (unacknowledged > 0))
+
+
 class Look:
     """What has to be kept of a look for the next one; sockets, details: shape (n,) each, of the same connections."""
 

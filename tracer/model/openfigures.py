@@ -14,7 +14,7 @@ from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
 from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
-from tracer.model.evidence import Look, evidence, fin_received, unread_bytes
+from tracer.model.evidence import Look, evidence, fin_received, sending_bytes, unread_bytes
 from tracer.model.labels import EventColumns, mix
 from tracer.model.openlist import largest_rows
 from tracer.model.openservices import chosen_connections
@@ -78,8 +78,7 @@ def _table(sockets: NDArray[np.void], details: NDArray[np.void], server: Mask) -
     table["role"] = np.where(server, ROLE["server"], ROLE["client"])
     for place, column in enumerate(_figures(info)):
         table["figures"][:, place] = column
-    unsent = np.minimum(info["unsent_bytes"], sockets["wqueue"])
-    for place, column in enumerate((unsent, sockets["wqueue"] - unsent, unread_bytes(sockets))):
+    for place, column in enumerate((*sending_bytes(sockets, details), unread_bytes(sockets))):
         table["queues"][:, place] = column
     table["rtt_us"] = info["rtt_us"]
     return table

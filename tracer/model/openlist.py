@@ -17,7 +17,7 @@ from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import Dump
 from tracer.kernel.filters import Filters
 from tracer.model.columns import columns
-from tracer.model.evidence import Look, evidence, unread_bytes
+from tracer.model.evidence import Look, evidence, sending_bytes, unread_bytes
 from tracer.model.naming import address_text
 from tracer.model.openservices import chosen_connections
 from tracer.model.sides import ephemeral_ports, server_sides
@@ -175,7 +175,7 @@ class OpenList:
         known, server = bool(self._known[place]), bool(self.server[place])
         sent = int(info["acknowledged_bytes"]) - (not server) - (STATES[info["tcp_state"]] == "fin_wait2")
         segments, again = int(info["sent_segments"]), int(info["retransmitted_segments"])
-        unsent = min(int(info["unsent_bytes"]), int(socket["wqueue"]))
+        unsent, unacknowledged = sending_bytes(socket, self._details[place])
         ends: dict[str, Any] = {
             f"{side}_address": address_text(socket[f"{side}_address"].tobytes(), int(socket["netns"]))
             for side in ("local", "remote")
@@ -201,8 +201,8 @@ class OpenList:
             received_segments=int(info["received_segments"]),
             retransmitted_segments=again,
             retransmitted_share=again / segments if segments else None,
-            unsent_bytes=unsent,
-            unacknowledged_bytes=int(socket["wqueue"]) - unsent,
+            unsent_bytes=int(unsent),
+            unacknowledged_bytes=int(unacknowledged),
             receive_queue_bytes=int(unread_bytes(socket)),
             congestion_window=int(info["congestion_window"]),
             cause=None if number == NO_RULE else RULES[number].cause,
