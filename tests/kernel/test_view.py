@@ -14,11 +14,11 @@ import pytest
 
 from tests.emulator import Emulator, on_terminal
 from tests.kernel.net import SERVER, Link, Namespace
+from tests.kernel.tracing import MAX_RESIDENT_KB
 from tests.kernel.traffic import listening, refuse, talk
 from tests.kernel.until import until
 
 TIMES = 23
-MAX_RESIDENT_KB = 60 * 1024
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def test_with_its_view_it_is_unprivileged_and_alone(side: Namespace) -> None:
         assert re.findall(r"CapEff:\s+(\w+)", status) == ["0" * 16]
 
 
-def test_with_its_view_it_stays_below_60_megabytes(side: Namespace) -> None:
+def test_with_its_view_it_stays_within_its_memory(side: Namespace) -> None:
     with shown(side) as terminal, listening(side, "127.0.0.1", 443) as listener:
         talk(side, listener, "127.0.0.1", times=TIMES)
         terminal.until(lambda: row_of(terminal, "client 443"), "the service is there")
