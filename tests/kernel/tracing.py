@@ -164,8 +164,7 @@ class Tracing:
         return sum(self._figures("recursion_misses"))
 
     def _figures(self, name: str) -> list[int]:
-        infos = [path.read_text(encoding="ascii") for path in Path(f"/proc/{self.pid}/fdinfo").iterdir()]
-        return [int(value) for info in infos for value in re.findall(rf"^{name}:\s*(\d+)$", info, re.MULTILINE)]
+        return figures_of_descriptors(self.pid, name)
 
     def stop(self, number: int = signal.SIGTERM) -> Summary:
         """Ask it to end with a signal, and return its summary."""
@@ -174,6 +173,15 @@ class Tracing:
         text = "".join(self._log) + log.decode()
         assert out, f"tcptrace ended with status {self.process.returncode} without a summary: {text}"
         return Summary(json.loads(out), text, self.process.returncode)
+
+
+def figures_of_descriptors(pid: int, name: str) -> list[int]:
+    """Return what the kernel says by that name of each of a process's descriptors (/proc/PID/fdinfo)."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found += map(int, re.findall(rf"^{name}:\s*(\d+)$", path.read_text(encoding="ascii"), re.MULTILINE))
+    return found
 
 
 def _bpftool(kind: str) -> list[dict[str, Any]]:

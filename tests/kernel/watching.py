@@ -10,10 +10,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.kernel.net import Namespace
+from tests.kernel.tracing import figures_of_descriptors
 from tests.kernel.until import PATIENCE, until
 from tests.needs import ROOT
 
@@ -59,9 +59,7 @@ class Watching:
 
     def misses(self) -> int:
         """Return how often the kernel has not run a program, since it was running already."""
-        infos = [path.read_text(encoding="ascii") for path in Path(f"/proc/{self._process.pid}/fdinfo").iterdir()]
-        found = [re.search(r"^recursion_misses:\s*(\d+)$", info, re.MULTILINE) for info in infos]
-        return sum(int(match[1]) for match in found if match)
+        return sum(figures_of_descriptors(self._process.pid, "recursion_misses"))
 
     def stop(self) -> None:
         """End it, having read everything that it prints."""
