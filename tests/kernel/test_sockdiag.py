@@ -171,11 +171,14 @@ def test_many_timewait_sockets_equal_sockstat_and_ss_exactly(side: Namespace, po
     leave_timewait(side, port, TIME_WAITS)
     with tables(side) as namespaces:
         snapshots = [summed(namespaces.read()) for _ in range(3)]
+    there = timewait_objects(side)
+    # the kernel may use a port again whose timewait object is older than a second (tcp_tw_reuse)
+    assert TIME_WAITS * 0.99 < there <= TIME_WAITS
     for snapshot in snapshots:
-        assert snapshot.states["time_wait"] == TIME_WAITS == timewait_objects(side)
-        assert sum(count for _, count in snapshot.time_wait) == TIME_WAITS
-        assert max(use.used for use in snapshot.ports) == TIME_WAITS / SPREAD
-    assert by_ss(side) == {"time_wait": TIME_WAITS}
+        assert snapshot.states["time_wait"] == there
+        assert sum(count for _, count in snapshot.time_wait) == there
+        assert there / SPREAD <= max(use.used for use in snapshot.ports) <= TIME_WAITS / SPREAD
+    assert by_ss(side) == {"time_wait": there}
 
 
 def record_of(found: np.void) -> np.void:
