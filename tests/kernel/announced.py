@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def attached(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
-    """Yield a command, whose standard error is a pipe, when it has attached its programs; afterwards it is gone."""
+def attached(process: subprocess.Popen[str], says: str = "attached after") -> Iterator[subprocess.Popen[str]]:
+    """Yield a command, whose standard error is a pipe, when its first line there says so; afterwards it is gone."""
     with process:
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
-            assert "attached after" in line, line + process.stderr.read()
+            assert says in line, line + process.stderr.read()
             yield process
         finally:
             process.kill()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.kernel.announced import attached
 from tests.kernel.load import COUNTS
 from tests.kernel.net import Namespace
 from tests.kernel.unreached import Unreached
@@ -28,7 +29,7 @@ COUNTERS = ["ActiveOpens", "PassiveOpens", "EstabResets", "RetransSegs"]
 @contextmanager
 def auditing(side: Namespace, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Yield an audit of a namespace that has begun to count."""
-    with subprocess.Popen(
+    process = subprocess.Popen(
         side.command(sys.executable, *AUDIT, *options),
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("SUDO_")},
@@ -36,14 +37,9 @@ def auditing(side: Namespace, *options: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            assert "counting" in line, line + process.stderr.read()
-            yield process
-        finally:
-            process.kill()
+    )
+    with attached(process, "counting"):
+        yield process
 
 
 def end(process: subprocess.Popen[str], status: int = 0) -> str:
