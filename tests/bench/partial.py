@@ -38,7 +38,9 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("\tif (row && index < COUNTER_CELLS)\n", "\tif (0)\n"),
         ("\tif (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)\n", "\tif (0)\n"),
     ),
-    "entries made on demand (preallocated instead)": (("#define CONNS_FLAGS 1\n", "#define CONNS_FLAGS 0\n"),),
+    "preallocated entries (on demand instead)": (
+        ('"hash", u64, struct conn, conns, 1, 0)', '"hash", u64, struct conn, conns, 1, ON_DEMAND)'),
+    ),
     "addresses and ports": (("\tread_tuple(sk, t);\n\tif (to", "\tt->family = 4;\n\tif (to"),),
     "end remembered for a reset": (("\tremember_end(sk, conn, t, from, ending);\n", ""),),
     "note for the second program": (

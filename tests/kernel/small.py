@@ -1,7 +1,6 @@
-"""The command `tcptrace` with a small ring or a small connection table.
+"""The command `tcptrace` with a small ring, for whose size there is no option.
 
-python -m tests.kernel.small RING_BYTES CONNECTIONS ARGUMENT...; 0 stands for the usual size. Both are settings of the
-kernel side without an option of their own.
+python -m tests.kernel.small RING_BYTES ARGUMENT...; 0 stands for the usual size.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from tracer.commands import run
 from tracer.kernel.programs import Settings
 
 
-def make_small(ring_bytes: int, connections: int) -> None:
-    """Have `run` ask for these sizes."""
-    usual = Settings.max_connections
-    vars(run)["Settings"] = partial(Settings, ring_bytes=ring_bytes, max_connections=connections or usual)
+def make_small(ring_bytes: int) -> None:
+    """Have `run` ask for a ring of this size."""
+    vars(run)["Settings"] = partial(Settings, ring_bytes=ring_bytes)
 
 
 if __name__ == "__main__":
-    make_small(*map(int, sys.argv[1:3]))
-    sys.argv[1:3] = []
+    make_small(int(sys.argv[1]))
+    del sys.argv[1]
     main(command_line())

@@ -40,8 +40,9 @@ Sums = dict[str, int]
 @contextmanager
 def small(side: Namespace, ring_bytes: int = 0, connections: int = 0) -> Iterator[Tracing]:
     """Yield a tracer of a namespace with a small ring or table."""
-    command = (sys.executable, "-m", "tests.kernel.small", str(ring_bytes), str(connections))
-    with tracing("--netns", "own", side=side, command=(*command, "run", "--listen", "127.0.0.1:0", "--json")) as tracer:
+    command = (sys.executable, "-m", "tests.kernel.small", str(ring_bytes), "run", "--listen", "127.0.0.1:0", "--json")
+    table = ("--max-connections", str(connections)) if connections else ()
+    with tracing("--netns", "own", *table, side=side, command=command) as tracer:
         yield tracer
 
 

@@ -90,6 +90,8 @@ def test_without_a_command_the_help_is_shown() -> None:
         ["replay", "--speed", "0", "file"],
         ["replay", "--speed", "fast", "file"],
         ["replay", "--max-series", "1", "file"],
+        ["run", "--max-connections", "0"],
+        ["record", "--max-connections", "16777217", "-o", "file"],
         ["record"],
         ["run", "surplus"],
         ["run", "--port", "0"],

@@ -27,6 +27,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([smh]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 UNITS = ("s", "m", "h")
 
+MOST_ENTRIES = 1 << 24
+"""What --max-connections may be: 4.4 GiB of the kernel's memory."""
+
 
 def is_colored(context: typer.Context) -> bool:
     """Return whether standard output has colors: as --color says, by default on a terminal unless NO_COLOR is set."""
@@ -131,6 +134,17 @@ PeerRest = Annotated[
 ]
 MaxSeries = Annotated[
     int, typer.Option("--max-series", metavar="N", min=LEAST, help="Samples in /metrics at most; others: 'other'.")
+]
+MaxConnections = Annotated[
+    int | None,
+    typer.Option(
+        "--max-connections",
+        metavar="N",
+        min=1,
+        max=MOST_ENTRIES,
+        show_default=False,
+        help="Connections open at once, 280 bytes each; default: 262144, or what fits into a 64th of the memory.",
+    ),
 ]
 LabelTtl = Annotated[
     float,

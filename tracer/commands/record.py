@@ -46,6 +46,7 @@ def record(
     segments: Segments = False,
     rotate: Rotate = None,
     keep: Keep = KEPT,
+    max_connections: options.MaxConnections = None,
     duration: options.Duration = None,
     view: options.View = None,
     user: options.UserName = None,
@@ -65,7 +66,7 @@ def record(
     due = parse_rotation(rotate) if rotate else never_due
     if rotate and output == STDOUT:
         raise UsageError("--rotate is for files, not for standard output", "leave one of them out")
-    settings = Settings(filters, snapshots=True, follow=follow or segments, segments=segments)
+    settings = Settings(filters, max_connections=max_connections, snapshots=True, follow=follow or segments, segments=segments)
     with closing(open_files(output, keep if rotate else 0)) as files, said_as_failure(output):
         live = open_kernel(Loading(settings), user, with_cgroups=True)
         watch = watch_sockets(live, filters, rows=MOST_ROWS)

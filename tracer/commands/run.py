@@ -29,6 +29,7 @@ def run(
     peer_rest: options.PeerRest = "network",
     max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
     label_ttl: options.LabelTtl = options.DEFAULT_LABEL_TTL,
+    max_connections: options.MaxConnections = None,
     user: options.UserName = None,
     web_config: options.WebConfig = None,
     port: options.Ports = None,
@@ -43,7 +44,8 @@ def run(
     names = options.label_names(label, peer_group)
     filters = options.filters(port, address, role, pid, cgroup, netns)
     drawn = is_drawn(view)
-    settings = Settings(filters, snapshots=True, owners=drawn or pid is not None or not OWNER_LABELS.isdisjoint(names))
+    owners = drawn or pid is not None or not OWNER_LABELS.isdisjoint(names)
+    settings = Settings(filters, max_connections=max_connections, snapshots=True, owners=owners)
     with Loading(settings) as loading:
         # what takes a third of a second to import, while the loader is at work
         from tracer.commands.tracing import Wanted, trace  # noqa: PLC0415

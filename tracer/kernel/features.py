@@ -36,10 +36,6 @@ def _argument(name: str) -> Callable[[Btf], bool]:
     return lambda btf: has_optional_argument(point, btf.tracepoint_arguments(name))
 
 
-def _function(name: str) -> Callable[[Btf], bool]:
-    return lambda btf: btf.has_function(name)
-
-
 def _member(type_name: str, path: str) -> Callable[[Btf], bool]:
     return lambda btf: btf.member(type_name, path) is not None
 
@@ -93,13 +89,6 @@ FEATURES = (
         "they are not counted apart, and `audit` takes their number from the kernel",
         "6.17",
         _argument("tcp_retransmit_skb"),
-    ),
-    Feature(
-        "entries_on_demand",
-        "connections that take memory only when they exist",
-        "the whole connection table is allocated at the start, a 64th of the memory at most",
-        "6.1",
-        _function("bpf_mem_alloc_init"),
     ),
 )
 

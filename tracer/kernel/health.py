@@ -26,7 +26,6 @@ from tracer.kernel.programs import (
     TRACEPOINTS,
     Settings,
     Tracepoint,
-    allocates_on_demand,
     connection_entries,
     losses,
     lost_of_lists,
@@ -87,7 +86,7 @@ def _types() -> Iterator[Finding]:
         yield Finding("kernel types (BTF)", "warning", f"this kernel does not show {what}")
     for point in TRACEPOINTS:
         yield from _tracepoint(point, btf.tracepoint_arguments(point.name))
-    yield _connection_table(btf)
+    yield _connection_table()
     yield _ring_buffers(btf)
     btf.close()
 
@@ -100,11 +99,9 @@ def _tracepoint(point: Tracepoint, arguments: int | None) -> Iterator[Finding]:
         yield Finding("tracepoints", "warning", f"this kernel does not show {what} ({lack})")
 
 
-def _connection_table(btf: Btf) -> Finding:
-    on_demand = allocates_on_demand(btf)
-    entries = connection_entries(Settings(Filters()).max_connections, on_demand=on_demand)
-    when = "taken when connections come" if on_demand else "taken at the start (Linux 6.1 takes it when connections come)"
-    return Finding("connection table", "ok", f"{entries} entries, {entries * ENTRY_BYTES >> 20} MiB of kernel memory, {when}")
+def _connection_table() -> Finding:
+    entries = connection_entries(Settings(Filters()))
+    return Finding("connection table", "ok", f"{entries} entries, {entries * ENTRY_BYTES >> 20} MiB of kernel memory")
 
 
 def _ring_buffers(btf: Btf) -> Finding:

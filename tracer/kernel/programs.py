@@ -57,6 +57,9 @@ RECORD_BYTES = 512
 CLOCK_MONOTONIC_COARSE = 6
 """include/uapi/linux/time.h"""
 
+MOST_CONNECTIONS = 262_144
+"""Entries of the connection table, unless asked for more or fewer: 70 MiB."""
+
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
 
@@ -113,7 +116,8 @@ TRACEPOINTS = (
 class Settings:
     """What one run asks of the kernel side.
 
-    ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection table.
+    ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection
+    table, None for what suits the machine.
     states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
     connection's life (bpf/follow.h), state changes among it, and handles to look up what it leaves. segments: a record for each
     segment that arrives, too; with positions if follow is set. direct: try direct loads first (bpf/read.h). owners: whose
@@ -122,7 +126,7 @@ class Settings:
 
     filters: Filters
     ring_bytes: int = 0
-    max_connections: int = 262_144
+    max_connections: int | None = None
     states: bool = False
     snapshots: bool = False
     follow: bool = False
@@ -192,7 +196,7 @@ def program_text(
     lost_sockets = lost_of_lists(btf) if settings.snapshots else ()
     missing = tuple(dict.fromkeys([*lost_points, *lost_fields, *lost_sockets]))
     others = "".join(_file(name) for name in (*files, HOLDERS))
-    return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, _entries(btf, settings, cpus))
+    return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, _entries(settings, cpus))
 
 
 def losses(point: Tracepoint, arguments: int | None) -> tuple[str, ...]:
@@ -242,19 +246,17 @@ def wake_mask(settings: Settings, cpus: int) -> int:
 
 
 def allocates_on_demand(btf: Btf) -> bool:
-    """Say whether an entry of a table is allocated when it is needed, and not with all others at the start.
+    """Say whether the entries of small tables are allocated when they are needed, and not all at the start.
 
     That is safe in tracing programs since the hash table has the BPF allocator (Linux 6.1).
     """
     return btf.has_function("bpf_mem_alloc_init")
 
 
-def connection_entries(most: int, *, on_demand: bool) -> int:
-    """Return how many connections the table has room for: where they are allocated at the start, of a 64th of the memory."""
-    if on_demand:
-        return most
+def connection_entries(settings: Settings) -> int:
+    """Return how many connections the table has room for: as asked, else 262,144 or what fits into a 64th of the memory."""
     memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
-    return min(most, memory // 64 // ENTRY_BYTES)
+    return settings.max_connections or min(MOST_CONNECTIONS, memory // 64 // ENTRY_BYTES)
 
 
 def tick_us() -> int:
@@ -262,11 +264,11 @@ def tick_us() -> int:
     return int(time.clock_getres(CLOCK_MONOTONIC_COARSE) * 1e9) // 1000
 
 
-def _entries(btf: Btf, settings: Settings, cpus: int) -> dict[str, int]:
+def _entries(settings: Settings, cpus: int) -> dict[str, int]:
     return {
         "events": ring_bytes(settings, cpus),
         "counters": cpus,
-        "conns": connection_entries(settings.max_connections, on_demand=allocates_on_demand(btf)),
+        "conns": connection_entries(settings),
         "listeners": MAX_LISTENERS,
         "listening": MAX_LISTENERS,
         "servers": MAX_LISTENERS,
@@ -275,7 +277,7 @@ def _entries(btf: Btf, settings: Settings, cpus: int) -> dict[str, int]:
 
 def _setting_macros(btf: Btf, settings: Settings) -> list[str]:
     values = {
-        "CONNS_FLAGS": int(allocates_on_demand(btf)),
+        "ON_DEMAND": int(allocates_on_demand(btf)),
         "THREAD_BYTES": max(THREAD_BYTES, mmap.PAGESIZE),
         "EMIT_STATES": int(settings.states or settings.follow),
         "EMIT_FOLLOW": int(settings.follow),

@@ -196,5 +196,5 @@ def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...
         read_source(name)
         for name in ("event.h", "maps.h", "read.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
     ]
-    settings_ = f"#define CONNS_FLAGS 0\n#define OWN_NETNS {NETNS}u\n"
+    settings_ = f"#define ON_DEMAND 0\n#define OWN_NETNS {NETNS}u\n"
     return Programs(compiled(directory, "".join([KERNEL, NODES, settings_, macros, field_macros(lacking), *headers, ASK])))

@@ -158,15 +158,14 @@ def test_an_argument_of_a_missing_tracepoint_is_missing_too() -> None:
 
 @pytest.mark.parametrize(("old", "flags"), [(True, "0"), (False, "1")])
 def test_table_entries_are_allocated_on_demand_only_where_that_is_safe(old: bool, flags: str) -> None:
-    assert definitions(whole(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4)))["CONNS_FLAGS"] == flags
+    assert definitions(whole(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4)))["ON_DEMAND"] == flags
 
 
-def test_a_table_that_is_allocated_at_the_start_takes_a_64th_of_the_memory_at_most() -> None:
+def test_the_connection_table_takes_a_64th_of_the_memory_at_most_unless_its_size_is_given() -> None:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    entries = connection_entries(1 << 40, on_demand=False)
-    assert memory // 64 - ENTRY_BYTES < entries * ENTRY_BYTES <= memory // 64
-    assert connection_entries(23, on_demand=False) == 23
-    assert connection_entries(1 << 40, on_demand=True) == 1 << 40
+    assert connection_entries(SETTINGS) == min(262_144, memory // 64 // ENTRY_BYTES)
+    assert connection_entries(replace(SETTINGS, max_connections=23)) == 23
+    assert connection_entries(replace(SETTINGS, max_connections=1 << 24)) == 1 << 24
 
 
 def test_a_cgroup_is_refused_where_the_kernel_does_not_tell_that_of_a_socket(tmp_path: Path) -> None:
