@@ -118,6 +118,43 @@ def test_open_connections_are_replayed_as_the_live_command_lists_them(side: Name
     assert {row["pid"] for row in rows[0]} == {os.getpid()}
 
 
+def test_what_open_connections_carried_is_replayed_as_it_was_counted(side: Namespace, service: int, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        elders = [open_pair(side, stack, service + 1) for _ in range(2)]
+        for client, server in elders:
+            carry(client, server, 10_000)
+        with taping(side, tmp_path, service, service + 1):
+            until(lambda: b"FIGS" in (tmp_path / "recording").read_bytes(), "there is a dump")
+            ended = open_pair(side, stack, service)
+            carry(*ended, 1_000)
+            open_some(side, stack, service)
+            for client, server in elders:
+                carry(client, server, 100)
+            for one in (*elders[0], *ended):
+                one.close()
+        text = tcptrace("replay", tmp_path / "recording", "--json")
+    assert text == (tmp_path / "run").read_bytes()
+    carried = {(row["role"], row["port"]): (row["sent_bytes"], row["received_bytes"]) for row in json.loads(text)["bytes"]}
+    assert carried == {
+        ("client", service): (1_000 + 3 * TIMES, 0),
+        ("server", service): (0, 1_000 + 3 * TIMES),
+        ("client", service + 1): (200, 0),
+        ("server", service + 1): (0, 200),
+    }
+
+
+def open_pair(side: Namespace, stack: ExitStack, service: int) -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection that stays open."""
+    with listening(side, HERE, service) as listener:
+        client = stack.enter_context(connect(side, HERE, service))
+        return client, stack.enter_context(listener.accept()[0])
+
+
+def carry(client: socket.socket, server: socket.socket, count: int) -> None:
+    client.sendall(bytes(count))
+    assert len(server.recv(count, socket.MSG_WAITALL)) == count
+
+
 def test_a_replay_prints_what_the_live_commands_printed(side: Namespace, service: int, tmp_path: Path) -> None:
     with taping(side, tmp_path, service, service + 1):
         play_closes(service)

@@ -61,7 +61,7 @@ def replay_run(file: Path, filters: Filters, pid: int | None, shown: RunOptions)
     server = serve(listener, pipeline.report, lambda: True) if listener else None
     if server:
         print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
-    play_all(pipeline, server, shown, latest, kept)
+    play_all(pipeline, server, shown, latest, kept, partial(say_what_is_missing, recorded))
 
 
 def model_of(recorded: RecordedSource, source: Source, shown: RunOptions) -> Model:
@@ -71,12 +71,23 @@ def model_of(recorded: RecordedSource, source: Source, shown: RunOptions) -> Mod
     return Model(source.context, labels=shown.labels, naming=naming, label_ttl=shown.label_ttl, exact=exact)
 
 
-def play_all(pipeline: Pipeline, server: http.Server | None, shown: RunOptions, latest: Latest | None, kept: Kept) -> None:
-    """Play to the end, and then serve on where there is a server; the summary comes last, in any case."""
-    table = shown.view if shown.speed else False
+def play_all(
+    pipeline: Pipeline,
+    server: http.Server | None,
+    shown: RunOptions,
+    latest: Latest | None,
+    kept: Kept,
+    say_more: Callable[[Report], None],
+) -> None:
+    """Play to the end, and then serve on where there is a server; the summary comes last, in any case.
+
+    say_more: is called behind a summary of the whole recording.
+    """
+    table, stopped = shown.view if shown.speed else False, False
     try:
         with stop_on_signals() as stop, View(stop, table=table, color=shown.color, latest=latest) as view:
             play(pipeline, stop, shown.speed, view, kept.beside(view.show, view))
+            stopped = stop.is_set()
             if server and not stop.is_set():
                 view.say("end of the recording", "still serving, Ctrl-C ends")
                 for _ in ticks(stop, None, view.pause):
@@ -85,8 +96,20 @@ def play_all(pipeline: Pipeline, server: http.Server | None, shown: RunOptions, 
         if server:
             server.close()
         pipeline.close()
-        print_summary(pipeline.last_report(), as_json=shown.as_json)
+        report = pipeline.last_report()
+        print_summary(report, as_json=shown.as_json)
+        if not stopped:
+            say_more(report)
     stop.leave()
+
+
+def say_what_is_missing(recorded: RecordedSource, report: Report) -> None:
+    """Say when the bytes of open connections are not those of the end, as the recording has no figures from then."""
+    if recorded.figures_ended or report.snapshot is None or not report.snapshot.open:
+        return
+    age = report.figures_age_seconds
+    how = "not at all" if age is None else f"up to {age:.0f} s before its end, as it was cut off"
+    print(f"tcptrace: {recorded.name} tells what open connections carried {how}", file=sys.stderr)
 
 
 def play(pipeline: Pipeline, stop: StopRequest, speed: float | None, view: View, show: Callable[[Report], None]) -> None:

@@ -1,6 +1,6 @@
 """Open connections with their figures as a dump of all sockets has them: what a Snapshot carries for the model.
 
-Arrays, since there may be hundreds of thousands. Recordings keep a few looks at them (openrows.py), and no sums.
+Arrays, since there may be hundreds of thousands. Recordings keep a few of them (figureframes.py).
 """
 
 from __future__ import annotations
@@ -63,3 +63,8 @@ class Figures:
     end_ns: int
     all: bool = True
     rows: OpenRows | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take."""
+        return self.table.nbytes + (self.rows.nbytes if self.rows else 0)

@@ -1,20 +1,16 @@
-"""Open connections one by one, by two looks at the sockets: what a Reading carries, and what a recording keeps of it.
-
-Bytes are written place by place (all first bytes of the rows, then all second ones): most of them are alike from row to row,
-so that zlib packs ten times as much. A table in JSON was the alternative: larger, and slower to make.
-"""
+"""Open connections one by one, by two looks at the sockets: what a Reading carries, and what a recording keeps of it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.names import cleaned_json
+from tracer.ingest.planes import planes, tables_of
 from tracer.ingest.plausible import MAX_NS, checked
 from tracer.ingest.sockdiag import SOCKET, Sockets
 from tracer.ingest.tcpinfo import DETAIL, Details
@@ -78,8 +74,7 @@ def pack(rows: OpenRows) -> bytes:
     """Return what unpack() is given: a line of JSON, and the tables."""
     head = {"rows": len(rows.sockets), "total": rows.total, "time_ns": rows.time_ns, "seconds": rows.seconds}
     tables = (rows.sockets, rows.details, rows.before, rows.server.astype("u1"))
-    planes = (np.frombuffer(table.tobytes(), "u1").reshape(len(table), -1).T.tobytes() for table in tables if len(table))
-    return json.dumps(head).encode() + b"\n" + b"".join(planes)
+    return json.dumps(head).encode() + b"\n" + planes(tables)
 
 
 def unpack(payload: bytes) -> OpenRows:
@@ -87,24 +82,15 @@ def unpack(payload: bytes) -> OpenRows:
     line, _, packed = payload.partition(b"\n")
     head = checked(cleaned_json(line), _KINDS)
     count = int(head["rows"])
-    if not 0 <= count <= head["total"] <= MAX_NS or len(packed) != count * ROW_BYTES:
+    if not 0 <= count <= head["total"] <= MAX_NS:
         raise ValueError("the rows do not fit their number")
     if not 0 < head["seconds"] < MAX_NS or not 0 <= head["time_ns"] <= MAX_NS:
         raise ValueError("a time of the open connections makes no sense")
-    tables, at = {}, 0
-    for name, dtype in _TABLES.items():
-        end = at + count * dtype.itemsize
-        tables[name] = _rows(packed[at:end], dtype)
-        at = end
+    tables = tables_of(packed, count, _TABLES)
     sockets, details = tables["sockets"], tables["details"]
     _check_states(sockets["state"], details["info"]["tcp_state"])
     server = tables["server"]["server"] != 0
     return OpenRows(sockets, details, tables["before"], server, float(head["seconds"]), head["time_ns"], head["total"])
-
-
-def _rows(planes: bytes, dtype: np.dtype[Any]) -> NDArray[np.void]:
-    rows = np.frombuffer(planes, "u1").reshape(dtype.itemsize, -1).T
-    return np.frombuffer(rows.tobytes(), dtype)
 
 
 def _check_states(*columns: NDArray[np.uint8]) -> None:

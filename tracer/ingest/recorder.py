@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT
+from tracer.ingest.figureframes import FigureWriter, is_first
+from tracer.ingest.figures import Figures
 from tracer.ingest.openrows import OpenWriter
 from tracer.ingest.recording import FRAME, MAGIC, PAIR, START, VERSION
 from tracer.ingest.recordingnotes import Named, NoteWriter, Whose
@@ -44,7 +46,7 @@ class Recorder:
         ).encode()
         self._file = file
         self._notes = NoteWriter(whose, named)
-        self._open = OpenWriter()
+        self._open, self._figures = OpenWriter(), FigureWriter()
         self._cells: NDArray[np.uint64] | None = None
         self._time_ns = 0
         self.size = 0
@@ -58,6 +60,8 @@ class Recorder:
             self._frame(b"NOTE", reading.time_ns, note)
         if looked := self._open.due(reading.open_rows, reading.time_ns):
             self._frame(b"OPEN", reading.time_ns, looked)
+        if figures := self._figures.due(figures_of(reading), reading.time_ns):
+            self._frame(b"FIGS", reading.time_ns, figures)
         if self._cells is None:
             self._frame(b"CELL", reading.time_ns, reading.cells.astype("<u8").tobytes())
         else:
@@ -65,9 +69,15 @@ class Recorder:
         self._cells, self._time_ns = reading.cells.copy(), reading.time_ns
 
     def end(self) -> None:
-        """Append the last look at the open connections, unless it was written, as a reading in which nothing happened."""
-        if self._cells is not None and (looked := self._open.last(self._time_ns)):
+        """Append the last that is known of the open connections, as a reading in which nothing happened."""
+        if self._cells is None:
+            return
+        looked, figures = self._open.last(self._time_ns), self._figures.last(self._time_ns)
+        if looked is not None:
             self._frame(b"OPEN", self._time_ns, looked)
+        if figures is not None:
+            self._frame(b"FIGS", self._time_ns, figures)
+        if looked is not None or figures is not None:
             self._frame(b"DIFF", self._time_ns, changed_cells(self._cells, self._cells))
 
     def flush(self) -> None:
@@ -112,11 +122,15 @@ class Sparing:
         self._onto = onto
         self._last: Reading | None = None
         self._waiting: Reading | None = None
+        self._netns: frozenset[int] = frozenset()
 
     def write(self, reading: Reading) -> None:
         """Take a reading; raises what the one behind it raises."""
-        if self._last is None or reading.time_ns - self._last.time_ns >= IDLE_NS or has_news(self._last, reading):
+        figures = figures_of(reading)
+        due = self._last is None or reading.time_ns - self._last.time_ns >= IDLE_NS or has_news(self._last, reading)
+        if due or is_first(figures, self._netns):
             self._last, self._waiting = reading, None
+            self._netns |= figures.netns if figures else frozenset()
             self._onto.write(reading)
         else:
             self._waiting = reading
@@ -142,6 +156,11 @@ def has_news(last: Reading, now: Reading) -> bool:
     )
 
 
+def figures_of(reading: Reading) -> Figures | None:
+    """Return the figures of open connections that a reading has."""
+    return reading.snapshot.figures if reading.snapshot else None
+
+
 def _without_times(snapshot: Snapshot | None) -> Snapshot | None:
     """Return what a snapshot says but for when, and forecasts, which move by themselves."""
     if snapshot is None:
@@ -154,7 +173,8 @@ def _without_times(snapshot: Snapshot | None) -> Snapshot | None:
 class Rotating:
     """Writes one recording after the other, each of which can be read alone. due: says of size and ns when a new one begins.
 
-    next_file: gives the file of the next one. Counters begin at 0 in each, and its first reading is where the last one ended.
+    next_file: gives the file of the next one. Counters begin at 0 in each, and its first reading is where the last one ended:
+    this has the open connections, and is no part of the size that is given to due.
     """
 
     def __init__(
@@ -172,15 +192,16 @@ class Rotating:
         self._began_ns = 0
         self._base: NDArray[np.uint64] | None = None
         self._last: Reading | None = None
+        self._first_size = 0
         self._recorder = Recorder(next_file(), context, whose, named)
 
     def write(self, reading: Reading) -> None:
         """Append a reading, to a new recording when the present one has had enough."""
         self._began_ns = self._began_ns or reading.time_ns
-        if self._last and self._due(self._recorder.size, self._last.time_ns - self._began_ns):
+        if self._last and self._due(self._recorder.size - self._first_size, self._last.time_ns - self._began_ns):
             self._turn(self._last)
         self._last = reading
-        self._recorder.write(self._counted(reading))
+        self._put(reading)
 
     def end(self) -> None:
         """Append what the present recording is to end with."""
@@ -191,11 +212,12 @@ class Rotating:
         self.flush()
         self._began_ns, self._base = last.time_ns, last.cells.copy()
         context = replace(self._context.at(last), start_ns=last.time_ns)
-        self._recorder = Recorder(self._next_file(), context, self._whose, self._named)
-        self._recorder.write(self._counted(replace(last, records=last.records[:0], remains=())))
+        self._recorder, self._first_size = Recorder(self._next_file(), context, self._whose, self._named), 0
+        self._put(replace(last, records=last.records[:0], remains=()))
 
-    def _counted(self, reading: Reading) -> Reading:
-        return reading if self._base is None else replace(reading, cells=reading.cells - self._base)
+    def _put(self, reading: Reading) -> None:
+        self._recorder.write(reading if self._base is None else replace(reading, cells=reading.cells - self._base))
+        self._first_size = self._first_size or self._recorder.size
 
     def flush(self) -> None:
         """Hand all that was written to the kernel."""

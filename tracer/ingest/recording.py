@@ -1,15 +1,15 @@
 """Recordings: what a source gave, in a file (recorder.py writes it), and the source that reads it back.
 
     8 bytes   TCPTRACE
-    u32       version of this format (2)
+    u32       version of this format (3; 2 had no FIGS)
     u32       length of the header that follows
     header    JSON: identity and size of the record's layout, the Context
     frames    4 bytes tag, u32 length, u64 ns by the clock of the events, zlib-compressed payload
 
 A reading is its frames up to and including CELL or DIFF: EVNT (records, when there are any), NOTE (recordingnotes.py, when
-something has changed), OPEN (a look at the open connections, openrows.py, now and then), CELL (the counters) or DIFF (those
-that differ from the last ones: pairs of place and count). All numbers are little-endian. A recording of another layout is
-refused, because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
+something has changed), OPEN and FIGS (open connections, now and then: openrows.py, figureframes.py), CELL (the counters) or
+DIFF (those that differ from the last ones: pairs of place and count). All numbers are little-endian. A recording of another
+layout is refused, because its bytes would decode into nonsense; a truncated one gives what is whole, and then says so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from tracer.errors import TcptraceError
 from tracer.ingest.decode import EVENT, LAYOUT, Events
+from tracer.ingest.figureframes import unpack as unpack_figures
 from tracer.ingest.names import cleaned_json
 from tracer.ingest.openrows import OpenRows, unpack
 from tracer.ingest.plausible import MAX_NS, are_counts, checked, implausible
@@ -33,7 +34,7 @@ from tracer.ingest.source import Context, Reading
 from tracer.ingest.workloads import Workload
 
 MAGIC = b"TCPTRACE"
-VERSION = 2
+VERSION, OLDEST = 3, 2
 START = struct.Struct("<8sII")
 FRAME = struct.Struct("<4sIQ")
 CELLS = LAYOUT.enums["counter"]["COUNTER_CELLS"]
@@ -51,17 +52,19 @@ _CONTEXT: Mapping[str, tuple[type, ...]] = {
 
 
 class RecordedSource:
-    """Reads a recording; at its end read() returns None.
+    """Reads a recording; at its end read() returns None. name: of the file, for messages.
 
-    open_rows: the last look at the open connections that was read. Raises TcptraceError for a file that is no recording, or one
-    of another format or layout.
+    open_rows: the last look at the open connections that was read. figures_ended: whether the figures of open connections are
+    those of the end. Raises TcptraceError for a file that is no recording, or one of another format or layout.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
-        self._name = name
+        self.name = name
         self._notes = NoteReader()
         self.open_rows: OpenRows | None = None
+        self.figures_ended = self._with_figures = False
+        self._records: Events = np.empty(0, EVENT)
         self._read = 0
         self._counts = np.zeros(CELLS, np.uint64)
         self.context = self._read_start()
@@ -71,33 +74,38 @@ class RecordedSource:
 
         Raises TcptraceError where the file is damaged or ends in the middle of a reading; all before it was given.
         """
-        events = np.empty(0, EVENT)
-        empty = True
+        read = False
         while (frame := self._read_frame()) is not None:
             tag, time_ns, payload = frame
-            empty = False
+            read = True
             if time_ns > MAX_NS:
                 raise self._damaged("a time makes no sense")
-            if tag == b"EVNT":
-                events = self._events(payload)
-            elif tag == b"NOTE":
-                self._take_note(payload)
-            elif tag == b"OPEN":
-                self._take_open(payload)
-            elif tag in {b"CELL", b"DIFF"}:
+            if tag in {b"CELL", b"DIFF"}:
                 self._counts = self._cells(payload) if tag == b"CELL" else self._changed_cells(payload)
-                return self._reading(events, time_ns)
-            else:
-                raise self._damaged(f"unknown frame {tag!r}")
-        if not empty:
+                return self._reading(time_ns)
+            self._take(tag, payload)
+        if read:
             raise self._damaged("it ends in the middle of a reading")
         return None
 
-    def _reading(self, events: Events, time_ns: int) -> Reading:
+    def _take(self, tag: bytes, payload: bytes) -> None:
+        """Take a frame of the reading that follows."""
+        if tag == b"EVNT":
+            self._records = self._events(payload)
+        elif tag == b"NOTE":
+            self._take_note(payload)
+        elif tag == b"OPEN":
+            self._take_open(payload)
+        elif tag == b"FIGS":
+            self._take_figures(payload)
+        else:
+            raise self._damaged(f"unknown frame {tag!r}")
+
+    def _reading(self, time_ns: int) -> Reading:
         notes = self._notes
         found = Reading(
             *(
-                events,
+                self._records,
                 self._counts.copy(),
                 time_ns,
                 notes.programs,
@@ -108,6 +116,7 @@ class RecordedSource:
             )
         )
         notes.next_reading()
+        self.figures_ended, self._with_figures, self._records = self._with_figures, False, np.empty(0, EVENT)
         return found
 
     def named(self, netns: int, workload: Workload | None = None) -> str:
@@ -136,7 +145,7 @@ class RecordedSource:
     def again(self) -> RecordedSource:
         """Return a source that reads the same file from its beginning; instead of this one."""
         self._file.seek(0)
-        return RecordedSource(self._file, self._name)
+        return RecordedSource(self._file, self.name)
 
     def close(self) -> None:
         """Close the file."""
@@ -145,11 +154,11 @@ class RecordedSource:
     def _read_start(self) -> Context:
         start = self._file.read(START.size)
         if len(start) < START.size or not start.startswith(MAGIC):
-            raise TcptraceError(f"{self._name} is no recording of tcptrace", "make one with 'tcptrace record -o FILE'")
+            raise TcptraceError(f"{self.name} is no recording of tcptrace", "make one with 'tcptrace record -o FILE'")
         _, version, length = START.unpack(start)
-        if version != VERSION:
+        if not OLDEST <= version <= VERSION:
             raise TcptraceError(
-                f"{self._name} has recording format {version}, this tcptrace reads {VERSION}", "use the version that made it"
+                f"{self.name} has recording format {version}, this tcptrace reads {VERSION}", "use the version that made it"
             )
         try:
             header = cleaned_json(self._file.read(min(length, MAX_FRAME)))
@@ -162,7 +171,7 @@ class RecordedSource:
             raise self._damaged("its header cannot be read") from error
         if layout != LAYOUT.identity:
             raise TcptraceError(
-                f"{self._name} was made with record layout {layout}, this tcptrace has {LAYOUT.identity}",
+                f"{self.name} was made with record layout {layout}, this tcptrace has {LAYOUT.identity}",
                 "replay it with the version that made it",
             )
         return result
@@ -231,5 +240,12 @@ class RecordedSource:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._damaged("a look at the open connections cannot be read") from error
 
+    def _take_figures(self, payload: bytes) -> None:
+        try:
+            self._notes.take_figures(unpack_figures(payload) if payload else None)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._damaged("the figures of open connections cannot be read") from error
+        self._with_figures = True
+
     def _damaged(self, how: str) -> TcptraceError:
-        return TcptraceError(f"{self._name} is damaged: {how}", "what came before it was read")
+        return TcptraceError(f"{self.name} is damaged: {how}", "what came before it was read")

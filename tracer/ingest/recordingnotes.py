@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import numpy as np
 
 from tracer.ingest.decode import LAYOUT
+from tracer.ingest.figures import Figures
 from tracer.ingest.interfaces import NAMES
 from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.names import cleaned_json
@@ -108,6 +109,7 @@ class NoteReader:
     def __init__(self) -> None:
         self.programs: tuple[Program, ...] = ()
         self.snapshot: Snapshot | None = None
+        self._figures: Figures | None = None
         self.anchor_ns: int | None = None
         self.containers: dict[int, Workload] = {}
         self.namespaces: dict[int, str] = {}
@@ -135,8 +137,14 @@ class NoteReader:
     def _programs(self, value: Any) -> None:
         self.programs = tuple(Program(**checked(program, _PROGRAM)) for program in value)
 
+    def take_figures(self, figures: Figures | None) -> None:
+        """Take the figures of open connections, which the snapshot has from now on; None for those before."""
+        self._figures = figures or self._figures
+        if self.snapshot:
+            self.snapshot = replace(self.snapshot, figures=self._figures)
+
     def _snapshot(self, value: Any) -> None:
-        self.snapshot = parse_snapshot(value) if value else None
+        self.snapshot = replace(parse_snapshot(value), figures=self._figures) if value else None
 
     def _anchor(self, value: Any) -> None:
         self.anchor_ns = None if value is None else int(value)

@@ -117,8 +117,8 @@ class Snapshot:
     moments: when, of each namespace of which all sockets were read.
     listening: services that somebody listens for, of those that are traced; each once. queues: their sockets.
     errors: snapshots that have failed since the start; this is the last one that did not.
-    figures: the open connections themselves, as of the last dump that asked for them; in no recording; None where the kernel
-    did not tell, or was never asked.
+    figures: the open connections themselves, as of the last dump that asked for them, of a recording the last that it has;
+    None where the kernel did not tell, or was never asked.
     """
 
     time_ns: int = 0

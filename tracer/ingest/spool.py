@@ -10,8 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from tracer.ingest.openrows import OpenRows
-from tracer.ingest.recorder import Writes
+from tracer.ingest.figures import Figures
+from tracer.ingest.recorder import Writes, figures_of
 from tracer.ingest.source import Reading
 
 MOST_BYTES = 64 << 20
@@ -25,7 +25,7 @@ class Spool:
         self._flush = flush
         self._end = end
         self._readings: deque[tuple[Reading, int]] = deque()
-        self._rows: OpenRows | None = None
+        self._figures: Figures | None = None
         self._bytes = 0
         self._ending = False
         self._error: Exception | None = None
@@ -52,9 +52,9 @@ class Spool:
         self._raise()
 
     def _size(self, reading: Reading) -> int:
-        """Return what a reading takes beyond the ones before it: a look at the open connections is in several."""
-        last, self._rows = self._rows, reading.open_rows
-        return reading.records.nbytes + (self._rows.nbytes if self._rows and self._rows is not last else 0)
+        """Return what a reading takes beyond the ones before it: figures of the open connections are in several."""
+        last, self._figures = self._figures, figures_of(reading)
+        return reading.records.nbytes + (self._figures.nbytes if self._figures and self._figures is not last else 0)
 
     def _raise(self) -> None:
         error, self._error = self._error, None

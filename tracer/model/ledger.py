@@ -5,7 +5,8 @@ counted of them, so that a dump adds what has come since the last one, and the r
 only ever rises, nothing is counted twice, and after the end it has what the record says. Three things need care:
 
 - Connections that were there before the tracing count from the first dump of their namespace on. If the record of the end says
-  that the connection was seen from its start after all, the rest is all that was not counted.
+  that the connection was seen from its start after all, the rest is all that was not counted. In a recording that goes on where
+  another one has ended (`--rotate`), that one has counted what was before start_ns.
 - A dump takes time, and arrives later than records: a connection whose end was recorded since the dump began is left out of it.
 - A connection whose end is in no record stays as it was counted last. It is kept for KEPT_NS, in case a dump has missed it.
 
@@ -61,15 +62,16 @@ class Ledger:
     """What was counted of each open connection. figures: where it is added, a column each of FIGURES.
 
     queues, rtt: of the last dump, by label set: bytes, a column each of QUEUES; seconds, a column each of RTT_QUANTILES, 0
-    where none is known. leaks: as of the last dump, None before the first one.
+    where none is known. leaks: as of the last dump, None before the first one. start_ns: see above.
     """
 
-    def __init__(self, sets: LabelSets, figures: Grid[np.uint64]) -> None:
+    def __init__(self, sets: LabelSets, figures: Grid[np.uint64], start_ns: int = 0) -> None:
         self.queues: Grid[np.uint64] = Grid(len(QUEUES), np.uint64)
         self.rtt: Grid[np.float64] = Grid(len(RTT_QUANTILES), np.float64)
         self.leaks: tuple[Leak, ...] | None = None
         self._sets = sets
         self._figures = figures
+        self._start_ns = start_ns
         self._table = np.empty(0, _LEDGER)
         self._by_key: NDArray[np.intp] = np.empty(0, np.intp)
         self._opened = Recent("row", "syn", "process")
@@ -90,8 +92,8 @@ class Ledger:
         hits, places = self._find(keys, part)
         if len(hits):
             entries = self._table[places]
-            partial = part["flags"][hits] & FLAG["partial"] != 0
-            before = np.where(partial[:, None], entries["last"], entries["counted"])
+            elder = (part["flags"] & FLAG["partial"] != 0) | (_began(part) < self._start_ns)
+            before = np.where(elder[hits, None], entries["last"], entries["counted"])
             exact[hits] = _growth(before, exact[hits])
             self._table["gone"][places] = True
         self._figures.reserve(len(self._sets))
@@ -140,8 +142,7 @@ class Ledger:
         places = self._by_key[np.searchsorted(known, keys).clip(max=len(known) - 1)]
         entries = self._table[places]
         whole = part["flags"] & FLAG["partial"] == 0
-        began = part["time_ns"].astype(np.int64) - part["duration_ns"].astype(np.int64)
-        same = (entries["key"] == keys) & ~entries["gone"] & ~(whole & (began > entries["seen_ns"]))
+        same = (entries["key"] == keys) & ~entries["gone"] & ~(whole & (_began(part) > entries["seen_ns"]))
         hits = np.flatnonzero(same)
         _, first = np.unique(places[hits], return_index=True)
         return hits[first], places[hits[first]]
@@ -207,6 +208,12 @@ class Ledger:
         for column, quantile in enumerate(RTT_QUANTILES):
             ranks = np.ceil(quantile * counts).astype(np.intp) - 1
             self.rtt.values[rows[order[starts]], column] = times[order[starts + ranks]] / 1e6
+
+
+def _began(part: EventColumns) -> NDArray[np.int64]:
+    """Return when the connections of records of ends began, as far as that was seen, shape (n,)."""
+    began: NDArray[np.int64] = part["time_ns"].astype(np.int64) - part["duration_ns"].astype(np.int64)
+    return began
 
 
 def _at_end(part: EventColumns) -> Counts:

@@ -28,10 +28,11 @@ RESET_REASONS = 64
 class Tallies:
     """Grids by their names in Series; figures has a column each of FIGURES, which ledger adds.
 
-    open: how many connections are open now, which is not counted here. whose: whether to know who has them.
+    open: how many connections are open now, which is not counted here. start_ns: see Ledger. whose: whether to know who has
+    them.
     """
 
-    def __init__(self, open_: OpenConnections, sets: LabelSets, *, whose: bool = True) -> None:
+    def __init__(self, open_: OpenConnections, sets: LabelSets, start_ns: int = 0, *, whose: bool = True) -> None:
         self.handshake_times, self.connection_times, self.srtt = Durations(), Durations(), Durations()
         self.handshakes = Grid(1, np.uint64)
         self.time_waits = Grid(1, np.uint64)
@@ -44,7 +45,7 @@ class Tallies:
         self.figures = Grid(len(FIGURES), np.uint64)
         self.partial = Grid(1, np.uint64)
         self.open = open_
-        self.ledger = Ledger(sets, self.figures)
+        self.ledger = Ledger(sets, self.figures, start_ns)
         self.who = Handshakes()
         self._all: list[Grid[Any] | Durations | OpenConnections | Ledger | Handshakes] = list(vars(self).values())
         self.backlogs = Backlogs()

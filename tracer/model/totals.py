@@ -98,7 +98,7 @@ class Model:
         self._listeners = Listeners(self._sets)
         self._waiting = Waiting(self._sets.find)
         self._exact, self._unlisted = exact, Unlisted() if unlisted else None
-        self._counts = Tallies(self._open, self._sets, whose=whose)
+        self._counts = Tallies(self._open, self._sets, context.start_ns, whose=whose)
         self._counts.reserve(FIXED)
 
     def add(self, reading: Reading) -> None:

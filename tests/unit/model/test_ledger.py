@@ -11,6 +11,7 @@ from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer.ingest.decode import Events
 from tracer.ingest.figures import FIGURES, OPEN, Figures
 from tracer.ingest.snapshot import Moment, Snapshot
+from tracer.ingest.source import Context
 from tracer.model.openfigures import ends_key
 from tracer.model.report import Report
 from tracer.model.tcp import ROLE
@@ -54,8 +55,8 @@ def dump(*connections: NDArray[np.void], at: int, everything: bool = True) -> Sn
 class Counting:
     """A model, and its counters of sent bytes in the order of time."""
 
-    def __init__(self, *labels: str) -> None:
-        self.model = Model(CONTEXT, labels=labels, start_ns=0)
+    def __init__(self, *labels: str, context: Context = CONTEXT) -> None:
+        self.model = Model(context, labels=labels, start_ns=0)
         self._time_ns = 0
 
     def add(self, *batches: Events, snapshot: Snapshot | None = None) -> int:
@@ -108,6 +109,12 @@ def test_one_that_was_not_older_after_all_is_whole_at_its_end() -> None:
     assert counting.add(snapshot=dump(connection(sent_bytes=401), at=1)) == 0
     assert counting.add(snapshot=dump(connection(sent_bytes=501), at=2)) == 100
     assert counting.add(close()) == SENT
+
+
+def test_of_one_that_began_before_a_rotated_recording_the_rest_counts() -> None:
+    counting = Counting(context=replace(CONTEXT, start_ns=SECOND))
+    assert counting.add(snapshot=dump(connection(sent_bytes=401), at=1)) == 0
+    assert counting.add(close()) == SENT - 400
 
 
 def test_a_new_one_whose_handshake_was_lost_counts_from_its_start() -> None:
