@@ -91,7 +91,7 @@ def _ended_cells(record: Events) -> tuple[str, ...]:
     sent, received = (UNKNOWN if failed else bytes_text(int(record[name][0])) for name in ("sent_bytes", "received_bytes"))
     rtt = time_text(int(record["srtt_us"][0]) / 1e6 or None)
     again = int(record["retransmitted_segments"][0])
-    return _peer(record), reason, sent, received, rtt, f"{again} retransmitted" if again else UNKNOWN
+    return _peer(record), reason, sent, received, rtt, f"{again} resent" if again else UNKNOWN
 
 
 def _peer(record: Events) -> str:
@@ -115,9 +115,10 @@ def connections_lines(history: History, service: Key, chosen: int | None, width:
 
 def _text(cells: tuple[str, ...], widths: list[int]) -> str:
     left = {0, 1, len(widths) - 1}
-    return "  ".join(
+    padded = (
         cell.ljust(wide) if at in left else cell.rjust(wide) for at, (cell, wide) in enumerate(zip(cells, widths, strict=True))
     )
+    return "  ".join(padded).rstrip()
 
 
 def _one(row: Listed, widths: list[int], width: int, *, chosen: bool) -> Line:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tracer.ingest.snapshot import Snapshot
+from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.backlogs import Listener
 from tracer.model.history import History
 from tracer.model.report import Report, Service
@@ -143,6 +143,11 @@ def _time_wait(snapshot: Snapshot | None) -> Note:
     return Note("TIME_WAIT", tuple(texts))
 
 
+def _share(use: PortUse) -> str:
+    """Return how many ports are used, and of how many where that is known."""
+    return f"{use.used:,}" if use.limit is None else f"{use.used:,} of {limit_text(use)} ({share_text(use)} %)"
+
+
 def _ports(snapshot: Snapshot | None) -> Note:
     if snapshot is None or not snapshot.ports:
         return Note("ports", ("no ephemeral port in use" if snapshot else UNKNOWN,), "dim")
@@ -153,7 +158,7 @@ def _ports(snapshot: Snapshot | None) -> Note:
     return Note(
         "ports",
         (
-            f"{use.used:,} of {limit_text(use)} ({share_text(use)} %) to {use.destination} in use{end}",
+            f"{_share(use)} to {use.destination} in use{end}",
             f"{share_text(use)} % to {use.destination}{end}",
             f"{share_text(use)} %{end}, {use.destination}",
         ),
