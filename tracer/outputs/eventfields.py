@@ -7,24 +7,18 @@ batch is ten times faster by columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tracer.ingest.decode import Events
 from tracer.ingest.names import name_text
-from tracer.ingest.source import Context
-from tracer.model.follow.pace import NO_THRESHOLD
 from tracer.model.naming import address_text
 from tracer.model.tcp import (
     CALLS,
     CLOSE_REASONS,
     CONTROL_BITS,
     FAILURE_REASONS,
-    FLAG,
     KINDS,
     RETRANSMIT_KINDS,
     ROLES,
@@ -34,43 +28,14 @@ from tracer.model.tcp import (
     closed_first,
     failure_reasons,
 )
-
-Mask = NDArray[np.bool_]
+from tracer.outputs.onekind import Column, OneKind, without
+from tracer.outputs.positionfields import BYTES, POSITION, WINDOWS, initial, payload, position, threshold
 
 NO_RTT_US = 0xFFFFFFFF
 """What the kernel's minimum is before the first sample."""
 
 TIMED = ("syn_sent", "syn_recv", "established", "fin_wait1", "fin_wait2", "closing", "close_wait", "last_ack")
 """States in which a connection spends time, in the order of its life; in CLOSE and LISTEN it only begins and ends."""
-
-
-@dataclass(frozen=True)
-class OneKind:
-    """Records of one kind, and what turns their numbers into names. container: the name of a cgroup, by its id."""
-
-    kind: str
-    events: Events
-    context: Context
-    container: Callable[[int], str]
-
-    def column(self, name: str) -> NDArray[Any]:
-        """Return a column, shape (n,) or (n, elements)."""
-        return self.events[name]
-
-    def has(self, flag: str) -> Mask:
-        """Return which records have a flag, shape (n,)."""
-        found: Mask = (self.events["flags"] & FLAG[flag]) != 0
-        return found
-
-
-Column = Callable[[OneKind], list[Any]]
-
-
-def _without(values: NDArray[Any], unknown: Mask) -> list[Any]:
-    """Return values as Python's own, None where they are not known."""
-    result = values.astype(object)
-    result[unknown] = None
-    return list(result)
 
 
 def _plain(name: str) -> Column:
@@ -82,7 +47,7 @@ def _flag(name: str) -> Column:
 
 
 def _unless_zero(name: str) -> Column:
-    return lambda batch: _without(batch.column(name), batch.column(name) == 0)
+    return lambda batch: without(batch.column(name), batch.column(name) == 0)
 
 
 def _each(name: str, value_of: Callable[[Any], Any]) -> Column:
@@ -136,11 +101,11 @@ def _container(batch: OneKind) -> list[str | None]:
 
 def _handshake_seconds(batch: OneKind) -> list[float | None]:
     ns = batch.column("handshake_ns")
-    return _without(ns / 1e9, (ns == 0) | batch.has("handshake_unknown") | batch.has("partial"))
+    return without(ns / 1e9, (ns == 0) | batch.has("handshake_unknown") | batch.has("partial"))
 
 
 def _duration_seconds(batch: OneKind) -> list[float | None]:
-    return _without(batch.column("duration_ns") / 1e9, batch.has("partial"))
+    return without(batch.column("duration_ns") / 1e9, batch.has("partial"))
 
 
 def _rtt_seconds(name: str) -> Column:
@@ -148,21 +113,15 @@ def _rtt_seconds(name: str) -> Column:
 
     def column(batch: OneKind) -> list[float | None]:
         us = batch.column(name)
-        return _without(us / 1e6, (us == 0) | (us == NO_RTT_US))
+        return without(us / 1e6, (us == 0) | (us == NO_RTT_US))
 
     return column
 
 
-def _no_threshold(batch: OneKind) -> Mask:
-    none: Mask = batch.column("slow_start_threshold") >= NO_THRESHOLD
-    return none
-
-
-def _initial(name: str) -> Column:
-    """Return the column of an initial sequence number; two zeros are a connection whose handshake was not seen."""
-    return lambda batch: _without(
-        batch.column(name), (batch.column("initial_sequence") == 0) & (batch.column("peer_initial_sequence") == 0)
-    )
+def _remote_address(batch: OneKind) -> list[str | None]:
+    """Return the peers' addresses, None of a listener."""
+    nobody = (batch.column("remote_port") == 0) & (batch.column("to_state") == STATE["listen"])
+    return without(np.array(_address("remote_address")(batch), object), nobody)
 
 
 def _reason(batch: OneKind) -> list[str]:
@@ -176,12 +135,12 @@ def _errno(batch: OneKind) -> list[int | None]:
     """Return the socket's error; of a retransmission why it never left, which the tracepoint has as a negative number."""
     errors = batch.column("error")
     none = ~batch.has("failed") if batch.kind == "retransmit" else errors == 0
-    return _without(np.abs(errors), none)
+    return without(np.abs(errors), none)
 
 
 def _backlog(batch: OneKind) -> list[int | None]:
     """Return the backlog of each listen()."""
-    return _without(batch.column("error"), batch.column("to_state") != STATE["listen"])
+    return without(batch.column("error"), batch.column("to_state") != STATE["listen"])
 
 
 def _port_range(batch: OneKind) -> list[str | None]:
@@ -216,18 +175,15 @@ def _passed(visited: int, to_state: int) -> tuple[tuple[int, str], ...]:
     return tuple((STATE[name], name) for name in TIMED if visited >> STATE[name] & 1 and STATE[name] != to_state)
 
 
-POSITION = ("send_unacknowledged", "send_next", "receive_next", "sent_data_segments", "received_data_segments")
-WINDOWS = ("congestion_window", "slow_start_threshold", "send_window", "receive_window")
-
 FIELDS: Mapping[str, Column] = {
     "time": _time,
     "kind": _named("kind", KINDS),
     "role": _named("role", ROLES),
     "family": _plain("family"),
     "local_address": _address("local_address"),
-    "local_port": _plain("local_port"),
-    "remote_address": _address("remote_address"),
-    "remote_port": _plain("remote_port"),
+    "local_port": _unless_zero("local_port"),
+    "remote_address": _remote_address,
+    "remote_port": _unless_zero("remote_port"),
     "pid": _unless_zero("pid"),
     "process": _each("process", _process),
     "container": _container,
@@ -242,9 +198,7 @@ FIELDS: Mapping[str, Column] = {
     "closed_first": _each("visited", closed_first),
     "direction": _direction,
     "reset_reason": _reset_reason,
-    "sent_bytes": _plain("sent_bytes"),
-    "received_bytes": _plain("received_bytes"),
-    "unacknowledged_bytes": _plain("unacknowledged_bytes"),
+    **{name: payload(name) for name in BYTES},
     "sent_segments": _plain("sent_segments"),
     "received_segments": _plain("received_segments"),
     "retransmitted_segments": _plain("retransmitted_segments"),
@@ -256,8 +210,8 @@ FIELDS: Mapping[str, Column] = {
     "sequence": _plain("sequence"),
     "attempt": _plain("attempt"),
     "failed": _flag("failed"),
-    "initial_sequence": _initial("initial_sequence"),
-    "peer_initial_sequence": _initial("peer_initial_sequence"),
+    "initial_sequence": initial("initial_sequence"),
+    "peer_initial_sequence": initial("peer_initial_sequence"),
     "from": _named("from_state", STATES),
     "to": _named("to_state", STATES),
     "backlog": _backlog,
@@ -267,9 +221,9 @@ FIELDS: Mapping[str, Column] = {
     "control_bits": _each("control_bits", lambda bits: [name for at, name in enumerate(CONTROL_BITS) if bits >> at & 1]),
     "acknowledgement": _plain("acknowledgement"),
     "payload_bytes": _plain("payload_bytes"),
-    **{name: _plain(name) for name in WINDOWS},
-    "slow_start_threshold": lambda batch: _without(batch.column("slow_start_threshold"), _no_threshold(batch)),
+    **{name: position(name) for name in WINDOWS},
+    "slow_start_threshold": threshold,
     "connection": _each("connection", str),
-    **{name: _plain(name) for name in POSITION},
+    **{name: position(name) for name in POSITION},
 }
 """Every field by its name, in the order in which the formats show them."""

@@ -50,8 +50,7 @@ def _line(event: Event) -> str:
     moment = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
     what = [part for part in _WHAT[event["kind"]](event) if part]
     start = f"{moment} {event['kind']:<10} "
-    addresses = len(event["local_address"]) + len(event["remote_address"])
-    if len(start) + addresses + _fixed(event) + 1 + len(what[0]) > WIDTH:
+    if len(start) + sum(map(len, _addresses(event))) + _fixed(event) + 1 + len(what[0]) > WIDTH:
         start = f"{moment} {event['kind']} "
     connection = _connection(event, WIDTH - len(start) - 1 - len(what[0]))
     return start + _fill(f"{connection:<{CONNECTION}}", what, WIDTH - len(start))
@@ -71,16 +70,25 @@ def _fill(text: str, parts: Sequence[str], width: int) -> str:
 
 def _fixed(event: Event) -> int:
     """Return the length of what is never shortened in a connection: ports, brackets and the arrow."""
-    ports = len(f"{event['local_port']}{event['remote_port']}")
-    return ports + len(": > :") + (4 if event["family"] == 6 else 0)
+    return sum(map(len, _ports(event))) + len(": > :") + (4 if event["family"] == 6 else 0)
 
 
 def _connection(event: Event, width: int) -> str:
-    local, remote = _shorten(event["local_address"], event["remote_address"], width - _fixed(event))
+    local, remote = _shorten(*_addresses(event), width - _fixed(event))
     if event["family"] == 6:
         local, remote = f"[{local}]", f"[{remote}]"
-    arrow = ARROWS.get(event["role"], "-")
-    return f"{local}:{event['local_port']} {arrow} {remote}:{event['remote_port']}"
+    local_port, remote_port = _ports(event)
+    return f"{local}:{local_port} {ARROWS.get(event['role'], '-')} {remote}:{remote_port}"
+
+
+def _addresses(event: Event) -> tuple[str, str]:
+    """Return both addresses, of which a listener has its own alone."""
+    return event["local_address"], event["remote_address"] or "-"
+
+
+def _ports(event: Event) -> tuple[str, str]:
+    """Return both ports, of which the kernel has not every one at each time."""
+    return str(event["local_port"] or "-"), str(event["remote_port"] or "-")
 
 
 def _shorten(local: str, remote: str, room: int) -> tuple[str, str]:

@@ -15,7 +15,9 @@ import numpy as np
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KIND
-from tracer.outputs.eventfields import FIELDS, POSITION, WINDOWS, OneKind
+from tracer.outputs.eventfields import FIELDS
+from tracer.outputs.onekind import OneKind
+from tracer.outputs.positionfields import BYTES, POSITION, WINDOWS
 
 Event = dict[str, Any]
 
@@ -53,7 +55,6 @@ COMMON = tuple(FIELDS)[: tuple(FIELDS).index("partial") + 1]
 _SEQUENCES = ("initial_sequence", "peer_initial_sequence")
 _RTT = ("srtt_seconds", "min_rtt_seconds")
 _SEGMENTS = ("sent_segments", "received_segments", "retransmitted_segments")
-_BYTES = ("sent_bytes", "received_bytes", "unacknowledged_bytes")
 
 BY_KIND: Mapping[str, tuple[str, ...]] = {
     kind: (*COMMON, *names)
@@ -62,7 +63,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
         "failure": ("reason", "errno", "port_range", "duration_seconds", *_SEGMENTS, "states", "from"),
         "close": (
             *("reason", "errno", "closed_first", "reset_reason", "handshake_seconds", "fast_open", "duration_seconds"),
-            *(*_BYTES, *_SEGMENTS, *_RTT, "states", *_SEQUENCES, "from"),
+            *(*BYTES, *_SEGMENTS, *_RTT, "states", *_SEQUENCES, "from"),
         ),
         "retransmit": ("retransmit_kind", "segments", "sequence", "attempt", "failed", "errno", "retransmitted_segments"),
         "reset": ("direction", "reset_reason"),
@@ -73,7 +74,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
 }
 """The fields of each kind of event."""
 
-FOLLOWED = ("connection", "descriptor", *_SEQUENCES, *POSITION, *_BYTES, *WINDOWS)
+FOLLOWED = ("connection", "descriptor", *_SEQUENCES, *POSITION, *BYTES, *WINDOWS)
 """What follow shows of every event besides: its connection's number (as text: it takes more than 53 bits) and position."""
 
 EVENT_KINDS = tuple(kind for kind in BY_KIND if kind not in {"call", "segment"})

@@ -107,7 +107,8 @@ def _listening(step: Step) -> str:
     who = step.who
     descriptor = f", descriptor {who.descriptor}" if who.descriptor >= 0 else ""
     place = _end(who.local_address, who.local_port, who.family)
-    return f"{owner(who)} listens{descriptor}: {place}, listen() with a backlog of {step.facts['backlog']}"
+    chosen = "" if who.local_port else "the kernel chooses the port"
+    return _joined(f"{owner(who)} listens{descriptor}: {place}", chosen, f"listen() with a backlog of {step.facts['backlog']}")
 
 
 def _syn(step: Step) -> str:

@@ -15,6 +15,7 @@ from tracer.ingest.source import Context
 from tracer.model.tcp import KINDS, STATE
 from tracer.outputs.eventfields import FIELDS
 from tracer.outputs.jsonl import BY_KIND, FOLLOWED, describe, json_lines
+from tracer.outputs.positionfields import BYTES, POSITION, WINDOWS
 
 CONTEXT = Context(
     kernel="6.18.0",
@@ -137,6 +138,33 @@ def test_only_a_listen_has_a_backlog_and_it_can_be_0() -> None:
     assert one(batch)["backlog"] is None
 
 
+def followed(**columns: Any) -> dict[str, Any]:
+    (event,) = describe(sample("state", **columns), CONTEXT, more=FOLLOWED)
+    return event
+
+
+def test_of_a_connection_that_is_only_begun_follow_has_no_numbers() -> None:
+    for from_state, to_state in (("close", "listen"), ("close", "syn_sent"), ("listen", "syn_recv")):
+        event = followed(from_state=from_state, to_state=STATE[to_state])
+        assert {event[name] for name in (*POSITION, *WINDOWS, *BYTES, "initial_sequence", "peer_initial_sequence")} == {None}
+
+
+def test_before_the_peers_syn_follow_has_our_numbers_alone() -> None:
+    ours = {"initial_sequence": 1000, "send_unacknowledged": 1000, "send_next": 1001, "receive_window": 65535}
+    event = followed(from_state="syn_sent", to_state=STATE["close"], congestion_window=10, **ours)
+    assert {name: event[name] for name in (*ours, "congestion_window", "sent_bytes")} == {
+        **ours,
+        "congestion_window": 10,
+        "sent_bytes": 0,
+    }
+    assert [event[name] for name in ("peer_initial_sequence", "receive_next", "send_window")] == [None] * 3
+
+
+def test_a_listener_has_no_peer_and_no_port_that_the_kernel_has_not_chosen_yet() -> None:
+    event = followed(role="server", from_state="close", to_state=STATE["listen"], local_port=0, remote_port=0)
+    assert [event[name] for name in ("local_port", "remote_address", "remote_port")] == [None] * 3
+
+
 def test_every_kind_that_the_kernel_side_knows_has_its_fields() -> None:
     assert tuple(BY_KIND) == KINDS[1:]
     assert {name for names in (*BY_KIND.values(), FOLLOWED) for name in names} == set(FIELDS)
@@ -205,9 +233,9 @@ def test_a_failure_for_another_reason_keeps_its_errno() -> None:
     assert (event["reason"], event["errno"]) == ("other", errno.EACCES)
 
 
-def test_an_attempt_without_a_port_has_port_zero() -> None:
+def test_an_attempt_without_a_port_has_none() -> None:
     event = one(sample("failure", from_state="syn_sent", flags=("no_syn", "no_port"), local_port=0))
-    assert (event["reason"], event["local_port"]) == ("no_port", 0)
+    assert (event["reason"], event["local_port"]) == ("no_port", None)
 
 
 def test_a_retransmission_that_never_left_says_why() -> None:
