@@ -1,7 +1,8 @@
-"""Recordings with a damage each, through every form of a report: `python -m tests.fuzz.damaged [TIMES] [SEED]`.
+"""Recordings with a damage each, through what every command makes of one: `python -m tests.fuzz.damaged [TIMES [SEED [FILE]]]`.
 
-A bit is flipped, or the end is cut off; of the file, or of what a frame holds, which is packed again so that the damage gets
-past the checks of the packing. What comes out is a report or a TcptraceError; another exception ends this with its number.
+FILE is a recording instead of the small one that is made here. A bit is flipped, or the end is cut off; of the file, or of what
+a frame holds, which is packed again so that the damage gets past the checks of the packing. What comes out is a report or a
+TcptraceError; another exception ends this with its number.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.texts import COMMANDS, Command
 from tests.unit.ingest.openconnections import open_rows, reading_with
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer.commands.listed import FORMATS, list_text
@@ -49,6 +52,7 @@ def sample() -> bytes:
     for at, batch in enumerate((_opening(), _transfer(), _ends())):
         time_ns = (at + 1) * SECOND
         recorder.write(reading_with(open_rows(3, time_ns=time_ns, total=4), time_ns, reading(batch)))
+    recorder.end()
     return file.getvalue()
 
 
@@ -161,7 +165,18 @@ def open_connections(data: bytes) -> None:
             list_text(listed, lambda _: owners, sort=sort, count=None, format_name=form)
 
 
+def through(command: Command) -> Callable[[bytes], None]:
+    """Return what has a command read a recording to its end, or to the damage."""
+
+    def make(data: bytes) -> None:
+        source = RecordedSource(BytesIO(data), "it")
+        command(source, iter(source.read, None))
+
+    return make
+
+
 REPORTS = {
+    **{command.__name__.strip("_"): through(command) for command in COMMANDS},
     "connections": open_connections,
     "report": every_report,
     "number": one_connection(str(NUMBER)),
@@ -169,9 +184,9 @@ REPORTS = {
 }
 
 
-def run(times: int, seed: int) -> dict[str, int]:
+def run(times: int, seed: int, whole: bytes) -> dict[str, int]:
     """Try so many damages; return how many gave a report, and how many a sentence, by report."""
-    whole, counts = sample(), dict.fromkeys((f"{name} {end}" for name in REPORTS for end in ("made", "refused")), 0)
+    counts = dict.fromkeys((f"{name} {end}" for name in REPORTS for end in ("made", "refused")), 0)
     for number in range(seed, seed + times):
         data = damaged(whole, np.random.default_rng(number))
         for name, make in REPORTS.items():
@@ -189,8 +204,9 @@ def run(times: int, seed: int) -> dict[str, int]:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-    numbers = [int(text) for text in sys.argv[1:]]
+    numbers = [int(text) for text in sys.argv[1:3]]
+    recording = Path(sys.argv[3]).read_bytes() if len(sys.argv) > 3 else sample()
     start = time.monotonic()
-    print(run(numbers[0] if numbers else 10_000, numbers[1] if len(numbers) > 1 else 0))
+    print(run(numbers[0] if numbers else 10_000, numbers[1] if len(numbers) > 1 else 0, recording))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{time.monotonic() - start:.0f} s, {used >> 10} MiB at most")

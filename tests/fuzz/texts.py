@@ -13,7 +13,8 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from tests.unit.ingest.recordings import sample
+from tests.unit.ingest.openconnections import open_rows, reading_with
+from tests.unit.ingest.recordings import recorded, sample
 from tests.unit.outputs.conftest import model_of_traffic
 from tracer.commands.drawing import Follower, show_json
 from tracer.errors import TcptraceError
@@ -24,15 +25,21 @@ from tracer.kernel.layout import parse_layout
 from tracer.kernel.shipped import read_source
 from tracer.model.findings import FindingsSearch
 from tracer.model.follow.steps import Step
+from tracer.model.summaryjson import document
 from tracer.model.totals import Model
+from tracer.outputs.eventcsv import csv_lines
+from tracer.outputs.eventtable import colored_lines
 from tracer.outputs.findings.reportjson import report_document
 from tracer.outputs.findings.reporttext import report_lines
+from tracer.outputs.jsonl import describe, json_lines
 from tracer.outputs.ladder import Style, ladder_lines
-from tracer.outputs.lines import summary
+from tracer.outputs.lines import audit_lines, summary
+from tracer.outputs.prometheus import render
 from tracer.outputs.web.access import Access
 from tracer.outputs.web.basicauth import Users
 from tracer.outputs.web.configsection import parse
 from tracer.outputs.web.http import _Connection, _Listener
+from tracer.outputs.web.page import page
 from tracer.outputs.web.pages import NO_FILES, Pages
 from tracer.outputs.web.scrapes import Scrapes
 from tracer.outputs.web.webconfig import SECTIONS, access_of
@@ -66,7 +73,17 @@ def _counted(source: RecordedSource, readings: Iterable[Reading]) -> None:
     model = Model(source.context)
     for reading in readings:
         model.add(reading)
-    summary(model.report())
+    report = model.report()
+    json.dumps(document(report))
+    "".join((*summary(report), *audit_lines(report), page(report))).encode()
+    render(report)
+
+
+def _printed(source: RecordedSource, readings: Iterable[Reading]) -> None:
+    forms = (json_lines, csv_lines, colored_lines)
+    for reading in readings:
+        found = describe(reading.events, source.context.at(reading), lambda cgroup: source.whose(cgroup).name)
+        "".join(chain.from_iterable(form(found) for form in forms)).encode()
 
 
 def _reported(source: RecordedSource, readings: Iterable[Reading]) -> None:
@@ -92,7 +109,9 @@ def _follow(follower: Follower, readings: Iterable[Reading]) -> None:
         follower.take(reading)
 
 
-COMMANDS: list[Callable[[RecordedSource, Iterable[Reading]], None]] = [_counted, _reported, _followed, _drawn]
+Command = Callable[[RecordedSource, Iterable[Reading]], None]
+
+COMMANDS: list[Command] = [_counted, _reported, _followed, _drawn, _printed]
 """What commands make of a recording, in this process; an input's last byte says which."""
 
 
@@ -107,7 +126,7 @@ def _draw(_reading: Reading, steps: Sequence[Step], _remains: Sequence[Remains])
 
 
 _FRAME = struct.Struct("<BHQ")
-_TAGS = (b"EVNT", b"NOTE", b"CELL", b"DIFF")
+_TAGS = (b"EVNT", b"NOTE", b"CELL", b"DIFF", b"OPEN", b"FIGS")
 
 
 @cache
@@ -141,7 +160,9 @@ def _unframed(file: bytes) -> bytes:
 
 def recording_seeds() -> list[bytes]:
     """Return a whole recording, and its frames with more behind them, so that each command reads it."""
-    return [sample(), *(_unframed(sample()) + bytes([command]) for command in range(len(COMMANDS)))]
+    looked = recorded([reading_with(open_rows(2, time_ns=9), 9)])
+    frames = [_unframed(sample()) + bytes([command]) for command in range(len(COMMANDS))]
+    return [sample(), *frames, _unframed(looked) + b"\0"]
 
 
 PLACE = Path("/nonexistent/web.yml")

@@ -1,4 +1,4 @@
-"""Every form of a report, of recordings with a damage: a report or a sentence, and never a traceback."""
+"""What every command makes of recordings with a damage: a report or a sentence, and never a traceback."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def test_the_recording_that_is_damaged_gives_every_report() -> None:
 
 
 def test_a_damaged_recording_gives_a_report_or_a_sentence() -> None:
-    counts = run(60, 0)
+    counts = run(60, 0, sample())
     assert min(counts.values()) > 0

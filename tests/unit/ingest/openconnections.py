@@ -31,5 +31,8 @@ def open_rows(
 
 def reading_with(rows: OpenRows, time_ns: int, base: Reading | None = None) -> Reading:
     """Return a reading whose snapshot has these."""
-    figures = Figures(np.empty(0, OPEN), frozenset(), 0, rows.time_ns, rows=rows)
+    table = np.zeros(len(rows.sockets), OPEN)
+    for name in ("cookie", "netns", "local_port", "remote_port", "remote_address", "family", "state"):
+        table[name] = rows.sockets[name]
+    figures = Figures(table, frozenset({7}), 0, rows.time_ns, rows=rows)
     return replace(base or reading(), time_ns=time_ns, snapshot=Snapshot(figures=figures))
