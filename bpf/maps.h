@@ -65,6 +65,7 @@ struct conn {
 struct process {
 	u64 start_ns; /* tells it from another one with its number */
 	u64 files;    /* its table of descriptors */
+	u64 leader;   /* the thread that has its name */
 	u32 tgid;
 	u32 pid; /* as tcptrace's own pid namespace numbers it, 0: not there */
 	char name[16];
@@ -84,8 +85,9 @@ struct owner {
 	u64 since_ns;
 	s32 descriptor; /* of the socket in the process, -1: not held */
 	u8 evidence;
-	u8 asked; /* --pid: the process asked for holds it */
-	u8 reserved[2];
+	u8 asked;   /* --pid: the process asked for holds it */
+	u8 accepts; /* threads of it were seen to wait in accept() */
+	u8 reserved;
 };
 
 /* A process that owns listening sockets, while it lives. */

@@ -28,33 +28,95 @@ static __always_inline u64 count_holders(u64 file)
 	return READ_AT(u64, file, file, f_count);
 }
 
-static __always_inline bool has_forked_since(const struct owner *owner,
-					     const struct server *server)
+static __always_inline bool has_forked_since(const struct owner *owner)
 {
-	return server->forked_ns > owner->since_ns;
+	u32 tgid = owner->process.tgid;
+	struct server *server = servers.lookup(&tgid);
+
+	return !server || server->forked_ns > owner->since_ns;
+}
+
+/* include/linux/wait.h */
+#define WQ_FLAG_EXCLUSIVE 1
+#define MAX_WAITS 4
+
+/* 1 or 0, without a branch: each would double what the verifier looks at. */
+static __always_inline u64 equal(u64 a, u64 b)
+{
+	u64 differing = a ^ b;
+
+	asm volatile("" : "+r"(differing));
+	return (~(differing | -differing)) >> 63;
+}
+
+/* A process's waits for a listener. */
+struct waits {
+	u64 holding;   /* so many hold the socket's file */
+	u64 accepting; /* the first of all in accept(), who is woken first */
+};
+
+/*
+ * accept() holds what other threads could close, poll() and select() whatever
+ * they wait for, epoll nothing. Behind the last wait comes the head again, from
+ * which on nothing counts.
+ */
+static __always_inline void count_waits(u64 listener, u32 tgid, u64 threads,
+					struct waits *waits)
+{
+	u64 head = READ_AT(u64, listener, sock, sk_wq) +
+		   OFFSET(socket_wq, wait__head);
+	u64 node = head, counts = 1, is_first = 1;
+
+#pragma clang loop unroll(disable)
+	for (u32 i = 0; i < MAX_WAITS; i++) {
+		u64 entry, task, accepts, own;
+
+		bpf_probe_read_kernel(&node, sizeof(node), (void *)node);
+		counts &= ~equal(node, head);
+		entry = node - OFFSET(wait_queue_entry, entry);
+		accepts = READ_AT(u32, entry, wait_queue_entry, flags) &
+			  WQ_FLAG_EXCLUSIVE;
+		task = READ_AT(u64, entry, wait_queue_entry, private);
+		task = (task & -accepts) |
+		       (READ_AT(u64, task, poll_wqueues, polling_task) &
+			(accepts - 1));
+		own = counts &
+		      equal(READ_AT(u32, task, task_struct, tgid), tgid);
+		waits->holding += own & (threads | ~accepts);
+		waits->accepting |= own & accepts & is_first;
+		is_first &= ~(counts & accepts);
+	}
 }
 
 /*
  * Only this process can accept from the socket: it lives, holds the socket,
- * and nobody else does. A thread that waits in accept() holds it once more;
- * of a process with threads that has not forked, these are taken for its own.
+ * and all that hold it besides are waits of its own. A thread that was woken in
+ * accept() holds it for a while and waits no more; of a process that has not
+ * forked these are taken for its own as long as there is something to accept,
+ * and as many as there are while the first that waits is its own.
  */
-static __always_inline bool is_only_server(const struct owner *owner,
-					   u64 listener)
+static __always_inline bool is_only_server(struct owner *owner, u64 listener)
 {
+	const struct process *p = &owner->process;
+	u64 files = p->files;
 	u64 file = read_file((const void *)listener);
-	u64 files = owner->process.files;
-	u32 tgid = owner->process.tgid;
-	struct server *server = servers.lookup(&tgid);
+	struct waits waits = {};
+	u64 holders, threads;
 
-	if (!server || !is_alive(&owner->process) ||
-	    !holds_file(files, owner->descriptor, file))
+	if (!is_alive(p) || !holds_file(files, owner->descriptor, file))
 		return false;
-	if (count_holders(file) <= 1)
+	holders = count_holders(file);
+	if (holders <= 1)
 		return true;
-	return owner->evidence != OWNER_SERVED &&
-	       !has_forked_since(owner, server) &&
-	       READ_AT(u32, files, files_struct, count) > 1;
+	threads = !equal(READ_AT(u32, files, files_struct, count), 1);
+	count_waits(listener, p->tgid, threads, &waits);
+	owner->accepts |= waits.accepting & threads;
+	if (holders <= 1 + waits.holding)
+		return true;
+	if (!owner->accepts || owner->evidence == OWNER_SERVED ||
+	    has_forked_since(owner))
+		return false;
+	return waits.accepting || READ_AT(u32, listener, sock, sk_ack_backlog);
 }
 
 /* The name can be known when the number is not. */
@@ -66,8 +128,10 @@ static __always_inline void name_server(struct conn *conn, const void *sk)
 	if (!owner)
 		return;
 	only = is_only_server(owner, conn->listener);
-	if (only)
+	if (only) {
+		read_name(&owner->process);
 		conn->pid = owner->process.pid;
+	}
 	if (only || owner->evidence >= OWNER_SHARED)
 		__builtin_memcpy(conn->process, owner->process.name, 16);
 }

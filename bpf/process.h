@@ -39,6 +39,17 @@ static __always_inline u32 visible_pid(const void *task)
 #define visible_pid(task) READ(u32, task, task_struct, tgid)
 #endif
 
+/* The name that it has by now: it can change it, or run another program. */
+static __always_inline void read_name(struct process *p)
+{
+	u64 leader = p->leader;
+
+	if (READ_AT(u64, leader, task_struct, start_time) == p->start_ns)
+		bpf_probe_read_kernel(p->name, sizeof(p->name),
+				      (void *)leader +
+					      OFFSET(task_struct, comm));
+}
+
 /*
  * False for a kernel thread. Pointers are read by helper calls here: for a
  * direct load of one, from what it trusts as it does the current task, the
@@ -46,11 +57,11 @@ static __always_inline u32 visible_pid(const void *task)
  */
 static __always_inline bool read_process(const void *task, struct process *p)
 {
-	const void *leader = (const void *)READ_AT(u64, task, task_struct,
-						   group_leader);
+	u64 leader = READ_AT(u64, task, task_struct, group_leader);
 
 	if (READ(u32, task, task_struct, flags) & PF_KTHREAD)
 		return false;
+	p->leader = leader;
 	p->start_ns = READ_AT(u64, leader, task_struct, start_time);
 	p->files = READ_AT(u64, task, task_struct, files);
 	p->tgid = READ(u32, task, task_struct, tgid);

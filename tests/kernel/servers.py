@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import signal
 import socket
 import sys
@@ -16,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 IP_TRANSPARENT = 19
+
+BECOMES = "becomes"
+"""Instead of a layout, then descriptors: of the socket to serve on, and of where to say that it stands."""
 
 children: list[int] = []
 kept: list[socket.socket] = []
@@ -28,11 +32,12 @@ def listener(address: str, port: int, *, reuse_port: bool = False) -> socket.soc
     return socket.create_server((address, port), family=family, reuse_port=reuse_port)
 
 
-def serve(listening: socket.socket, name: str = "") -> None:
+def serve(listening: socket.socket, name: str = "", wait: Callable[[], object] = bool) -> None:
     if name:
         rename(name)
     os.write(stands, b".")
     while True:
+        wait()
         connection, _ = listening.accept()
         connection.sendall(str(os.getpid()).encode())
         connection.recv(1)
@@ -76,6 +81,31 @@ def threads(address: str, port: int) -> None:
     def worker(listening: socket.socket, number: int) -> None:
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(f"worker-{number}", encoding="ascii")
         serve(listening)
+
+    child(work)
+
+
+def polling(address: str, port: int) -> None:
+    """One process, without threads, that waits in poll(): as select() it holds the socket once more, which epoll does not."""
+
+    def work() -> None:
+        listening = listener(address, port)
+        waiting = select.poll()
+        waiting.register(listening, select.POLLIN)
+        serve(listening, wait=waiting.poll)
+
+    child(work)
+
+
+def becoming(address: str, port: int) -> None:
+    """A process that listens, and then becomes the program that serves, as below systemd-socket-activate."""
+
+    def work() -> None:
+        rename("the-starter")
+        listening = listener(address, port)
+        for each in (listening.fileno(), stands):
+            os.set_inheritable(each, True)
+        os.execv(sys.executable, [sys.executable, "-I", __file__, BECOMES, str(listening.fileno()), str(stands)])
 
     child(work)
 
@@ -131,6 +161,25 @@ def handed_over(address: str, port: int) -> None:
     child(old)
 
 
+def shared(address: str, port: int) -> None:
+    """A process with threads that gives its socket to another one, and keeps it without serving any more."""
+    ours, theirs = socket.socketpair()
+
+    def new() -> None:
+        _, fds, _, _ = socket.recv_fds(theirs, 1, 1)
+        serve(socket.socket(fileno=fds[0]), "the-successor")
+
+    def old() -> None:
+        rename("the-old-one")
+        listening = listener(address, port)
+        threading.Thread(target=signal.pause).start()
+        socket.send_fds(ours, [b"x"], [listening.fileno()])
+        signal.pause()
+
+    child(new)
+    child(old)
+
+
 def intercepted(address: str, port: int) -> None:
     """A decoy that listens on the port, and a proxy on the next one that a firewall gives the connections to (TPROXY)."""
     child(lambda: serve(listener(address, port)))
@@ -145,10 +194,28 @@ def intercepted(address: str, port: int) -> None:
     child(proxy)
 
 
-LAYOUTS = {each.__name__: each for each in (single, two_sockets, threads, prefork, activated, daemon, handed_over, intercepted)}
+LAYOUTS = {
+    each.__name__: each
+    for each in (
+        single,
+        two_sockets,
+        threads,
+        polling,
+        becoming,
+        prefork,
+        activated,
+        daemon,
+        handed_over,
+        shared,
+        intercepted,
+    )
+}
 SERVERS = {"intercepted": 2, "two_sockets": 2, "threads": 3, "prefork": 2}
 
 if __name__ == "__main__":
+    if sys.argv[1] == BECOMES:
+        stands = int(sys.argv[3])
+        serve(socket.socket(fileno=int(sys.argv[2])), "the-service")
     LAYOUTS[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
     for _ in range(SERVERS.get(sys.argv[1], 1)):
         os.read(standing, 1)

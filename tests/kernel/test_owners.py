@@ -80,11 +80,14 @@ def asked(side: Namespace, watch: Watching, address: str, port: int) -> list[tup
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("begins", ["before", "after"])
-@pytest.mark.parametrize("layout", ["single", "two_sockets", "threads"])
+@pytest.mark.parametrize("layout", ["single", "two_sockets", "threads", "polling", "becoming"])
 def test_a_process_that_serves_its_own_socket_is_named(
     side: Namespace, port: int, layout: str, begins: str, family: int
 ) -> None:
-    """With threads the process is named, not the thread; with two sockets on a port each process for its own."""
+    """With threads the process is named, not the thread; with two sockets on a port each process for its own.
+
+    It may wait in poll(), and be another program by now than when it called listen().
+    """
     address = ADDRESS[family]
     if begins == "before":
         with serving(side, layout, address, port) as pids, watching("--port", str(port), side=side) as watch:
@@ -98,7 +101,9 @@ def test_a_process_that_serves_its_own_socket_is_named(
 
 
 @pytest.mark.parametrize("begins", ["before", "after"])
-@pytest.mark.parametrize(("layout", "name"), [("prefork", "the-worker"), ("activated", "the-service")])
+@pytest.mark.parametrize(
+    ("layout", "name"), [("prefork", "the-worker"), ("activated", "the-service"), ("shared", "the-successor")]
+)
 def test_of_several_processes_that_hold_a_socket_none_is_guessed(
     side: Namespace, port: int, layout: str, name: str, begins: str
 ) -> None:
