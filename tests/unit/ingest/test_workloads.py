@@ -139,6 +139,35 @@ SHAPES = {
         "/machine.slice/systemd-nspawn@web.service/payload",
         Workload("systemd-nspawn@web.service", unit="systemd-nspawn@web.service"),
     ),
+    "nspawn, systemd inside": (
+        "/machine.slice/systemd-nspawn@web.service/payload/system.slice/nginx.service",
+        Workload("systemd-nspawn@web.service", unit="nginx.service"),
+    ),
+    "nspawn, from the command line": (
+        r"/machine.slice/machine-web\x2d1.scope/payload/init.scope",
+        Workload(r"machine-web\x2d1.scope", unit="init.scope"),
+    ),
+    "Docker in nspawn": (f"/machine.slice/machine-web.scope/payload/docker/{ID}", container(unit="machine-web.scope")),
+    "nspawn in Docker": (
+        f"/docker/{ID}/machine.slice/machine-web.scope/payload",
+        Workload("machine-web.scope", unit="machine-web.scope"),
+    ),
+    # libvirt takes the name from systemd-machined, in src/util/vircgroup.c
+    "a virtual machine": (
+        r"/machine.slice/machine-qemu\x2d1\x2dvm.scope/libvirt/emulator",
+        Workload(r"machine-qemu\x2d1\x2dvm.scope", unit=r"machine-qemu\x2d1\x2dvm.scope"),
+    ),
+    "systemd itself": ("/init.scope", Workload("init.scope", unit="init.scope")),
+    "a user's manager": (
+        "/user.slice/user-1000.slice/user@1000.service/init.scope",
+        Workload("user@1000.service", unit="user@1000.service"),
+    ),
+    "k3s": (f"/system.slice/k3s.service/kubepods/burstable/pod{UID}/{ID}", pod(unit="k3s.service")),
+    "ctr of containerd": (f"/k8s.io/{ID}", container()),
+    "rootless Podman, a pod of its own": (
+        f"/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_{OTHER}.slice/libpod-{ID}.scope/container",
+        container(unit="user@1000.service"),
+    ),
     "a slice alone": ("/batch.slice/batch-night.slice", Workload("batch-night.slice")),
     "a mounted layer": (
         f"/system.slice/var-lib-docker-overlay2-{ID}-merged.mount",
