@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.errors import UsageError
+from tracer.ingest.names import name_text
 
 Halves = NDArray[np.uint64]
 Network = IPv4Network | IPv6Network
@@ -80,7 +81,7 @@ def peer_groups(texts: Sequence[str], rest: str = "network") -> PeerGroups:
     names: set[str] = set()
     found: dict[Network, str] = {}
     for text in texts:
-        name, equals, networks = text.partition("=")
+        name, equals, networks = name_text(text.encode(errors="surrogateescape")).partition("=")
         if not equals or not name or name == OTHER_PEERS:
             raise UsageError(f"--peer-group {text} has no name of its own", "give NAME=CIDR, as office=192.0.2.0/24")
         if name in names:

@@ -54,6 +54,10 @@ def test_a_link_local_address_is_in_a_network_whatever_its_interface(texts: list
     assert peer_groups(texts).name(address[:4] + interface.to_bytes(4, "big") + address[8:]) == group
 
 
+def test_a_groups_name_is_shown_as_every_other_name() -> None:
+    assert named(peer_groups(["a\x1b[2J\udcff=::/0"]), "::1") == r"a\x1b[2J\xff"
+
+
 def test_ipv4_in_its_mapped_form_is_ipv4() -> None:
     assert named(peer_groups(["lab=::ffff:10.0.0.0/104"]), "10.9.9.9") == "lab"
 
