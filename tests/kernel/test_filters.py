@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.net import CLIENT, SERVER, SERVER_TOO, Link
-from tests.kernel.tracing import Summary, Tracing, Transitions, tracing
+from tests.kernel.tracing import RUN, Summary, Tracing, Transitions, tracing
 from tests.kernel.traffic import Peer, connect, converse, listening, meet, talk
 from tests.kernel.until import until
 
@@ -186,6 +187,24 @@ def test_a_cgroup_filter_shows_accepted_connections_of_its_listeners(link: Link,
             meet(client, server, SERVER[4], port, times=TIMES)
             summary = end(tracer, link, SERVER_SIDE)
     assert connections_only(summary.transitions) == SERVER_SIDE
+
+
+@pytest.mark.needs_kernel("cgroups")
+def test_a_cgroup_filter_holds_in_a_cgroup_namespace_with_a_mount_of_its_own(
+    link: Link, port: int, cgroup: Path, tmp_path: Path
+) -> None:
+    enter = f"echo $$ > {cgroup}/cgroup.procs; exec unshare --cgroup --mount bash -c"
+    mounts = f'mount -t cgroup2 none {tmp_path}; exec "$0" "$@" --cgroup {tmp_path}/below'
+    command = ("bash", "-c", f'{enter} \'{mounts}\' "$0" "$@"', sys.executable, *RUN)
+    with Peer(link.client) as client, Peer(link.client) as stranger, Peer(link.server) as server:
+        for opener, place in ((client, "below"), (stranger, "")):
+            (cgroup / place / "cgroup.procs").write_text(str(opener.pid), encoding="ascii")
+        server.listen(SERVER[4], port)
+        with tracing("--port", str(port), command=command) as tracer:
+            for opener in (stranger, client):
+                meet(opener, server, SERVER[4], port, times=TIMES)
+            summary = end(tracer, link, CLIENT_SIDE)
+    assert connections_only(summary.transitions) == CLIENT_SIDE
 
 
 def test_the_own_namespace_filter_leaves_every_other_namespace_out(link: Link, port: int) -> None:

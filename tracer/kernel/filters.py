@@ -11,10 +11,7 @@ from tracer.errors import UsageError
 from tracer.kernel.constants import Constants
 
 ROLES = {"client": "ROLE_CLIENT", "server": "ROLE_SERVER"}
-CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-CGROUP_NAMESPACE = "/proc/self/ns/cgroup"
-FIRST_CGROUP_NAMESPACE = 0xEFFFFFFB
-"""Its inode number, PROC_CGROUP_INIT_INO in include/linux/proc_ns.h."""
+CGROUP_HINT = "give a directory below where cgroup2 is mounted; see 'mount -t cgroup2'"
 
 MAX_CGROUP_LEVEL = 15
 """Down to which a cgroup is looked for where its level is not known; container managers use six."""
@@ -43,7 +40,7 @@ class Filters:
         if self.pid is not None:
             _check_pid(self.pid)
         if self.cgroup is not None and not os.path.isdir(self.cgroup):
-            raise UsageError(f"--cgroup {self.cgroup}: no such directory", "give a path under /sys/fs/cgroup")
+            raise UsageError(f"--cgroup {self.cgroup}: no such directory", CGROUP_HINT)
         if self.cgroup is not None:
             _cgroup(self.cgroup)
 
@@ -114,16 +111,17 @@ def _check_pid(pid: int) -> None:
 def _cgroup(path: str) -> tuple[range, int]:
     """Return (levels below the root, id) of a version 2 cgroup; its id is the inode number of its directory.
 
-    There is one level, except in a cgroup namespace: how deep its root lies, nothing in it tells.
+    There is one level, except where the root is not to be seen (in a cgroup namespace, or where a part alone is mounted): how
+    deep what is seen lies, nothing in it tells. All cgroups but the root have the file cgroup.events.
     """
-    real = os.path.realpath(path)
-    mounted = [root for root in CGROUP_ROOTS if os.path.exists(f"{root}/cgroup.controllers")]
-    roots = [root for root in mounted if f"{real}/".startswith(f"{root}/")]
-    if not roots:
+    top = real = os.path.realpath(path)
+    if not os.path.exists(f"{real}/cgroup.controllers"):
         raise UsageError(
             f"--cgroup {path} is no cgroup of version 2",
-            "give a directory below where cgroup2 is mounted; see 'mount -t cgroup2'",
+            CGROUP_HINT,
         )
-    level = len([part for part in real[len(roots[-1]) :].split("/") if part])
-    known = os.stat(CGROUP_NAMESPACE).st_ino == FIRST_CGROUP_NAMESPACE
+    level = 0
+    while os.path.exists(f"{top}/cgroup.events"):
+        top, level = os.path.dirname(top), level + 1
+    known = os.path.exists(f"{top}/cgroup.controllers")
     return range(level, level + 1) if known else range(MAX_CGROUP_LEVEL + 1), os.stat(real).st_ino

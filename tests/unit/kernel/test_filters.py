@@ -17,7 +17,8 @@ from hypothesis import given, settings, strategies as st
 
 from tests.unit.kernel.filterprograms import CLIENT, NETNS, SERVER, compiled, predicates, programs, words
 from tracer.errors import UsageError
-from tracer.kernel.filters import CGROUP_ROOTS, Filters
+from tracer.ingest.cgroups import MOUNTS, cgroup2_mount
+from tracer.kernel.filters import Filters
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -123,7 +124,7 @@ def test_a_cgroup_whose_level_is_not_known_is_found_at_any(tmp_path: Path) -> No
 
 
 def cgroup_root() -> Path | None:
-    return next((Path(root) for root in CGROUP_ROOTS if (Path(root) / "cgroup.controllers").exists()), None)
+    return cgroup2_mount(MOUNTS.read_text(encoding="utf-8"))
 
 
 needs_cgroups = pytest.mark.skipif(cgroup_root() is None, reason="needs a mounted cgroup2")
@@ -162,6 +163,16 @@ def test_a_cgroup_is_known_by_its_depth_and_inode_however_its_path_is_written(tm
     finally:
         inner.rmdir()
         outer.rmdir()
+
+
+def test_the_level_of_a_cgroup_is_not_known_where_the_root_is_not_to_be_seen(tmp_path: Path) -> None:
+    inner = tmp_path / "seen/inner"
+    inner.mkdir(parents=True)
+    for place in (inner.parent, inner):
+        for name in ("cgroup.controllers", "cgroup.events"):
+            (place / name).touch()
+    last = "#define FILTER_CGROUP_LEVEL 0\n#define FILTER_CGROUP_LAST 15\n"
+    assert predicates(Filters(cgroup=str(inner))) == f"#define FILTER_CGROUP {inner.stat().st_ino}ULL\n{last}"
 
 
 def test_a_directory_that_is_no_cgroup_is_refused(tmp_path: Path) -> None:
