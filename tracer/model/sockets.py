@@ -13,7 +13,7 @@ of ports the kernel tries all but one, so that the last one may stay free while 
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -123,6 +123,10 @@ def summed(dump: Dump, wanted: int = LARGEST, chosen: Mask | None = None, served
     return _sums(dump, _sides(dump, served), np.ones(len(dump.sockets), bool) if chosen is None else chosen, wanted, NO_CODES)
 
 
+def _use_key(use: PortUse) -> UseKey:
+    return use.netns, use.local_address, use.destination
+
+
 def _sums(dump: Dump, sides: _Sides, chosen: Mask, wanted: int, bound: Keys) -> Snapshot:
     at, ephemeral, server = sides
     state = dump.sockets["state"]
@@ -169,19 +173,18 @@ class Summarizer:
         self._looks = Looks(rows)
         self._served = served or ServedPorts()
         self._bound = bound or BoundPorts()
-        self._past: deque[tuple[int, dict[UseKey, int]]] = deque(maxlen=WINDOW)
+        self._past: deque[tuple[int, dict[UseKey, int]]] = deque(maxlen=WINDOW + 1)
 
     def __call__(self, dump: Dump) -> Snapshot:
         """Return the sums over a dump, with forecasts; dumps come in the order of their time."""
         sides = _sides(dump, self._served)
         snapshot = _sums(dump, sides, np.ones(len(dump.sockets), bool), LARGEST, self._bound.codes)
         self._bound.keep(codes_of(dump.sockets["netns"], dump.sockets["local_port"]))
-        now = {(use.netns, use.local_address, use.destination): use.used for use in snapshot.ports}
-        uses = tuple(
-            replace(use, forecast_seconds=self._forecast(key, use, snapshot.time_ns))
-            for key, use in zip(now, snapshot.ports, strict=True)
-        )
+        # where the number of a namespace is not known, several may have the same: none of these is forecast
+        keys = Counter(map(_use_key, snapshot.ports))
+        now = {_use_key(use): use.used for use in snapshot.ports if keys[_use_key(use)] == 1}
         self._past.append((snapshot.time_ns, now))
+        uses = tuple(replace(use, forecast_seconds=self._forecast(use, snapshot.time_ns)) for use in snapshot.ports)
         return replace(
             snapshot,
             ports=uses,
@@ -191,12 +194,15 @@ class Summarizer:
             figures=open_figures(dump, sides.server, self._filters, self._looks),
         )
 
-    def _forecast(self, key: UseKey, use: PortUse, time_ns: int) -> float | None:
+    def _forecast(self, use: PortUse, time_ns: int) -> float | None:
         """Return the seconds from the oldest snapshot with such a use in a straight line; None if small or unsteady."""
         if use.limit is None:
             return None
         if use.used >= use.limit:
             return 0.0
+        key = _use_key(use)
+        if key not in self._past[-1][1]:
+            return None
         past = [(then_ns, uses[key]) for then_ns, uses in self._past if key in uses and then_ns < time_ns]
         course = [*(used for _, used in past), use.used]
         steady = all(before <= after for before, after in itertools.pairwise(course)) and course[-1] > course[len(past) // 2]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import ip_address
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from tests.needs import ROOT
 from tests.unit.model.builder import events
-from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, dump, sockets
+from tests.unit.model.dumps import OTHER_NETNS, OWN, PORTS, SECOND, dump, sockets
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.served import ServedPorts, codes_of
@@ -283,3 +284,20 @@ def test_a_listener_that_is_gone_is_remembered() -> None:
     assert summed(dump(client, server), served=served).time_wait == (("127.0.0.1:2049", 1),)
     assert summed(dump(sockets("established", "127.0.0.1:2049", "127.0.0.1:800")), served=served).open is None
     assert codes_of(np.array([OWN], np.uint32), np.array([2049], np.uint16)) in served.codes
+
+
+def test_namespaces_without_a_number_may_use_ports_to_the_same_destination() -> None:
+    summarize = Summarizer()
+    both = {OWN: PORTS, OTHER_NETNS: PORTS, OTHER_NETNS + 1: PORTS}
+    found = [
+        summarize(
+            replace(
+                dump(*(sockets("established", n=n, netns=OTHER_NETNS + at) for at in (0, 1)), ports=both, end_ns=n * SECOND),
+                unnamed=frozenset({OTHER_NETNS, OTHER_NETNS + 1}),
+            )
+        ).ports
+        for n in (5_000, 6_000, 7_000)
+    ]
+    assert [[(use.netns, use.used, use.forecast_seconds) for use in uses] for uses in found] == [
+        [(None, n, None)] * 2 for n in (5_000, 6_000, 7_000)
+    ]
