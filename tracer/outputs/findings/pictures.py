@@ -18,8 +18,8 @@ from tracer.outputs.units import shortened, time_text
 WIDTH = 960
 LEFT, RIGHT = 64, 16
 LEVELS = 7
-MARK_ROOM = 44
-"""Pixels that the name of a quantile takes."""
+LETTER, GAP = 6.8, 6.0
+"""Pixels that a letter of a quantile's name takes, and between two names."""
 
 STRIP = 46
 """Height of a peer's row."""
@@ -105,9 +105,7 @@ def handshake_histogram(times: Histogram, role: str, quantiles: Sequence[tuple[s
     bars = [_bar(across, up, latency_bounds(row), int(counts[row])) for row in used.tolist()]
     said = ", ".join(f"{name} {time_text(value)}" for name, value in quantiles)
     label = f"How long handshakes of the {role} side took, on a logarithmic axis: {int(counts.sum()):,}; {said}"
-    marks = joined(
-        _mark(box, x, ", ".join(names)) for x, names in _together([(across.at(value), name) for name, value in quantiles])
-    )
+    marks = joined(_mark(box, x, name) for x, name in _together(box, [(across.at(value), name) for name, value in quantiles]))
     return chart(
         *(480, box.bottom + 40, label),
         *(beside(up, box, about=4, above=24), element("path", d="".join(bars), class_="f1"), marks, below(across, box)),
@@ -128,23 +126,31 @@ def _bar(across: Axis, up: Axis, between: tuple[float, float], count: int) -> st
     return f"M{number_text(left)} {number_text(up.start)}v{number_text(-height)}H{number_text(right)}V{number_text(up.start)}Z"
 
 
-def _together(marks: Sequence[tuple[float, str]]) -> list[tuple[float, list[str]]]:
-    """Return the names of marks that are too close for a name each with the first of them; in the order of their pixels."""
-    found: list[tuple[float, list[str]]] = []
-    for x, name in marks:
-        if found and x - found[-1][0] < MARK_ROOM * (1 + len(found[-1][1])) / 2:
-            found[-1][1].append(name)
+def _together(box: Box, marks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Return marks in the order of their pixels; those whose names would touch are one, at the place of the first."""
+    found = list(marks)
+    at = 1
+    while at < len(found):
+        (x, name), (next_x, next_name) = found[at - 1], found[at]
+        room = LETTER * (len(name) + len(next_name)) / 2 + GAP
+        if _middle(box, next_x, next_name) - _middle(box, x, name) < room:
+            found[at - 1 : at + 1] = [(x, f"{name}, {next_name}")]
+            at = max(at - 1, 1)
         else:
-            found.append((x, [name]))
+            at += 1
     return found
 
 
+def _middle(box: Box, x: float, name: str) -> float:
+    """Return where a name's middle is, which stays inside the picture."""
+    half = LETTER * len(name) / 2
+    return min(max(x, box.left + half), box.right + RIGHT - half)
+
+
 def _mark(box: Box, x: float, name: str) -> Markup:
-    """Return a line at a quantile, with its name above, which stays inside the picture."""
+    """Return a line at a quantile, with its name above."""
     line = element("path", d=f"M{number_text(x)} {number_text(box.top - 2)}V{number_text(box.bottom)}", class_="s2 thin")
-    half = 3.4 * len(name)
-    middle = min(max(x, box.left + half), box.right + RIGHT - half)
-    return joined((line, element("text", name, x=middle, y=box.top - 6, text_anchor="middle")))
+    return joined((line, element("text", name, x=_middle(box, x, name), y=box.top - 6, text_anchor="middle")))
 
 
 def retransmissions_over_time(courses: Courses, peers: Sequence[str], context: Context) -> Markup:

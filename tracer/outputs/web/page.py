@@ -42,8 +42,9 @@ class PageRow:
 def page(report: Report, past: Spans | None = None, *, healthy: bool = True, links: Sequence[str] = LINKS) -> str:
     """Return the HTML document of a Report; past: up to some moment before it. links: of LINKS, those that there are."""
     lately = trends(past, report.series) if past else {}
-    sums = _sums(past)
-    found = verdict(report, healthy=healthy, lately=sums, drifts=past.drifts if past else {})
+    sums = _sums(report, past)
+    span = "in the last ten minutes" if past else "since the start"
+    found = verdict(report, healthy=healthy, lately=sums, span=span, drifts=past.drifts if past else {})
     body = (
         element("p", id="state"),
         element("h1", "tcptrace"),
@@ -79,10 +80,10 @@ def _about(report: Report) -> Markup:
     return joined(element("p", line) for line in lines)
 
 
-def _sums(past: Spans | None) -> dict[str, float]:
-    """Return how many of each of TRENDS there were in the last ten minutes."""
+def _sums(report: Report, past: Spans | None) -> dict[str, float]:
+    """Return how many of each of TRENDS there were in the last ten minutes; where these are not known, since the start."""
     if past is None:
-        return {}
+        return {name: float(getattr(report.series, name).sum()) for name in TRENDS}
     counts = sum((step.counts.sum(axis=0, dtype=np.float64) for step in past.steps), np.zeros(len(TRENDS)))
     return dict(zip(TRENDS, counts.tolist(), strict=True))
 

@@ -32,9 +32,9 @@ class Verdict:
         return ("good: nothing is wrong as far as is known", "worth a look", "something is wrong")[self.level]
 
 
-def verdict(report: Report, *, healthy: bool, lately: Mapping[str, float], drifts: Mapping[str, int]) -> Verdict:
-    """Return what is to be said. lately: how many of model/spans.py's TRENDS the last ten minutes had; drifts: lasting ones."""
-    found = [*_tracing(report, healthy=healthy, drifts=drifts), *_network(report), *_lately(lately)]
+def verdict(report: Report, *, healthy: bool, lately: Mapping[str, float], span: str, drifts: Mapping[str, int]) -> Verdict:
+    """Return what is to be said. lately: how many of model/spans.py's TRENDS a span had, in words; drifts: lasting ones."""
+    found = [*_tracing(report, healthy=healthy, drifts=drifts), *_network(report), *_lately(lately, span)]
     found.sort(key=lambda one: -one[0])
     return Verdict(max((level for level, _ in found), default=GOOD), tuple(sentence for _, sentence in found))
 
@@ -78,9 +78,9 @@ def _is_short(use: PortUse) -> bool:
     return soon or (bool(use.limit) and use.used >= CROWDED * (use.limit or 1))
 
 
-def _lately(lately: Mapping[str, float]) -> Iterator[tuple[int, str]]:
+def _lately(lately: Mapping[str, float], span: str) -> Iterator[tuple[int, str]]:
     failed, again = round(lately.get("failures", 0)), round(lately.get("retransmitted", 0))
     if failed:
-        yield LOOK, f"{failed:,} handshake{'s' * (failed != 1)} failed in the last ten minutes"
+        yield LOOK, f"{failed:,} handshake{'s' * (failed != 1)} failed {span}"
     if again:
-        yield LOOK, f"{again:,} segment{'s' * (again != 1)} retransmitted in the last ten minutes"
+        yield LOOK, f"{again:,} segment{'s' * (again != 1)} retransmitted {span}"

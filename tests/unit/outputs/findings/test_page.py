@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -112,3 +113,14 @@ def test_a_long_ladder_has_its_beginning_and_its_end() -> None:
     lines = "".join(ElementTree.fromstring(ladder(each.steps)).itertext()).splitlines()
     assert len(lines) == FIRST_LINES + LAST_LINES + 1
     assert "lines are left out here" in lines[FIRST_LINES]
+
+
+@pytest.mark.parametrize("microseconds", [(49, 98, 120), (49, 60, 400), (30, 31, 32), (20, 90, 1_000_000)])
+def test_the_names_of_quantiles_do_not_touch(microseconds: tuple[int, ...]) -> None:
+    batch = np.concatenate([events("handshake", 50, handshake_ns=us * 1000) for us in microseconds])
+    body = well_formed(report_page(found(batch), []))
+    texts = [(float(each.attrib["x"]), each.text or "") for each in body.iter() if each.tag == "text" and "x" in each.attrib]
+    names = [(x, text) for x, text in texts if text.startswith(("p5", "p9"))]
+    assert ", ".join(text for _, text in names) == "p50, p90, p99, p99.9, max"
+    for (x, text), (next_x, next_text) in pairwise(names):
+        assert next_x - x >= 6.8 * (len(text) + len(next_text)) / 2

@@ -181,3 +181,8 @@ def test_the_report_has_every_service_with_its_quantiles_and_times_in_states(rep
     assert "client 443 timeout 3" in found
     assert "ESTABLISHED" in found
     assert "<script" not in summary_page(report)
+
+
+def test_where_the_last_minutes_are_not_known_the_verdict_is_of_all_since_the_start() -> None:
+    found = text(page(report_of(events("failure", 2, from_state="syn_sent", error=111), events("handshake", 5))))
+    assert "worth a look 2 handshakes failed since the start" in found
