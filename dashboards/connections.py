@@ -115,13 +115,7 @@ def _containers() -> list[Panel]:
             "runs with --label container.",
             Column("open", of_known(total(series("connections"), *by))),
             Column("handshakes", of_known(total(rate("handshakes_total"), *by)), a_second("handshakes")),
-            labels={
-                "instance": "host",
-                "container": "container",
-                "container_id": "id",
-                "pod_uid": "pod",
-                "unit": "unit",
-            },
+            labels={"instance": "host", "container": "container", "container_id": "id", "pod_uid": "pod", "unit": "unit"},
             height=8,
         )
     ]

@@ -8,19 +8,7 @@ from __future__ import annotations
 from dashboards.overview import RATIO_STEPS, SLOW_STEPS, TIMES
 from dashboards.panels import LOSSES, Column, Dashboard, Panel, Query, a_second, lines, number, rows as table
 from dashboards.port_rows import PORT_STEPS
-from dashboards.queries import (
-    HOST,
-    failure_ratio,
-    growth,
-    largest,
-    of_tcptrace,
-    port_use,
-    quantile,
-    rate,
-    series,
-    top,
-    total,
-)
+from dashboards.queries import HOST, failure_ratio, growth, largest, of_tcptrace, port_use, quantile, rate, series, top, total
 from dashboards.tracer_rows import DRIFT, LOSSES_OF_RUN
 
 # A host that is down now exports no build_info, but was there, or its job was, in the time shown.

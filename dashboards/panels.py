@@ -20,12 +20,7 @@ from grafana_foundation_sdk.builders import (
     table,
     timeseries,
 )
-from grafana_foundation_sdk.models import (
-    common,
-    dashboard as model,
-    heatmap as heatmap_model,
-    prometheus as prometheus_model,
-)
+from grafana_foundation_sdk.models import common, dashboard as model, heatmap as heatmap_model, prometheus as prometheus_model
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -128,12 +123,7 @@ def heat(title: str, description: str, query: Query, *, nothing: str) -> heatmap
 
 
 def rows(
-    title: str,
-    description: str,
-    *columns: Column,
-    labels: Mapping[str, str],
-    width: int = 24,
-    height: int,
+    title: str, description: str, *columns: Column, labels: Mapping[str, str], width: int = 24, height: int
 ) -> table.Panel:
     """Return a table: labels (name, heading) first, in that order, then the columns; all rows with the same labels are one.
 
@@ -177,15 +167,7 @@ def _look_of(column: Column) -> list[model.DynamicConfigValue]:
 
 
 def _filled(
-    panel: P,
-    title: str,
-    description: str,
-    queries: Sequence[Query],
-    *,
-    unit: str,
-    width: int,
-    height: int,
-    nothing: str,
+    panel: P, title: str, description: str, queries: Sequence[Query], *, unit: str, width: int, height: int, nothing: str
 ) -> P:
     """Give a panel what every panel has."""
     panel.title(title).description(description).datasource(DATASOURCE)

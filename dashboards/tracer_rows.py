@@ -157,5 +157,5 @@ def _processes() -> list[Panel]:
             Column("File descriptors in use", largest(descriptors, "job", "instance"), "percentunit"),
             labels=dict(zip(versions, ("Job", "Host", "tcptrace", "Kernel", "bcc"), strict=True)),
             height=7,
-        ),
+        )
     ]

@@ -20,7 +20,7 @@ from tests.guests.archives import CACHE, ROOT
 IMAGE = CACHE / "disk.img"
 STAMP = CACHE / "disk.stamp"
 VENV = ROOT / ".venv"
-LEFT_OUT = {".git", ".venv", ".cache", "__pycache__", "node_modules", ".mypy_cache", ".ruff_cache"}
+LEFT_OUT = {".git", ".venv", ".cache", "__pycache__", ".mypy_cache", ".ruff_cache"}
 UNUSED = ("mypy*", "*mypyc*", "kubernetes_validate", "grafana_foundation_sdk", "ruff*", "setuptools", "pip", "test")
 """Of the environment and of Python's library: what no kernel test imports."""
 
