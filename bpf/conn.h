@@ -109,7 +109,7 @@ static __always_inline bool goes_on(const struct conn *conn, u8 role)
 /*
  * The entry of a socket, NULL for one that nobody asked for or that finds no
  * room; conn is what the table has for it, if anything. role is given when the
- * connection begins here, else ROLE_UNKNOWN: a socket met half-way gets a
+ * connection begins here, else ROLE_UNKNOWN: an existing connection gets a
  * partial entry, and so does one that TCP_REPAIR restores: it passes from CLOSE
  * to ESTABLISHED within connect() and exchanges no segment. What was asked for
  * is counted in cell, whether there is room or not; without room also, n times,

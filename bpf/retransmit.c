@@ -150,13 +150,13 @@ PROGRAM(tcp_retransmit_skb)
 	struct event *e;
 	u8 kind, what;
 
-	/* what was retransmitted */
+	/* read the segment */
 	read_segment(skb, &segment);
 	kind = retransmit_kind(sk, &segment);
 	if (is_in_kernel_counter(err) && read_netns(sk) == OWN_NETNS)
 		count(COUNTER_RETRANS_SEGS, segment.segments);
 
-	/* who by */
+	/* update the connection */
 	read_tuple(sk, &tuple);
 	what = err < 0 ? UNRECORDED_RETRANSMIT_FAILED :
 			 UNRECORDED_RETRANSMITTED + kind;
@@ -172,7 +172,7 @@ PROGRAM(tcp_retransmit_skb)
 		count(COUNTER_RETRANSMITTED + kind, segment.segments - 1);
 	}
 
-	/* it leaves */
+	/* emit the record */
 	e = reserve(EVENT_RETRANSMIT, now_ns, &tuple);
 	if (!e) {
 		count_unrecorded(what, conn->role, segment.segments);

@@ -4,8 +4,8 @@
 # Python may write no bytecode meanwhile, since files that belong to root would get in the way of the checkout's owner.
 
 set -euo pipefail
-# shellcheck source=deploy/rights.sh
-source "$(dirname "$0")/rights.sh"
+# shellcheck source=deploy/becoming-root.sh
+source "$(dirname "$0")/becoming-root.sh"
 
 if ! is_root && can_sudo; then
 	exec sudo env PYTHONDONTWRITEBYTECODE=1 TCPTRACE_REQUIRE_KERNEL="${TCPTRACE_REQUIRE_KERNEL:-}" "$@"

@@ -4,8 +4,8 @@
 # naming what will not work. The distribution gives what pip cannot: bcc (PyPI's `bcc` is an unrelated package), and tools.
 
 set -euo pipefail
-# shellcheck source=deploy/rights.sh
-source "$(dirname "$0")/rights.sh"
+# shellcheck source=deploy/becoming-root.sh
+source "$(dirname "$0")/becoming-root.sh"
 
 readonly PYTHON=/usr/bin/python3 # bcc is installed for this one; a python3 that comes first on PATH cannot import it
 readonly VENV=.venv

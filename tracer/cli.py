@@ -21,10 +21,7 @@ from tracer.commands.streams import ReaderGoneError, discard_output
 from tracer.commands.verb import Verb
 from tracer.errors import TcptraceError
 
-SHORTAGES = {
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
-    *(errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO),
-}
+SHORTAGES = {*(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN), *(errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)}
 
 VERBS = (
     *("run", "events", "follow", "connections", "audit", "snapshot"),

@@ -49,13 +49,7 @@ class Pipeline:
     watch: what counts the sockets of a running kernel, which this closes, as it does the source.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        model: Model,
-        recorder: Writes | None = None,
-        watch: Watch | None = None,
-    ) -> None:
+    def __init__(self, source: Source, model: Model, recorder: Writes | None = None, watch: Watch | None = None) -> None:
         self._source = source
         self._model = model
         self._recorder = recorder

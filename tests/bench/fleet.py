@@ -24,7 +24,7 @@ from tests.bench.scrape import HOST, STATES
 from tests.bench.tables import show
 from tests.e2e.server import Prometheus, prometheus
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
-from tracer.commands.run import DEFAULT_MAX_SERIES
+from tracer.commands.optiongroups import SeriesOptions
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Program
 from tracer.model.report import Report
@@ -118,7 +118,7 @@ def show_hosts() -> int:
     }
     rows, lengths = [], {}
     for name, host in kinds.items():
-        budget = Budget(DEFAULT_MAX_SERIES)
+        budget = Budget(SeriesOptions().max_series)
         budget.of(host.report())
         body = render(budget.of(host.report()))
         samples = sum(not line.startswith(b"#") for line in body.splitlines())

@@ -31,7 +31,7 @@ SUITES = (
 )
 
 KERNEL_TESTS = (
-    *("start", "counting", "failures", "closes", "handshakes", "filters", "follow_positions", "follow_rights"),
+    *("start", "counting", "failures", "closes", "handshakes", "filters", "follow_positions", "follow_unprivileged"),
     *("audit", "cleanup", "obstacles", "privileges"),
 )
 """The kernel is the machine's own, whatever the root: those tests are chosen that meet other programs of the distribution

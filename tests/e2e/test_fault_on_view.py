@@ -34,11 +34,7 @@ def has_failures(terminal: Emulator) -> bool:
 
 
 def test_a_minutes_fault_is_seen_by_the_third_second_and_leaves_the_last_minute() -> None:
-    with (
-        link() as both,
-        shown(both.client, columns=120) as terminal,
-        listening(both.server, SERVER[4], 443) as listener,
-    ):
+    with link() as both, shown(both.client, columns=120) as terminal, listening(both.server, SERVER[4], 443) as listener:
         talk(both.client, listener, SERVER[4], times=1)
         terminal.until(lambda: row_of(terminal, "client 443"), "the service is there")
         began = seconds_shown(terminal)

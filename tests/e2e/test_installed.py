@@ -49,9 +49,7 @@ def tcptrace(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "file"),
-    [(["rules"], "rules.yml"), (["dashboard", "fleet"], "tcptrace-fleet.json")],
-    ids=["rules", "dashboard"],
+    ("words", "file"), [(["rules"], "rules.yml"), (["dashboard", "fleet"], "tcptrace-fleet.json")], ids=["rules", "dashboard"]
 )
 def test_it_prints_the_rules_and_the_dashboards(home: Path, words: list[str], file: str) -> None:
     done = tcptrace(home, *words)

@@ -20,8 +20,8 @@ import numpy as np
 from tests.fuzz.texts import COMMANDS, Command
 from tests.unit.ingest.openconnections import open_rows, reading_with
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
-from tracer.commands.listed import FORMATS, list_text
-from tracer.commands.oneconnection import both_ends, only_one, text_of
+from tracer.commands.listed import LIST_FORMATS, list_text
+from tracer.commands.oneconnection import both_ends, connection_text, only_one
 from tracer.commands.worstconnections import draw_worst
 from tracer.errors import TcptraceError
 from tracer.ingest.decode import Events
@@ -35,8 +35,8 @@ from tracer.model.openers import Openers
 from tracer.model.openlist import SORTS, OpenList
 from tracer.model.tcp import STATE
 from tracer.model.timesequence import time_sequence
-from tracer.outputs.findings.page import report_page
 from tracer.outputs.findings.reportjson import report_document
+from tracer.outputs.findings.reportpage import report_page
 from tracer.outputs.findings.reporttext import report_lines
 from tracer.outputs.findings.xpl import xpl_lines
 
@@ -144,7 +144,7 @@ def one_connection(wanted: str) -> Callable[[bytes], None]:
             return
         found = only_one(records, source.context, wanted)
         for form in ("html", "json", "table"):
-            text_of(found, source.context, form)
+            connection_text(found, source.context, form)
         if (graph := time_sequence(found.dossier)) is not None:
             list(xpl_lines(graph, "it", source.context.anchor_ns))
 
@@ -161,7 +161,7 @@ def open_connections(data: bytes) -> None:
     listed, owners = OpenList(rows), openers.owners(rows)
     listed.keep(listed.chosen(Filters(ports=(443,), addresses=("192.0.2.0/24",), role="client"), source.context.netns))
     for sort in SORTS:
-        for form in FORMATS:
+        for form in LIST_FORMATS:
             list_text(listed, lambda _: owners, sort=sort, count=None, format_name=form)
 
 

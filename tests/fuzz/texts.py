@@ -25,7 +25,7 @@ from tracer.kernel.layout import parse_layout
 from tracer.kernel.shipped import read_source
 from tracer.model.findings import FindingsSearch
 from tracer.model.follow.steps import Step
-from tracer.model.summaryjson import document
+from tracer.model.summaryjson import summary_document
 from tracer.model.totals import Model
 from tracer.outputs.eventcsv import csv_lines
 from tracer.outputs.eventtable import colored_lines
@@ -74,7 +74,7 @@ def _counted(source: RecordedSource, readings: Iterable[Reading]) -> None:
     for reading in readings:
         model.add(reading)
     report = model.report()
-    json.dumps(document(report))
+    json.dumps(summary_document(report))
     "".join((*summary(report), *audit_lines(report), page(report))).encode()
     render(report)
 

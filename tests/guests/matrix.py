@@ -27,7 +27,7 @@ COMMANDS = {
     "`audit`": "tests/kernel/test_audit.py::test_a_retransmission_that_a_firewall_refuses_is_no_drift",
     "`snapshot`": "tests/kernel/test_snapshot.py::test_it_tells_listeners_with_their_backlog_and_the_namespaces_it_has_seen",
     "filters": "tests/kernel/test_filters.py::test_an_address_filter_takes_the_clients_address_as_well",
-    "`record`": "tests/kernel/test_events.py::test_a_recording_prints_the_same_events_without_rights",
+    "`record`": "tests/kernel/test_events.py::test_a_recording_prints_the_same_events_unprivileged",
 }
 """The columns of the table in docs/kernels.md, and the test that each stands for."""
 

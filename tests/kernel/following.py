@@ -75,5 +75,5 @@ def following(port: int, *, follow: bool = True, segments: bool = False) -> Iter
 
 
 def is_partial(record: Record) -> bool:
-    """Whether a record is of a connection that is older than the programs."""
+    """Whether a record is of a connection that is existing: it began before the programs were attached."""
     return bool(record["flags"] & FLAG["partial"])

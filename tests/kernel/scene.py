@@ -145,7 +145,7 @@ def server_handshake(frames: list[Frame]) -> float:
 HANDSHAKES = {"client": client_handshake, "server": server_handshake}
 
 
-def sent_again(frames: list[Frame], port: int, role: str) -> list[Frame]:
+def retransmitted_frames(frames: list[Frame], port: int, role: str) -> list[Frame]:
     """Return the retransmissions by one side."""
     return retransmitted([f for f in frames if (f.dport == port) == (role == "client")])
 

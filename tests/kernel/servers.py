@@ -196,19 +196,7 @@ def intercepted(address: str, port: int) -> None:
 
 LAYOUTS = {
     each.__name__: each
-    for each in (
-        single,
-        two_sockets,
-        threads,
-        polling,
-        becoming,
-        prefork,
-        activated,
-        daemon,
-        handed_over,
-        shared,
-        intercepted,
-    )
+    for each in (single, two_sockets, threads, polling, becoming, prefork, activated, daemon, handed_over, shared, intercepted)
 }
 SERVERS = {"intercepted": 2, "two_sockets": 2, "threads": 3, "prefork": 2}
 

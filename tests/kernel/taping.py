@@ -30,7 +30,7 @@ from tracer.kernel.programs import Settings
 from tracer.model.findings import FindingsSearch
 from tracer.model.openers import Openers
 from tracer.model.openlist import OpenList
-from tracer.model.summaryjson import document
+from tracer.model.summaryjson import summary_document
 from tracer.model.totals import Model
 from tracer.outputs.findings.reportjson import report_document
 from tracer.outputs.ladder import Style
@@ -95,7 +95,7 @@ def main(directory: Path, ports: tuple[int, ...]) -> None:
     files["connections"].write(listed.encode() + b"\n")
     files["audit"].write(json.dumps(audit_document(model.report())).encode() + b"\n")
     model.finish()
-    files["run"].write(json.dumps(document(model.report())).encode() + b"\n")
+    files["run"].write(json.dumps(summary_document(model.report())).encode() + b"\n")
     files["report"].write(json.dumps(report_document(search.findings())).encode() + b"\n")
     for file in files.values():
         file.close()

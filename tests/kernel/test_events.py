@@ -162,10 +162,7 @@ def test_an_abort_is_a_reset_and_a_close_with_the_kernel_s_reason(side: Namespac
 
 
 def test_each_event_is_there_before_the_next_one_happens(side: Namespace, port: int) -> None:
-    with (
-        printing("--format", "json", "--role", "client", port=port) as process,
-        listening(side, HERE[4], port) as listener,
-    ):
+    with printing("--format", "json", "--role", "client", port=port) as process, listening(side, HERE[4], port) as listener:
         client = connect(side, HERE[4], port)
         assert next_event(process)["kind"] == "handshake"
         converse(client, listener.accept()[0])
@@ -250,7 +247,7 @@ def test_what_is_not_known_is_a_usage_error_that_names_what_is(options: tuple[st
     assert complaint in done.stderr
 
 
-def test_a_recording_prints_the_same_events_without_rights(side: Namespace, port: int, tmp_path: Path) -> None:
+def test_a_recording_prints_the_same_events_unprivileged(side: Namespace, port: int, tmp_path: Path) -> None:
     file = tmp_path / "recording"
     record = subprocess.Popen(
         (sys.executable, "-m", "tracer", "record", "-o", str(file), "--port", str(port), "--no-view"),
@@ -267,7 +264,7 @@ def test_a_recording_prints_the_same_events_without_rights(side: Namespace, port
         live = [comparable(json.loads(line)) for line in ended(process)[0].splitlines()]
         record.send_signal(signal.SIGTERM)
         record.communicate(timeout=PATIENCE)
-    replay = (sys.executable, "-m", "tracer", "replay", str(file), "--events", "json")
+    replay = (sys.executable, "-m", "tracer", "replay", str(file), "events", "--json")
     done = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert [comparable(json.loads(line)) for line in done.stdout.splitlines()] == live
 

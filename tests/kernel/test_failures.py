@@ -33,7 +33,7 @@ class Failure:
     rule: str = ""
     family: int = 4
     settings: dict[str, str] = field(default_factory=dict)
-    sent_again: bool = False
+    retransmitted: bool = False
     options: dict[int, int] = field(default_factory=dict)
 
 
@@ -43,11 +43,11 @@ FAILURES = {
     "nobody listens": Failure("refused", errno.ECONNREFUSED),
     "nobody listens, IPv6": Failure("refused", errno.ECONNREFUSED, family=6),
     "a firewall resets": Failure("refused", errno.ECONNREFUSED, "reject with tcp reset"),
-    "silence": Failure("timed_out", errno.ETIMEDOUT, "drop", settings=IMPATIENT, sent_again=True),
-    "silence, IPv6": Failure("timed_out", errno.ETIMEDOUT, "drop", family=6, settings=IMPATIENT, sent_again=True),
-    "silence, TCP_SYNCNT": Failure("timed_out", errno.ETIMEDOUT, "drop", options={socket.TCP_SYNCNT: 1}, sent_again=True),
+    "silence": Failure("timed_out", errno.ETIMEDOUT, "drop", settings=IMPATIENT, retransmitted=True),
+    "silence, IPv6": Failure("timed_out", errno.ETIMEDOUT, "drop", family=6, settings=IMPATIENT, retransmitted=True),
+    "silence, TCP_SYNCNT": Failure("timed_out", errno.ETIMEDOUT, "drop", options={socket.TCP_SYNCNT: 1}, retransmitted=True),
     "silence, TCP_USER_TIMEOUT": Failure(
-        *("timed_out", errno.ETIMEDOUT, "drop"), options={socket.TCP_USER_TIMEOUT: 1500}, sent_again=True
+        *("timed_out", errno.ETIMEDOUT, "drop"), options={socket.TCP_USER_TIMEOUT: 1500}, retransmitted=True
     ),
     "no such host": Failure("host_unreachable", errno.EHOSTUNREACH, "reject with icmp host-unreachable"),
     "no such host, IPv6": Failure("host_unreachable", errno.EHOSTUNREACH, "reject with icmpv6 addr-unreachable", family=6),
@@ -86,7 +86,7 @@ def test_a_failed_handshake_has_its_reason(watch: Watching, service: int, failur
     assert event["from"] == "syn_sent"
     assert 0 < event["duration_seconds"] == event["states"]["syn_sent"] <= elapsed
     again = kernel["RetransSegs"]
-    assert again or not failure.sent_again  # on a slow machine an answer can come while connect() is busy, and not count
+    assert again or not failure.retransmitted  # on a slow machine an answer can come while connect() is busy, and not count
     assert (event["sent_segments"], event["retransmitted_segments"]) == (1 + again, again)
     assert [e["retransmit_kind"] for e in watch.of(client_port, "retransmit")] == ["syn"] * again
     assert kernel["AttemptFails"] == 1

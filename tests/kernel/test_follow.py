@@ -111,7 +111,7 @@ def test_two_connections_at_once_keep_their_names(side: Namespace, port: int) ->
         assert sum("closed: normal" in line for line in story) == 1
 
 
-def test_it_serves_without_rights_and_in_little_memory(port: int) -> None:
+def test_it_serves_unprivileged_and_in_little_memory(port: int) -> None:
     with following(port=port) as process:
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
     values = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)

@@ -26,7 +26,7 @@ from tests.kernel.ends import unread
 from tests.kernel.following import POSITIONS, Following, Record, following, is_partial
 from tests.kernel.net import SERVER as NEAR, Link
 from tests.kernel.path import CLIENT, DEVICE, SERVER, Route, route
-from tests.kernel.scene import SEGMENTS, SIZE, receive, sent_again
+from tests.kernel.scene import SEGMENTS, SIZE, receive, retransmitted_frames
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.needs import shown
@@ -220,7 +220,7 @@ def test_a_retransmission_and_a_reset_say_where_the_connection_is(follow: Follow
         told = follow.first(here.port, "reset", "server")
         frames = here.frames("client")
     ours, theirs = syns(frames)
-    (frame,) = sent_again(frames, service, "client")
+    (frame,) = retransmitted_frames(frames, service, "client")
     assert again["sequence"] == frame.sequence == (ours + 1) % 2**32
     assert numbers(again) == ((ours + 1) % 2**32, (ours + 1 + SIZE) % 2**32, (theirs + 1) % 2**32)
     assert (again["unacknowledged_bytes"], again["congestion_window"]) == (SIZE, 1 if again["retransmit_kind"] == 4 else 10)

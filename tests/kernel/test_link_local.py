@@ -92,7 +92,7 @@ def test_interfaces_of_other_namespaces_have_their_names_in_events_and_recording
         until(lambda: len(watch.events) == 4, "both have ended")
         record.terminate()
         record.communicate(timeout=PATIENCE)
-    replay = (sys.executable, "-m", "tracer", "replay", str(file), "--events", "json")
+    replay = (sys.executable, "-m", "tracer", "replay", str(file), "events", "--json")
     done = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
     named = {"client": {"second"}, "server": {"second"}}
     assert (peers(watch.events), peers(list(map(json.loads, done.stdout.splitlines())))) == (named, named)

@@ -96,11 +96,7 @@ def test_duplicates_of_a_syn_that_is_being_answered_are_drops_and_no_overflow(li
 
 
 def test_connections_that_one_side_has_closed_are_counted_by_service_and_process(link: Link, port: int) -> None:
-    with (
-        Peer(link.client) as client,
-        Peer(link.server) as server,
-        tracing("--port", str(port), "--label", "process") as tracer,
-    ):
+    with Peer(link.client) as client, Peer(link.server) as server, tracing("--port", str(port), "--label", "process") as tracer:
         server.listen(SERVER[4], port)
         for _ in range(MORE):
             client.connect(SERVER[4], port)

@@ -133,11 +133,7 @@ def test_open_connections_are_counted_to_the_byte_while_they_are_open_and_the_sa
 
 
 def test_connections_older_than_the_tracer_count_from_the_first_dump_on(link: Link, port: int) -> None:
-    with (
-        Peer(link.client),
-        Peer(link.server),
-        listening(link.server, "::", port) as listener,
-    ):
+    with Peer(link.client), Peer(link.server), listening(link.server, "::", port) as listener:
         traffic = Traffic(link, listener)
         traffic.open(23)
         traffic.carry()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.capture import ACK, SYN, Frame, measured
 from tests.kernel.path import DELAY, SERVER
-from tests.kernel.scene import HANDSHAKES, ROLES, Scene, converse, kinds, scene, sent_again
+from tests.kernel.scene import HANDSHAKES, ROLES, Scene, converse, kinds, retransmitted_frames, scene
 from tests.kernel.watching import Event, Watching
 
 pytestmark = pytest.mark.needs("tcpdump", "tshark", "nft")
@@ -107,7 +107,7 @@ def check_initial_sequences(event: Event, frames: list[Frame]) -> None:
 
 def check_retransmissions(here: Scene, client_port: int, frames: list[Frame], role: str, *, expected: set[str]) -> None:
     events = here.watch.of(client_port, "retransmit", role)
-    again, counts, kernel = sent_again(frames, here.port, role), kinds(events), here.kernel(role)
+    again, counts, kernel = retransmitted_frames(frames, here.port, role), kinds(events), here.kernel(role)
     print(f"retransmitted {role}: tcptrace {dict(counts)}, tshark {len(again)}, RetransSegs {kernel['RetransSegs']}")
     print(f"runs of programs that the kernel has skipped: {here.watch.misses()}", *events, sep="\n  ")
     assert set(counts) == expected

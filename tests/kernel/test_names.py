@@ -104,7 +104,7 @@ class Shown:
 
     def replayed(self, form: str) -> str:
         """Return the events of the recording."""
-        command = [sys.executable, "-m", "tracer", "replay", str(self.recording), "--events", form]
+        command = [sys.executable, "-m", "tracer", "replay", str(self.recording), "events", "--format", form]
         return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=PATIENCE).stdout.decode()
 
 
@@ -209,7 +209,7 @@ def test_the_ladders_of_follow(shown: Shown) -> None:
 
 
 def test_the_table_on_a_terminal_that_obeys_no_name(shown: Shown) -> None:
-    command = [sys.executable, "-m", "tracer", "--color", "replay", str(shown.recording), "--events", "table"]
+    command = [sys.executable, "-m", "tracer", "--color", "replay", str(shown.recording), "events"]
     with on_terminal(command, 200, 80) as terminal:
         terminal.until_seen("status 0")
         assert_unharmed(terminal)

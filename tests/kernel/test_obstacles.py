@@ -87,7 +87,7 @@ def test_a_container_whose_capabilities_count_for_itself_alone_is_told_what_it_n
         ]
     examined = without((*container, *DOCTOR))
     assert examined.returncode == 1
-    assert "FAIL rights: the kernel refused the BPF programs" in examined.stdout
+    assert "FAIL privileges: the kernel refused the BPF programs" in examined.stdout
     assert "would fail" not in examined.stdout  # what follows from it is not told once more
 
 

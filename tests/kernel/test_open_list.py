@@ -23,7 +23,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.openlist import CHUNK, DELAY, pair_of
 from tests.kernel.scene import exchange
 from tests.kernel.until import until
-from tracer.commands.connections import STATES as STATES_BITS, open_sockets
+from tracer.commands.connections import LISTED_STATES as STATES_BITS, open_sockets
 from tracer.ingest.owners import find_owners
 from tracer.kernel.filters import Filters
 from tracer.model.openlist import OpenList, rows_of

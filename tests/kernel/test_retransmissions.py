@@ -19,7 +19,7 @@ from tests.needs import tool
 pytestmark = pytest.mark.needs("nft")
 
 
-def test_a_large_packet_that_is_sent_again_counts_as_its_segments(watch: Watching, service: int, link: Link) -> None:
+def test_a_large_packet_that_is_retransmitted_counts_as_its_segments(watch: Watching, service: int, link: Link) -> None:
     link.server.drop(f"tcp dport {service} meta length > 9000", first=2, count=3)
     with listening(link.server, net.SERVER[4], service) as listener:
         client = connect(link.client, net.SERVER[4], service)

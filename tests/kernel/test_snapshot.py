@@ -103,12 +103,9 @@ def failures(tracer: Tracing, port: int, peer: str) -> float | None:
     return tracer.scrape().value("handshake_failures_total", **labels)
 
 
-def test_without_rights_run_counts_the_sockets_and_says_how_old_the_count_is(link: Link, port: int) -> None:
+def test_run_counts_the_sockets_unprivileged_and_says_how_old_the_count_is(link: Link, port: int) -> None:
     began = time.monotonic()
-    with (
-        listening(link.server, SERVER[4], port) as listener,
-        tracing("--netns", "own", side=link.client) as tracer,
-    ):
+    with listening(link.server, SERVER[4], port) as listener, tracing("--netns", "own", side=link.client) as tracer:
         talk(link.client, listener, SERVER[4], times=TIMES)
         place = f"{SERVER[4]}:{port}"
         until(lambda: tracer.scrape().value("time_wait_sockets", destination=place) == TIMES, "all were counted")
@@ -172,7 +169,7 @@ def test_only_its_own_namespace_is_seen_when_that_is_asked_for(side: Namespace, 
     assert (found["listeners"], len(inside["listeners"])) == ([], 1)
 
 
-def test_without_rights_it_works_for_its_own_namespace_and_says_so(link: Link, port: int) -> None:
+def test_it_works_unprivileged_for_its_own_namespace_and_says_so(link: Link, port: int) -> None:
     command = [*link.client.command(), *ordinary_user("tcptrace", "snapshot", "--format", "json")]
     with listening(link.server, SERVER[4], port) as listener:
         talk(link.client, listener, SERVER[4], times=TIMES)

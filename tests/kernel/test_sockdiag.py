@@ -66,11 +66,7 @@ def dump_of(side: Namespace) -> Dump:
 def test_a_plain_dump_has_the_same_sockets_and_details_of_listeners_alone(side: Namespace) -> None:
     with side.inside():
         handles = open_handles(own_only=True)
-    with (
-        listening(side, "127.0.0.1") as listener,
-        connect(side, "127.0.0.1", listener.getsockname()[1]),
-        listener.accept()[0],
-    ):
+    with listening(side, "127.0.0.1") as listener, connect(side, "127.0.0.1", listener.getsockname()[1]), listener.accept()[0]:
         namespaces = Namespaces(handles, with_details=True)
         whole, plain = namespaces.read(), namespaces.read(plain=True)
         namespaces.close()
@@ -250,10 +246,7 @@ def test_ephemeral_ports_are_those_of_the_namespace_also_when_they_change(side: 
 
 
 def test_a_namespace_that_a_process_lives_in_is_found_and_its_sockets_are_told_apart(link: Link, port: int) -> None:
-    with (
-        subprocess.Popen(link.server.command("sleep", "300")) as sleeper,
-        listening(link.server, SERVER[4], port) as listener,
-    ):
+    with subprocess.Popen(link.server.command("sleep", "300")) as sleeper, listening(link.server, SERVER[4], port) as listener:
         try:
             netns = Path(f"/proc/{sleeper.pid}/ns/net")
             own = Path("/proc/thread-self/ns/net").stat().st_ino

@@ -34,7 +34,7 @@ def welcome() -> ssl.SSLContext:
     return client_context(authority().issue_cert("prometheus.example"))
 
 
-def test_a_key_that_only_root_can_read_serves_a_process_without_rights(tmp_path: Path) -> None:
+def test_a_key_that_only_root_can_read_serves_an_unprivileged_process(tmp_path: Path) -> None:
     with tracing("--web-config", str(private(tmp_path, TEXT))) as tracer:
         assert "0" not in tracer.status()["Uid"].split()
         assert "metrics on https://" in "".join(tracer._log)

@@ -5,7 +5,7 @@ start, the connection's name, what happened, and the words and values that belon
 
     c = client 10.0.0.1:40312 > 10.0.0.2:443 curl/331 fd=5 isn=1000 peer=5000
     +0.000  c  state close>syn_sent                        # a change of state, as tracepoint inet_sock_set_state has it
-    +1.010  c  again syn 1                                 # a retransmission: its kind and its attempt
+    +1.010  c  retransmit syn 1                            # a retransmission: its kind and its attempt
     +1.030  c  state syn_sent>established
     +1.030  c  handshake 1.03
     +1.050  c  call send 700        sent=700 unacked=700 out=1    # send() returned 700: all in one segment, no ACK yet
@@ -28,11 +28,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
 import numpy as np
 
+from tests.unit.addresses import column
 from tests.unit.model.builder import SECOND
 from tracer.ingest.decode import EVENT, Events
 from tracer.model.tcp import CALLS, CONTROL_BITS, FLAG, KIND, RETRANSMIT_KINDS, ROLE, STATE
@@ -61,7 +61,7 @@ class Actor:
     fin: str = ""
     visited: int = 0
     began_ns: int | None = None
-    again: int = 0
+    retransmitted: int = 0
 
 
 def play(text: str) -> Iterator[Events | Left]:
@@ -84,9 +84,9 @@ def _actor(number: int, words: list[str]) -> Actor:
     columns: dict[str, Any] = {
         "role": ROLE[role],
         "family": 6 if "[" in local else 4,
-        "local_address": _packed(la),
+        "local_address": column(la.strip("[]")),
         "local_port": int(lp),
-        "remote_address": _packed(ra),
+        "remote_address": column(ra.strip("[]")),
         "remote_port": int(rp),
         "netns": 4026531840,
         "descriptor": -1,
@@ -99,11 +99,6 @@ def _actor(number: int, words: list[str]) -> Actor:
             name, pid = word.rsplit("/", 1)
             columns |= {"process": name.encode().decode("unicode_escape").encode("latin-1"), "pid": int(pid)}
     return actor
-
-
-def _packed(address: str) -> Any:
-    packed = ip_address(address.strip("[]")).packed
-    return np.frombuffer(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed, np.uint8)
 
 
 def _set(actor: Actor, name: str, value: str) -> None:
@@ -165,9 +160,9 @@ def _position(actor: Actor, own: dict[str, Any]) -> dict[str, int]:
         "sent_bytes": counts["sent"],
         "unacknowledged_bytes": counts["unacked"],
         "received_bytes": counts["got"],
-        "sent_data_segments": counts["out"] + actor.again,
+        "sent_data_segments": counts["out"] + actor.retransmitted,
         "received_data_segments": counts["in"],
-        "retransmitted_segments": actor.again,
+        "retransmitted_segments": actor.retransmitted,
     }
 
 
@@ -187,7 +182,7 @@ def _handshake(actor: Actor, words: list[str], _: dict[str, int]) -> dict[str, A
     return {"kind": KIND["handshake"], "from_state": left, "to_state": STATE["established"], "handshake_ns": ns}
 
 
-def _again(actor: Actor, words: list[str], once: dict[str, int]) -> dict[str, Any]:
+def _retransmit(actor: Actor, words: list[str], once: dict[str, int]) -> dict[str, Any]:
     kind, attempt = words[0], int(words[1])
     state = STATE["syn_sent" if kind == "syn" else "established"]
     number = _wire(actor.counts["isn"] + once.get("at", 0))
@@ -195,7 +190,7 @@ def _again(actor: Actor, words: list[str], once: dict[str, int]) -> dict[str, An
     own |= {"retransmit_kind": RETRANSMIT_KINDS.index(kind), "sequence": number}
     if len(words) > 2:
         return own | {"error": -int(words[2]), "flags": FLAG["failed"]}
-    actor.again += 1
+    actor.retransmitted += 1
     return own
 
 
@@ -232,13 +227,7 @@ def _late(actor: Actor, words: list[str], once: dict[str, int]) -> dict[str, Any
 
 def _call(actor: Actor, words: list[str], _: dict[str, int]) -> dict[str, Any]:
     state = STATE[words[2] if len(words) > 2 else "established"]
-    return {
-        "kind": KIND["call"],
-        "from_state": state,
-        "to_state": state,
-        "call": CALLS.index(words[0]),
-        "error": int(words[1]),
-    }
+    return {"kind": KIND["call"], "from_state": state, "to_state": state, "call": CALLS.index(words[0]), "error": int(words[1])}
 
 
 def _segment(actor: Actor, words: list[str], once: dict[str, int]) -> dict[str, Any]:
@@ -271,7 +260,7 @@ VERBS: dict[str, Any] = {
     "state": _edge,
     "lose": _edge,
     "handshake": _handshake,
-    "again": _again,
+    "retransmit": _retransmit,
     "request": _request,
     "reset": _reset,
     "stray": _stray,

@@ -134,7 +134,7 @@ def test_bad_usage_exits_2_and_says_what_is_wrong(arguments: list[str]) -> None:
         ["follow", "--port", "443", "--explain"],
     ],
 )
-def test_without_rights_the_one_that_is_missing_is_named_with_the_command_that_has_it(words: list[str], tmp_path: Path) -> None:
+def test_unprivileged_the_missing_capability_is_named_with_the_command_that_has_it(words: list[str], tmp_path: Path) -> None:
     program = tmp_path / "a directory" / "tcptrace"
     listen = ["--listen", "127.0.0.1:0"] if words[0] == "run" else []
     with tempfile.TemporaryDirectory() as directory:
@@ -147,17 +147,17 @@ def test_without_rights_the_one_that_is_missing_is_named_with_the_command_that_h
     assert "tcptrace replay" in hint
 
 
-def test_without_rights_the_doctor_says_so_and_exits_1(tmp_path: Path) -> None:
+def test_unprivileged_the_doctor_says_so_and_exits_1(tmp_path: Path) -> None:
     result = as_ordinary_user(tmp_path / "tcptrace", "doctor", "--json")
     assert result.returncode == 1, result.stderr
     findings = {row["name"]: row for row in json.loads(result.stdout)["findings"]}
-    assert findings["rights"]["status"] == "problem"
-    assert "CAP_BPF" in findings["rights"]["detail"]
-    assert "sudo" in findings["rights"]["remedy"]
+    assert findings["privileges"]["status"] == "problem"
+    assert "CAP_BPF" in findings["privileges"]["detail"]
+    assert "sudo" in findings["privileges"]["remedy"]
     assert findings["kernel"]["status"] == "ok"
 
 
-def test_started_as_a_module_the_command_that_has_the_rights_starts_it_as_one_too() -> None:
+def test_started_as_a_module_the_command_with_privileges_starts_it_as_one_too() -> None:
     what, hint = failed(as_ordinary_user(ROOT / "tracer/__main__.py", "run", "--listen", "127.0.0.1:0"))
     assert "CAP_BPF" in what
     assert shlex.split(hint.splitlines()[0]) == ["sudo", sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0"]

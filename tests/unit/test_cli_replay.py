@@ -166,7 +166,7 @@ def test_a_closed_pipe_leaves_no_traceback(options: list[str], recording: Path) 
     assert result.returncode != 3
 
 
-def test_without_rights_a_recording_can_be_replayed(recording: Path) -> None:
+def test_a_recording_can_be_replayed_unprivileged(recording: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         path = Path(directory) / "small.tcptrace"

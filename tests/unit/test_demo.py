@@ -27,7 +27,7 @@ def test_the_demo_replays_to_its_end_and_shows_something_of_everything() -> None
 
 
 def test_the_demo_can_be_printed_event_by_event() -> None:
-    done = replayed("--events", "json")
+    done = replayed("events", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     kinds = {json.loads(line)["kind"] for line in done.stdout.splitlines()}
     assert kinds == {"handshake", "failure", "close", "retransmit", "reset"}

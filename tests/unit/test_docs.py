@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracer.cli import VERBS
+from tracer.model.tcp import FAILURE_REASONS
 from tracer.outputs.metrics import METRICS, HistogramMetric, Metric
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,12 @@ def test_every_metric_has_its_row(metric: Metric | HistogramMetric) -> None:
     kind = "histogram" if isinstance(metric, HistogramMetric) else metric.type
     row = f"| `{metric.name}` | {kind} | {', '.join(metric.labels) or '-'} | {metric.help} |"
     assert row in (ROOT / "docs/metrics.md").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("document", ["docs/truth.md", "dashboards/RUNBOOK.md"])
+def test_every_reason_of_a_failure_is_explained(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert [reason for reason in FAILURE_REASONS if not re.search(rf"\b{reason}\b", text)] == []
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/commands.md"])

@@ -25,8 +25,6 @@ SETTLE_SECONDS = 3.0
 
 LOOK_EVERY_NS = 100_000_000
 
-FORMATS = ("table", "json")
-
 Seconds = Annotated[
     float,
     typer.Option(
@@ -39,11 +37,7 @@ Seconds = Annotated[
 ]
 
 
-def audit(
-    duration: Seconds = 10.0,
-    format_name: Annotated[str, options.format_option(FORMATS, "table: for people; json: one object.")] = "table",
-    user: options.UserName = None,
-) -> None:
+def audit(duration: Seconds = 10.0, format_name: options.TableOrJson = "table", user: options.UserName = None) -> None:
     """Compare our counts with the kernel's own (/proc/net/snmp, netstat) for a while; exit 1 if they drift apart.
 
     Of this network namespace only, since the kernel counts by namespace. What no tracepoint shows has the kernel's count alone.

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from tracer.commands import options
-from tracer.commands.listed import FORMATS, check_sort, list_text
+from tracer.commands import optiongroups, options
+from tracer.commands.listed import LIST_FORMATS, check_sort, list_text
+from tracer.commands.optiongroups import grouped
 from tracer.errors import TcptraceError
 from tracer.ingest.cgroups import cgroups_below
 from tracer.ingest.namespaces import Namespaces
@@ -25,14 +26,15 @@ from tracer.model.openservices import OPEN_STATES
 from tracer.model.tcp import STATE
 from tracer.outputs.openlines import CSV_HEAD
 
-SECONDS = 1.0
+BETWEEN_SECONDS = 1.0
 """Between two looks."""
 
 CLEAR = "\x1b[H\x1b[2J"
-STATES = sum(1 << state for state in (*OPEN_STATES, STATE["listen"]))
+LISTED_STATES = sum(1 << state for state in (*OPEN_STATES, STATE["listen"]))
 """Bits: open connections, and listeners, which tell whose side is the service's."""
 
 
+@grouped(filters=optiongroups.filters)
 def connections(
     sort: Annotated[
         str, typer.Option(metavar="KEY", help=f"Which come first: {', '.join(SORTS)}; wrong: those that are held up.")
@@ -40,14 +42,10 @@ def connections(
     count: Annotated[int | None, typer.Option(metavar="N", min=1, help="So many; default: 20 in the table, else all.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every second until Ctrl-C.")] = False,
     format_name: Annotated[
-        str, options.format_option(FORMATS, "table: for people; json: an object for each look; csv.")
+        str, options.format_option(LIST_FORMATS, "table: for people; json: an object for each look; csv.")
     ] = "table",
-    port: options.Ports = None,
-    address: options.Addresses = None,
-    role: options.Role = None,
-    pid: options.Pid = None,
-    cgroup: options.Cgroup = None,
-    netns: options.Netns = "all",
+    *,
+    filters: Filters,
 ) -> None:
     """Show open connections: process, peer, rates, round-trip time, retransmitted share, queues, and why they are slow.
 
@@ -55,16 +53,16 @@ def connections(
     JSON and CSV have the age of those that have carried nothing one way, and a least age of all: the kernel tells no more.
     """
     check_sort(sort)
-    filters = options.filters(port, address, role, pid, cgroup, netns)
+    filters.check_here()
     namespaces = open_sockets(own_only=filters.own_netns)
     try:
-        first = namespaces.read(STATES)
+        first = namespaces.read(LISTED_STATES)
         if format_name == "csv":
             print(CSV_HEAD)
         clears = watch and format_name == "table" and sys.stdout.isatty()
         while True:
-            time.sleep(SECONDS)
-            second = namespaces.read(STATES)
+            time.sleep(BETWEEN_SECONDS)
+            second = namespaces.read(LISTED_STATES)
             print(CLEAR if clears else "", end="")
             show(first, second, filters, sort=sort, count=count, format_name=format_name)
             if not watch:
@@ -74,8 +72,11 @@ def connections(
         namespaces.close()
 
 
-def open_sockets(*, own_only: bool) -> Namespaces:
-    """Return the sockets of the namespaces that are seen; raises TcptraceError when the kernel does not list them."""
+def open_sockets(*, own_only: bool, later: bool = False) -> Namespaces:
+    """Return the sockets of the namespaces that are seen; raises TcptraceError when the kernel does not list them.
+
+    later: see Namespaces.
+    """
     if obstacle := proc_obstacle():
         raise obstacle
     require_descriptors()
@@ -84,7 +85,7 @@ def open_sockets(*, own_only: bool) -> Namespaces:
         raise TcptraceError("cannot ask the kernel for its sockets", "it needs sock_diag: modprobe tcp_diag")
     if not own_only and os.geteuid() != 0:
         print("tcptrace: only root sees other network namespaces, and the processes of others", file=sys.stderr)
-    return Namespaces(handles, with_details=True)
+    return Namespaces(handles, later=later, with_details=True)
 
 
 def show(first: Dump, second: Dump, filters: Filters, *, sort: str, count: int | None, format_name: str) -> None:

@@ -14,18 +14,20 @@ from tracer.errors import TcptraceError, UsageError
 from tracer.kernel.callersfile import open_as_caller
 from tracer.kernel.shipped import shipped
 
-NAMES = ("overview", "connections", "fleet")
+DASHBOARDS = ("overview", "connections", "fleet")
 
 
 def dashboard(
-    name: Annotated[str, typer.Argument(metavar=f"[{'|'.join(NAMES)}]", help="Which one.", show_default=True)] = NAMES[0],
+    name: Annotated[
+        str, typer.Argument(metavar=f"[{'|'.join(DASHBOARDS)}]", help="Which one.", show_default=True)
+    ] = DASHBOARDS[0],
     directory: Annotated[
         Path | None, typer.Option("--all", metavar="DIRECTORY", help="Write all of them there instead, each as a file.")
     ] = None,
 ) -> None:
     """Print a Grafana dashboard as JSON, to import or to provision; no root needed."""
-    if name not in NAMES:
-        raise UsageError(f"there is no dashboard {name!r}", f"name one of: {', '.join(NAMES)}")
+    if name not in DASHBOARDS:
+        raise UsageError(f"there is no dashboard {name!r}", f"name one of: {', '.join(DASHBOARDS)}")
     if directory is None:
         print(_path(name).read_text(encoding="utf-8"), end="")
     else:
@@ -35,7 +37,7 @@ def dashboard(
 def write_all(directory: Path) -> None:
     """Write every dashboard into a directory that is there, as the caller; raises TcptraceError where that fails."""
     try:
-        for name in NAMES:
+        for name in DASHBOARDS:
             path = _path(name)
             with open_as_caller(directory / path.name, 0o644) as file:
                 file.truncate(0)

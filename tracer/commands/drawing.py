@@ -16,8 +16,6 @@ from tracer.model.tcp import KIND, STATES
 from tracer.outputs.jsonl import FOLLOWED, describe, json_lines
 from tracer.outputs.ladder import Style, head_lines, ladder_lines
 
-FORMATS = ("text", "json")
-
 Show = Callable[[Reading, Sequence[Step], Sequence[Remains]], None]
 """Shows a reading: its events as they came, the steps that they are, and what is told after an end."""
 
@@ -82,8 +80,6 @@ class Follower:
         if not self._segments:
             reading = replace(reading, records=reading.records[reading.records["kind"] != KIND["segment"]])
         steps = self._followed.add(reading.events)
-        told = [(one, self._after(one)) for one in reading.remains]
+        after_end = self._followed.time_wait
+        told = [(one, after_end(one.connection, STATES[one.state], one.seconds, one.time_ns)) for one in reading.remains]
         self._show(reading, [*steps, *(step for _, after in told for step in after)], [one for one, after in told if after])
-
-    def _after(self, remains: Remains) -> list[Step]:
-        return self._followed.time_wait(remains.connection, STATES[remains.state], remains.seconds, remains.time_ns)

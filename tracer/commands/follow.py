@@ -9,13 +9,15 @@ from typing import Annotated
 
 import typer
 
-from tracer.commands import options
-from tracer.commands.drawing import FORMATS, Follower, show_json, show_ladder
+from tracer.commands import optiongroups, options
+from tracer.commands.drawing import Follower, show_json, show_ladder
+from tracer.commands.optiongroups import grouped
 from tracer.commands.printing import Output, say_what_was_lost
 from tracer.commands.session import announce, complain, open_kernel, stop_on_signals
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.remains import RemainsSource
 from tracer.ingest.source import Reading
+from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.outputs.ladder import Style
@@ -24,12 +26,13 @@ from tracer.pipeline import POLL_SECONDS, StopRequest
 LAST_SECONDS = 1.0
 """How long the peer's FIN is awaited when all connections that were asked for have ended."""
 
-FormatName = Annotated[str, options.format_option(FORMATS, "text: a ladder; json: its events, an object a line.")]
+FormatName = Annotated[str, options.format_option(options.TEXT_FORMATS, "text: a ladder; json: its events, an object a line.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Add a sentence on each step, and its RFC.")]
 Segments = Annotated[bool, typer.Option("--segments", help="Every received segment too: cwnd, ssthresh, srtt, windows.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters only.")]
 
 
+@grouped(filters=optiongroups.filters)
 def follow(
     context: typer.Context,
     format_name: FormatName = "text",
@@ -39,12 +42,8 @@ def follow(
     count: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop when N connections have ended.")] = None,
     duration: options.Duration = None,
     user: options.UserName = None,
-    port: options.Ports = None,
-    address: options.Addresses = None,
-    role: options.Role = None,
-    pid: options.Pid = None,
-    cgroup: options.Cgroup = None,
-    netns: options.Netns = "all",
+    *,
+    filters: Filters,
 ) -> None:
     """Draw each connection's life as it happens: handshake, data, retransmissions, close, TIME_WAIT, with all numbers.
 
@@ -55,7 +54,6 @@ def follow(
     kind time_wait after the end: what goes on, and when that is over.
     """
     start = time.monotonic()
-    filters = options.filters(port, address, role, pid, cgroup, netns)
     style = style_of(context, ascii_only=ascii_only, explain=explain)
     source = RemainsSource(open_kernel(Loading(Settings(filters, follow=True, segments=segments)), user), complain)
     try:

@@ -63,8 +63,5 @@ EXAMPLES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
         ("tcptrace rules > tcptrace.rules.yml", "a file for rule_files"),
         ("tcptrace rules | promtool check rules", "check them"),
     ),
-    "doctor": (
-        ("sudo tcptrace doctor", "as root, who runs the tracer"),
-        ("sudo tcptrace doctor --json", "one JSON object"),
-    ),
+    "doctor": (("sudo tcptrace doctor", "as root, who runs the tracer"), ("sudo tcptrace doctor --json", "one JSON object")),
 }

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from tracer.errors import UsageError
 from tracer.ingest.owners import Owner
 from tracer.model.openlist import SORTS, OpenList
-from tracer.outputs.openlines import csv_lines, document, table_lines
+from tracer.outputs.openlines import connections_csv, connections_document, connections_table
 
-FORMATS = ("table", "json", "csv")
+LIST_FORMATS = ("table", "json", "csv")
 SHOWN = 20
 
 FindOwners = Callable[[set[int]], Mapping[int, Owner]]
@@ -30,9 +30,9 @@ def list_text(found: OpenList, owners_of: FindOwners, *, sort: str, count: int |
     total, places = len(places), places[: count or (SHOWN if format_name == "table" else len(places))]
     rows, services = found.connections(places.tolist(), owners_of(found.inodes(places))), found.services()
     if format_name == "csv":
-        lines = csv_lines(rows)
+        lines = connections_csv(rows)
     elif format_name == "json":
-        lines = [json.dumps(document(rows, services, total))]
+        lines = [json.dumps(connections_document(rows, services, total))]
     else:
-        lines = table_lines(rows, services, total)
+        lines = connections_table(rows, services, total)
     return "\n".join(lines)

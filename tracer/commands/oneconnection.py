@@ -21,9 +21,9 @@ from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn, drawn
-from tracer.model.oneconnection import OneConnection, mirrored, named, overlapping, parse_wanted
+from tracer.model.oneconnection import OneConnection, connection_names, mirrored, overlapping, parse_wanted
 from tracer.model.timesequence import time_sequence
-from tracer.outputs.findings.connection import connection_document, connection_lines
+from tracer.outputs.findings.connection import connection_document, dossier_lines
 from tracer.outputs.findings.connectionpage import connection_page
 from tracer.outputs.findings.xpl import xpl_lines
 
@@ -45,7 +45,7 @@ def show_connection(path: Path, text: str, format_name: str, *, xpl: Path | None
         if graph_file:
             require(recorded, path, "segments")
             write_graph(graph_file, found, context)
-        write(text_of(found, context, format_name))
+        write(connection_text(found, context, format_name))
 
 
 def trace_connection(
@@ -72,7 +72,7 @@ def trace_connection(
         one = only_one(found.records, source.context, text)
         if graph_file:
             write_graph(graph_file, one, source.context)
-        write(text_of(one, source.context, format_name))
+        write(connection_text(one, source.context, format_name))
 
 
 def graph_of(xpl: Path | None) -> AbstractContextManager[BinaryIO | None]:
@@ -92,20 +92,20 @@ def only_one(records: Events, context: Context, text: str) -> Drawn:
     """Return what there is of the only connection among records; raises TcptraceError for several."""
     found = drawn(records, context)
     if found is None:
-        some = ", ".join(named(records))
+        some = ", ".join(connection_names(records))
         raise TcptraceError(
             f"{text} is the end of several connections", f"give the client's end, or the number of one: {some}, ..."
         )
     return found
 
 
-def text_of(found: Drawn, context: Context, format_name: str) -> str:
+def connection_text(found: Drawn, context: Context, format_name: str) -> str:
     """Return one connection in a format."""
     if format_name == "html":
         return connection_page(found, context)
     if format_name == "json":
         return json.dumps(connection_document(found.dossier, context))
-    return "\n".join(connection_lines(found.dossier, context))
+    return "\n".join(dossier_lines(found.dossier, context))
 
 
 def write_graph(file: BinaryIO, found: Drawn, context: Context) -> None:
@@ -114,7 +114,7 @@ def write_graph(file: BinaryIO, found: Drawn, context: Context) -> None:
     if graph is None:
         raise TcptraceError("the end that has sent most is not traced", "record on its machine")
     file.truncate(0)
-    title = connection_lines(found.dossier, context)[0 if graph.forward else 1]
+    title = dossier_lines(found.dossier, context)[0 if graph.forward else 1]
     file.write("".join(f"{line}\n" for line in xpl_lines(graph, title, context.anchor_ns)).encode())
 
 

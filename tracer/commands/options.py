@@ -1,7 +1,4 @@
-"""Options that several commands share, each written once: their types, help and checks.
-
-What checking them needs and takes long to import is imported only then: `run` has the loader at work meanwhile.
-"""
+"""Options that several commands share, each written once: their types, help and checks."""
 
 from __future__ import annotations
 
@@ -10,18 +7,13 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tracer.errors import UsageError
-from tracer.kernel.filters import Filters
-from tracer.model.labelnames import OPTIONAL, optional_names
+from tracer.model.labelnames import OPTIONAL
 from tracer.outputs.limits import LEAST
-
-if TYPE_CHECKING:
-    from tracer.model.peers import PeerGroups
-    from tracer.outputs.web.access import Access
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([smh]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -58,7 +50,9 @@ def known_format(name: str, names: Sequence[str]) -> str:
 
 
 TEXT_FORMATS = ("text", "json")
+TABLE_FORMATS = ("table", "json")
 TextOrJson = Annotated[str, format_option(TEXT_FORMATS, "text: for people; json: one object.")]
+TableOrJson = Annotated[str, format_option(TABLE_FORMATS, "table: for people; json: one object.")]
 
 
 def seconds_of(text: str) -> float | None:
@@ -118,12 +112,11 @@ Duration = Annotated[
     float | None,
     typer.Option("--duration", metavar="TIME", parser=duration_option("--duration"), help="Stop after 90, 90s, 5m, 1h."),
 ]
-View = Annotated[
+LiveView = Annotated[
     bool | None, typer.Option("--view/--no-view", help="Live view, or lines now and then; default: view on a terminal.")
 ]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", metavar="NAME,...", help=f"More labels: {', '.join(OPTIONAL)} (repeatable)."),
+MoreLabels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="NAME,...", help=f"More labels: {', '.join(OPTIONAL)} (repeatable).")
 ]
 PeerGroupTexts = Annotated[
     list[str] | None,
@@ -157,7 +150,7 @@ LabelTtl = Annotated[
     ),
 ]
 UserName = Annotated[
-    str | None, typer.Option("--user", metavar="NAME", help="Serve as this user; default: who called sudo, else nobody.")
+    str | None, typer.Option("--user", metavar="NAME", help="Run as this user; default: who called sudo, else nobody.")
 ]
 Recording = Annotated[
     Path, typer.Argument(metavar="FILE", readable=False, show_default=False, help="A file made by 'tcptrace record'.")
@@ -168,43 +161,4 @@ WebConfig = Annotated[
     typer.Option("--web-config", metavar="FILE", help="TLS and passwords for /metrics, as in Prometheus's exporters."),
 ]
 
-DEFAULT_LABEL_TTL = 3600.0
 DEFAULT_LISTEN = "127.0.0.1:19293"
-
-
-def access(web_config: Path | None) -> Access:
-    """Return who may ask for the metrics; raises TcptraceError when the file will not do."""
-    if web_config is None:
-        from tracer.outputs.web.access import Access  # noqa: PLC0415 - see above
-
-        return Access()
-    from tracer.outputs.web.webconfig import read_access  # noqa: PLC0415 - megabytes that only this option needs
-
-    return read_access(web_config)
-
-
-def label_names(names: list[str] | None, groups: list[str] | None) -> tuple[str, ...]:
-    """Return the labels that the options add, of which groups of peers are one; raises UsageError."""
-    more = ["peer_group"] if groups else []
-    return optional_names([*(names or ()), *more])
-
-
-def peers(groups: list[str] | None, rest: str) -> PeerGroups:
-    """Return the groups of peers; raises UsageError."""
-    from tracer.model.peers import peer_groups  # noqa: PLC0415 - see above
-
-    return peer_groups(groups or (), rest)
-
-
-def filters(
-    ports: list[int] | None,
-    addresses: list[str] | None,
-    role: str | None,
-    pid: int | None,
-    cgroup: str | None,
-    netns: str,
-) -> Filters:
-    """Return the Filters that the options say; raises UsageError for what makes no sense."""
-    if netns not in {"all", "own"}:
-        raise UsageError(f"--netns {netns} is not known", "give all or own")
-    return Filters(tuple(ports or ()), tuple(addresses or ()), role, pid, cgroup, netns == "own")

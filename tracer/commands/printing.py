@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tracer.commands.options import known_format
 from tracer.commands.streams import GONE, cannot_write
 from tracer.errors import UsageError
 from tracer.ingest.source import Context, Reading, Source
@@ -51,14 +52,12 @@ def check_kinds(kinds: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(kinds or DEFAULT_KINDS)
 
 
-def check_format(option: str, name: str, *, color: bool) -> Format:
-    """Return the format of that name; raises UsageError, which names the option, for one that is not known.
+def check_format(name: str, *, color: bool) -> Format:
+    """Return the format of that name; raises UsageError for one that is not known.
 
     color: whether the table has colors; the others never do.
     """
-    if name not in FORMATS:
-        raise UsageError(f"{option} {name} is not known", f"choose from {', '.join(FORMATS)}")
-    form = FORMATS[name]
+    form = FORMATS[known_format(name, tuple(FORMATS))]
     return form._replace(lines=eventtable.colored_lines) if color and name == "table" else form
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from tracer.commands import options
+from tracer.commands import optiongroups, options
+from tracer.commands.optiongroups import grouped
 from tracer.commands.rotation import KEPT, STDOUT, never_due, open_files, parse_rotation
 from tracer.commands.session import complain, open_kernel, stop_on_signals, watch_sockets
 from tracer.commands.terminal import is_drawn
@@ -22,6 +23,7 @@ from tracer.ingest.openrows import MOST_ROWS
 from tracer.ingest.recorder import Rotating, Sparing
 from tracer.ingest.remains import ASK_SECONDS, RemainsSource
 from tracer.ingest.spool import Spool
+from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.totals import Model
@@ -31,7 +33,7 @@ OutputFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The file to write; - for standard output.")
 ]
 Follow = Annotated[bool, typer.Option("--follow", help="What 'replay FILE follow' needs, too.")]
-Segments = Annotated[bool, typer.Option("--segments", help="Every received segment, too; with all that --follow adds.")]
+KeptSegments = Annotated[bool, typer.Option("--segments", help="Every received segment, too; with all that --follow adds.")]
 Keep = Annotated[int, typer.Option(metavar="N", min=2, max=1000, help="With --rotate: the last N files.")]
 Rotate = Annotated[
     str | None,
@@ -39,30 +41,26 @@ Rotate = Annotated[
 ]
 
 
+@grouped(filters=optiongroups.filters)
 def record(
     context: typer.Context,
     output: OutputFile,
     follow: Follow = False,
-    segments: Segments = False,
+    segments: KeptSegments = False,
     rotate: Rotate = None,
     keep: Keep = KEPT,
     max_connections: options.MaxConnections = None,
     duration: options.Duration = None,
-    view: options.View = None,
+    view: options.LiveView = None,
     user: options.UserName = None,
-    port: options.Ports = None,
-    address: options.Addresses = None,
-    role: options.Role = None,
-    pid: options.Pid = None,
-    cgroup: options.Cgroup = None,
-    netns: options.Netns = "all",
+    *,
+    filters: Filters,
 ) -> None:
     """Record the raw events to a file until Ctrl-C; 'tcptrace replay FILE' shows them anywhere, unprivileged.
 
     What does not change is written once in ten seconds, so that an idle machine's recording hardly grows. With --rotate all N
     files are made at the start, since tcptrace is unprivileged later. When all are full, the oldest is overwritten.
     """
-    filters = options.filters(port, address, role, pid, cgroup, netns)
     due = parse_rotation(rotate) if rotate else never_due
     if rotate and output == STDOUT:
         raise UsageError("--rotate is for files, not for standard output", "leave one of them out")
@@ -71,7 +69,9 @@ def record(
         live = open_kernel(Loading(settings), user, with_cgroups=True)
         watch = watch_sockets(live, filters, rows=MOST_ROWS)
         source = RemainsSource(live, complain)
-        spool = spooled(Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames()))
+        writer = Rotating(files.next_file, source.context, CgroupNames().workload, due, NamespaceNames())
+        sparing = Sparing(writer)
+        spool = Spool(sparing, writer.flush, sparing.end)
         latest = Latest(spool) if is_drawn(view) else None
         pipeline = Pipeline(source if settings.follow else source.plain, Model(source.context), latest or spool, watch)
         with closing(pipeline), stop_on_signals() as stop:
@@ -80,15 +80,8 @@ def record(
             with View(stop, table=view, color=context.obj, latest=latest) as shown:
                 drain(pipeline, stop, duration, shown.show, shown.poll, lambda: pause(source, shown))
             spool.close()
-    told = sys.stderr if output == STDOUT else sys.stdout
-    print(f"{output}: {int(pipeline.report().events.sum())} events", file=told)
+    print(f"{output}: {int(pipeline.report().events.sum())} events", file=sys.stderr if output == STDOUT else sys.stdout)
     stop.leave()
-
-
-def spooled(writer: Rotating) -> Spool:
-    """Return what hands readings to the writer in a thread of its own."""
-    sparing = Sparing(writer)
-    return Spool(sparing, writer.flush, sparing.end)
 
 
 def pause(source: RemainsSource, shown: View) -> float:

@@ -30,9 +30,9 @@ def become_unprivileged() -> None:
         complain(error)
 
 
-def choose(source: Source, filters: Filters, pid: int | None) -> Source:
-    """Return a recording's source with what the filters choose; as it is without filters. pid: of a process of then."""
-    return source if filters == Filters() and pid is None else Chosen(source, filters, pid)
+def choose(source: Source, filters: Filters) -> Source:
+    """Return a recording's source with what the filters choose; as it is without filters."""
+    return source if filters == Filters() else Chosen(source, filters)
 
 
 def open_recording(path: Path) -> RecordedSource:
@@ -56,24 +56,36 @@ def require(recorded: RecordedSource, path: Path, what: str) -> None:
         )
 
 
+class Pace:
+    """When readings are due: as fast as they came then, times speed; at once when speed is None."""
+
+    def __init__(self, speed: float | None) -> None:
+        self._speed = speed
+        self._began = time.monotonic()
+        self._first_ns: int | None = None
+
+    def wait_for(self, reading: Reading) -> float:
+        """Return the seconds until a reading is due, 0 where it is."""
+        if not self._speed:
+            return 0.0
+        self._first_ns = reading.time_ns if self._first_ns is None else self._first_ns
+        return max(self._began + (reading.time_ns - self._first_ns) / 1e9 / self._speed - time.monotonic(), 0.0)
+
+
 class Paced:
-    """A source whose readings come as fast as they did then, times speed; at once when speed is None."""
+    """A source whose readings come when they are due."""
 
     def __init__(self, source: Source, speed: float | None, stop: StopRequest) -> None:
         self.context = source.context
         self._source = source
-        self._speed = speed
+        self._pace = Pace(speed)
         self._stop = stop
-        self._began = time.monotonic()
-        self._first_ns: int | None = None
 
     def read(self) -> Reading | None:
         """Return the next reading when its time has come, None at the end; raises what the source raises."""
         reading = self._source.read()
-        if reading is not None and self._speed:
-            self._first_ns = reading.time_ns if self._first_ns is None else self._first_ns
-            due = self._began + (reading.time_ns - self._first_ns) / 1e9 / self._speed
-            self._stop.wait(max(due - time.monotonic(), 0))
+        if reading is not None and (seconds := self._pace.wait_for(reading)):
+            self._stop.wait(seconds)
         return reading
 
     def close(self) -> None:

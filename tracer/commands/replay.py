@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Annotated
 
 import typer
 
-from tracer.commands import options
-from tracer.commands.audit import FORMATS as AUDIT_FORMATS
+from tracer.commands import optiongroups, options
 from tracer.commands.follow import Ascii, Explain, Segments
-from tracer.commands.printing import FORMATS, KINDS
+from tracer.commands.optiongroups import SeriesOptions, Shown, grouped
+from tracer.commands.printing import KINDS
 from tracer.commands.replayed import replay_audit, replay_events, replay_follow
 from tracer.commands.replayedopen import replay_connections
-from tracer.commands.replayedrun import RunOptions, replay_run
+from tracer.commands.replayedrun import replay_run
 from tracer.commands.report import show_file
-from tracer.commands.run import DEFAULT_MAX_SERIES
 from tracer.errors import UsageError
+from tracer.kernel.filters import Filters
 from tracer.model.openlist import SORTS
 
-FILTERS = {"port", "address", "role", "pid", "netns"}
+RECORDED_FILTERS = set(signature(optiongroups.recorded_filters).parameters)
+SERIES = set(signature(SeriesOptions).parameters)
 VERBS = {
-    "run": {
-        "speed",
-        "listen",
-        "format_name",
-        "view",
-        "label",
-        "peer_group",
-        "peer_rest",
-        "max_series",
-        "label_ttl",
-        "web_config",
-    }
-    | {"events", *FILTERS},
-    "events": {"speed", "format_name", "kind", "count", *FILTERS},
-    "follow": {"speed", "format_name", "explain", "segments", "ascii_only", "count", *FILTERS},
+    "run": {"speed", "listen", "format_name", "view", *SERIES, *RECORDED_FILTERS},
+    "events": {"speed", "format_name", "kind", "count", *RECORDED_FILTERS},
+    "follow": {"speed", "format_name", "explain", "segments", "ascii_only", "count", *RECORDED_FILTERS},
     "audit": {"format_name"},
-    "connections": {"format_name", "count", "sort", *FILTERS},
-    "report": {"format_name", *FILTERS},
+    "connections": {"format_name", "count", "sort", *RECORDED_FILTERS},
+    "report": {"format_name", *RECORDED_FILTERS},
 }
 """What can be asked for, and the options that mean something there."""
 
@@ -46,7 +36,7 @@ NOT_RECORDED = {
 }
 """What the live command of that name would need and no recording keeps."""
 
-Verb = Annotated[
+ShownVerb = Annotated[
     str, typer.Argument(metavar="[VERB]", show_default=False, help=f"What to show: {', '.join(VERBS)}; default: run.")
 ]
 
@@ -63,15 +53,13 @@ Sort = Annotated[str, typer.Option(metavar="KEY", help=f"connections: which come
 Listen = Annotated[
     str | None, typer.Option(metavar="[HOST]:PORT", help="Serve /metrics and the page, also after the end, until Ctrl-C.")
 ]
-EventsFormat = Annotated[
-    str | None, typer.Option(metavar="|".join(FORMATS), help="The same as 'events --format', with every kind.")
-]
 
 
+@grouped(series=SeriesOptions, filters=optiongroups.recorded_filters)
 def replay(
     context: typer.Context,
     file: options.Recording,
-    verb: Verb = "run",
+    verb: ShownVerb = "run",
     speed: Speed = None,
     format_name: FormatName = None,
     kind: Kinds = None,
@@ -81,19 +69,10 @@ def replay(
     segments: Segments = False,
     ascii_only: Ascii = False,
     listen: Listen = None,
-    events: EventsFormat = None,
-    view: options.View = None,
-    label: options.Labels = None,
-    peer_group: options.PeerGroupTexts = None,
-    peer_rest: options.PeerRest = "network",
-    max_series: options.MaxSeries = DEFAULT_MAX_SERIES,
-    label_ttl: options.LabelTtl = options.DEFAULT_LABEL_TTL,
-    web_config: options.WebConfig = None,
-    port: options.Ports = None,
-    address: options.Addresses = None,
-    role: options.Role = None,
-    pid: options.RecordedPid = None,
-    netns: options.Netns = "all",
+    view: options.LiveView = None,
+    *,
+    series: SeriesOptions,
+    filters: Filters,
 ) -> None:
     """Show a recording as if it were happening: run's live view, summary and metrics, or the output of another VERB.
 
@@ -101,36 +80,21 @@ def replay(
     whole machine, and are left out then. Times are those of the recorded machine.
     """
     check_options(context, verb)
-    filters = options.filters(port, address, role, None, None, netns)
+    text, table = format_name or "text", format_name or "table"
     if verb == "events":
-        form = format_name or "table"
-        replay_events(context, file, filters, pid, format_name=form, kinds=kind, count=count, speed=speed)
-    elif events is not None:
-        every = list(KINDS)
-        replay_events(context, file, filters, pid, format_name=events, kinds=every, count=None, speed=speed, option="--events")
+        replay_events(context, file, filters, format_name=table, kinds=kind, count=count, speed=speed)
     elif verb == "follow":
         looks = {"explain": explain, "segments": segments, "ascii_only": ascii_only}
-        replay_follow(context, file, filters, pid, format_name=format_name or "text", count=count, speed=speed, **looks)
+        replay_follow(context, file, filters, format_name=text, count=count, speed=speed, **looks)
     elif verb == "audit":
-        replay_audit(file, as_json=options.known_format(format_name or "table", AUDIT_FORMATS) == "json")
+        replay_audit(file, as_json=options.known_format(table, options.TABLE_FORMATS) == "json")
     elif verb == "connections":
-        replay_connections(file, filters, pid, sort=sort, count=count, format_name=format_name or "table")
+        replay_connections(file, filters, sort=sort, count=count, format_name=table)
     elif verb == "report":
-        show_file(file, filters, pid, format_name=format_name or "table")
+        show_file(file, filters, format_name=table)
     else:
-        shown = RunOptions(
-            as_json=options.known_format(format_name or "text", options.TEXT_FORMATS) == "json",
-            speed=speed,
-            listen=listen,
-            view=view,
-            color=context.obj,
-            labels=options.label_names(label, peer_group),
-            peers=options.peers(peer_group, peer_rest),
-            label_ttl=label_ttl or None,
-            max_series=max_series,
-            web_config=web_config,
-        )
-        replay_run(file, filters, pid, shown)
+        as_json = options.known_format(text, options.TEXT_FORMATS) == "json"
+        replay_run(file, filters, Shown(listen, series, view, context.obj, as_json), speed)
 
 
 def check_options(context: typer.Context, verb: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import typer
 
 from tracer.commands.audit import audit_document, raise_drift
-from tracer.commands.drawing import FORMATS, Follower, show_json, show_ladder
+from tracer.commands.drawing import Follower, show_json, show_ladder
 from tracer.commands.follow import LAST_SECONDS, say_the_end, style_of
-from tracer.commands.options import is_colored, known_format
+from tracer.commands.options import TEXT_FORMATS, is_colored, known_format
 from tracer.commands.printing import Output, Printer, check_format, check_kinds, print_events, say_what_was_lost
 from tracer.commands.recorded import Paced, become_unprivileged, choose, open_recording, require
 from tracer.commands.session import Stop, stop_on_signals
@@ -23,11 +23,11 @@ from tracer.outputs.lines import audit_lines
 from tracer.pipeline import Pipeline
 
 
-def opened(path: Path, filters: Filters, pid: int | None) -> tuple[RecordedSource, Source]:
+def opened(path: Path, filters: Filters) -> tuple[RecordedSource, Source]:
     """Return a recording, and of it what the filters choose, when all privileges are dropped."""
     recorded = open_recording(path)
     become_unprivileged()
-    return recorded, choose(recorded, filters, pid)
+    return recorded, choose(recorded, filters)
 
 
 def container_names(recorded: RecordedSource) -> Callable[[int], str]:
@@ -39,17 +39,15 @@ def replay_events(
     context: typer.Context,
     path: Path,
     filters: Filters,
-    pid: int | None,
     *,
     format_name: str,
     kinds: list[str] | None,
     count: int | None,
     speed: float | None,
-    option: str = "--format",
 ) -> None:
     """Print the events of a recording."""
-    form, wanted = check_format(option, format_name, color=is_colored(context)), check_kinds(kinds)
-    recorded, source = opened(path, filters, pid)
+    form, wanted = check_format(format_name, color=is_colored(context)), check_kinds(kinds)
+    recorded, source = opened(path, filters)
     try:
         with stop_on_signals() as stop:
             output = Output(stop)
@@ -65,7 +63,6 @@ def replay_follow(
     context: typer.Context,
     path: Path,
     filters: Filters,
-    pid: int | None,
     *,
     format_name: str,
     explain: bool,
@@ -75,9 +72,9 @@ def replay_follow(
     speed: float | None,
 ) -> None:
     """Draw the connections of a recording; raises TcptraceError for one that does not have what that takes."""
-    known_format(format_name, FORMATS)
+    known_format(format_name, TEXT_FORMATS)
     style = style_of(context, ascii_only=ascii_only, explain=explain)
-    recorded, source = opened(path, filters, pid)
+    recorded, source = opened(path, filters)
     try:
         require(recorded, path, "segments" if segments else "follow")
         with stop_on_signals() as stop:
@@ -107,7 +104,7 @@ def draw(source: Source, follower: Follower, output: Output, stop: Stop) -> Read
 
 def replay_audit(path: Path, *, as_json: bool) -> None:
     """Print our counts of a recording beside the kernel's; raises TcptraceError when they differ."""
-    _, source = opened(path, Filters(), None)
+    _, source = opened(path, Filters())
     pipeline = Pipeline(source, Model(source.context))
     try:
         while pipeline.pump() is not None:

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tracer.commands.listed import FORMATS, check_sort, list_text
+from tracer.commands.listed import LIST_FORMATS, check_sort, list_text
 from tracer.commands.options import known_format
 from tracer.commands.recorded import become_unprivileged, open_recording
 from tracer.errors import TcptraceError
@@ -22,11 +22,9 @@ NO_LOOK = "has no look at the open connections"
 WHY_NONE = "record for three seconds, without --pid and --cgroup, where the kernel has sock_diag (modprobe tcp_diag)"
 
 
-def replay_connections(
-    path: Path, filters: Filters, pid: int | None, *, sort: str, count: int | None, format_name: str
-) -> None:
+def replay_connections(path: Path, filters: Filters, *, sort: str, count: int | None, format_name: str) -> None:
     """Print the open connections of a recording; raises TcptraceError for one that has no look at them, or is damaged."""
-    known_format(format_name, FORMATS)
+    known_format(format_name, LIST_FORMATS)
     check_sort(sort)
     recorded = open_recording(path)
     become_unprivileged()
@@ -40,8 +38,8 @@ def replay_connections(
     rows = recorded.open_rows
     found, owners = OpenList(rows), openers.owners(rows)
     found.keep(found.chosen(filters, recorded.context.netns))
-    if pid is not None:
-        found.keep(found.of_inodes([inode for inode, owner in owners.items() if owner.pid == pid]))
+    if filters.pid is not None:
+        found.keep(found.of_inodes([inode for inode, owner in owners.items() if owner.pid == filters.pid]))
     print(as_of(rows, last, recorded.context.at(last).anchor_ns), file=sys.stderr, flush=True)
     if format_name == "csv":
         print(CSV_HEAD)

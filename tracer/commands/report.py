@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from tracer.commands import options
+from tracer.commands import optiongroups, options
 from tracer.commands.oneconnection import show_connection, trace_connection
+from tracer.commands.optiongroups import grouped
 from tracer.commands.outputfile import written
 from tracer.commands.recorded import become_unprivileged, choose, open_recording
 from tracer.commands.session import open_kernel
@@ -26,19 +27,18 @@ from tracer.kernel.launch import Loading
 from tracer.kernel.programs import Settings
 from tracer.model.drawn import Drawn
 from tracer.model.findings import FindingsSearch
-from tracer.outputs.findings.page import report_page
 from tracer.outputs.findings.reportjson import report_document
+from tracer.outputs.findings.reportpage import report_page
 from tracer.outputs.findings.reporttext import report_lines
 
-FORMATS = ("table", "json", "html")
+REPORT_FORMATS = ("table", "json", "html")
 DEFAULT_SECONDS = 10.0
 PROGRESS_SECONDS = 1.0
 
-File = Annotated[
-    Path | None,
-    typer.Argument(metavar="[FILE]", readable=False, show_default=False, help="A recording; else this machine."),
+SomeRecording = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", readable=False, show_default=False, help="A recording; else this machine.")
 ]
-Seconds = Annotated[
+TracedSeconds = Annotated[
     float | None,
     typer.Option(
         "--duration",
@@ -47,9 +47,8 @@ Seconds = Annotated[
         help="How long to trace without a FILE: 90, 90s, 5m, 1h; default: 10s.",
     ),
 ]
-Connection = Annotated[
-    str | None,
-    typer.Option(metavar="ID|ADDRESS:PORT", help="One connection in two columns: its number in FILE, or an end."),
+OnlyConnection = Annotated[
+    str | None, typer.Option(metavar="ID|ADDRESS:PORT", help="One connection in two columns: its number in FILE, or an end.")
 ]
 Xpl = Annotated[
     Path | None,
@@ -59,23 +58,20 @@ OutputFile = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write into FILE, not to standard output."),
 ]
-FormatName = Annotated[str, options.format_option(FORMATS, "table: for people; json: one object; html: one page.")]
+FormatName = Annotated[str, options.format_option(REPORT_FORMATS, "table: for people; json: one object; html: one page.")]
 
 
+@grouped(filters=optiongroups.filters)
 def report(
-    file: File = None,
-    duration: Seconds = None,
+    file: SomeRecording = None,
+    duration: TracedSeconds = None,
     format_name: FormatName = "table",
-    connection: Connection = None,
+    connection: OnlyConnection = None,
     xpl: Xpl = None,
     output: OutputFile = None,
     user: options.UserName = None,
-    port: options.Ports = None,
-    address: options.Addresses = None,
-    role: options.Role = None,
-    pid: options.Pid = None,
-    cgroup: options.Cgroup = None,
-    netns: options.Netns = "all",
+    *,
+    filters: Filters,
 ) -> None:
     """Report handshake times, failures, closes, retransmissions, peers and the connections that stand out.
 
@@ -83,24 +79,20 @@ def report(
     of the whole machine, and is left out then. --format html is one page with pictures, which loads nothing; of a recording
     made with --segments it draws the worst connections.
     """
-    if connection is not None:
-        if file is not None:
-            refuse_tracing(duration, cgroup)
-            show_connection(file, connection, format_name, xpl=xpl, output=output)
-        else:
-            filters = options.filters(port, address, role, pid, cgroup, netns)
-            trace_connection(connection, filters, duration or DEFAULT_SECONDS, user, format_name, xpl=xpl, output=output)
-        return
-    if xpl is not None:
+    seconds, courses = duration or DEFAULT_SECONDS, format_name == "html"
+    if file is not None:
+        refuse_tracing(duration, filters.cgroup)
+    if connection is not None and file is not None:
+        show_connection(file, connection, format_name, xpl=xpl, output=output)
+    elif connection is not None:
+        trace_connection(connection, filters, seconds, user, format_name, xpl=xpl, output=output)
+    elif xpl is not None:
         raise UsageError("--xpl draws one connection", "give --connection, too")
-    if file is None:
-        filters = options.filters(port, address, role, pid, cgroup, netns)
+    elif file is not None:
+        show_file(file, filters, format_name=format_name, output=output)
+    else:
         with written(output) as write:
-            write(text_of(trace(filters, duration or DEFAULT_SECONDS, user, courses=format_name == "html"), format_name))
-        return
-    refuse_tracing(duration, cgroup)
-    filters = options.filters(port, address, role, None, None, netns)
-    show_file(file, filters, pid, format_name=format_name, output=output)
+            write(report_text(trace_findings(filters, seconds, user, courses=courses), format_name))
 
 
 def refuse_tracing(duration: float | None, cgroup: str | None) -> None:
@@ -111,15 +103,15 @@ def refuse_tracing(duration: float | None, cgroup: str | None) -> None:
         raise UsageError("--cgroup is for tracing, not for a FILE", "record with --cgroup: ids of cgroups are of one machine")
 
 
-def show_file(path: Path, filters: Filters, pid: int | None, *, format_name: str, output: Path | None = None) -> None:
+def show_file(path: Path, filters: Filters, *, format_name: str, output: Path | None = None) -> None:
     """Report a recording."""
-    options.known_format(format_name, FORMATS)
+    options.known_format(format_name, REPORT_FORMATS)
     with closing(open_recording(path)) as recorded, written(output) as write:
-        search = read_file(recorded, filters, pid, courses=format_name == "html")
-        write(text_of(search, format_name, recorded))
+        search = read_file(recorded, filters, courses=format_name == "html")
+        write(report_text(search, format_name, recorded))
 
 
-def text_of(search: FindingsSearch, format_name: str, recorded: RecordedSource | None = None) -> str:
+def report_text(search: FindingsSearch, format_name: str, recorded: RecordedSource | None = None) -> str:
     """Return what was found in a format. recorded: where the worst connections can be looked up."""
     found = search.findings()
     if format_name == "json":
@@ -130,9 +122,9 @@ def text_of(search: FindingsSearch, format_name: str, recorded: RecordedSource |
     return report_page(found, *drawn)
 
 
-def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, courses: bool) -> FindingsSearch:
+def read_file(recorded: RecordedSource, filters: Filters, *, courses: bool) -> FindingsSearch:
     """Return what a recording has, which is read to its end."""
-    source = choose(recorded, filters, pid)
+    source = choose(recorded, filters)
     size = max(recorded.size, 1)
     become_unprivileged()
     search = FindingsSearch(recorded.context, courses=courses)
@@ -146,7 +138,7 @@ def read_file(recorded: RecordedSource, filters: Filters, pid: int | None, *, co
     return search
 
 
-def trace(filters: Filters, seconds: float, user: str | None, *, courses: bool) -> FindingsSearch:
+def trace_findings(filters: Filters, seconds: float, user: str | None, *, courses: bool) -> FindingsSearch:
     """Return what the next seconds have, or those until a signal."""
     start = time.monotonic()
     source = open_kernel(Loading(Settings(filters)), user)

@@ -14,9 +14,9 @@ from typing import Self
 
 from tracer.commands.terminal import Terminal
 from tracer.model.history import History
+from tracer.outputs.live.frame import frame
 from tracer.outputs.live.keys import ViewState, keys, press
 from tracer.outputs.live.styled import encoded
-from tracer.outputs.live.view import frame
 
 
 class Screen:
@@ -74,7 +74,8 @@ class Screen:
             self._stop_until_continued()
         if self._resumed:
             self._resumed = False
-            self._retake()
+            self._terminal.take()
+            self._forget()
         self._type()
         if self._terminal.size() != self._size:
             self._forget()
@@ -96,10 +97,6 @@ class Screen:
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
         self._resumed = True
-
-    def _retake(self) -> None:
-        self._terminal.take()
-        self._forget()
 
     def _forget(self) -> None:
         """Draw everything anew, on a terminal of which nothing is known any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tracer.commands.dashboard import NAMES
+from tracer.commands.dashboard import DASHBOARDS
 from tracer.commands.view import View
 from tracer.kernel.shipped import shipped
 from tracer.model.report import Report
@@ -31,5 +31,7 @@ class Kept:
 def shipped_files() -> Mapping[str, File]:
     """Return the dashboards and rules by the paths that the page links to; to be called before privileges are dropped."""
     place = shipped("dashboards")
-    boards = {f"/dashboards/{name}": ("application/json", (place / f"tcptrace-{name}.json").read_bytes()) for name in NAMES}
+    boards = {
+        f"/dashboards/{name}": ("application/json", (place / f"tcptrace-{name}.json").read_bytes()) for name in DASHBOARDS
+    }
     return {**boards, "/rules": ("text/plain; charset=utf-8", (place / "rules.yml").read_bytes())}

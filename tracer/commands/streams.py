@@ -36,14 +36,14 @@ class CheckedOutput(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            raise failure(error) from error
+            raise output_failure(error) from error
 
     def flush(self) -> None:
         """Write what is left, or say why not."""
         try:
             super().flush()
         except OSError as error:
-            raise failure(error) from error
+            raise output_failure(error) from error
 
 
 class Log(io.TextIOWrapper):
@@ -74,7 +74,7 @@ class Log(io.TextIOWrapper):
         return ready
 
 
-def failure(error: OSError) -> ReaderGoneError | TcptraceError:
+def output_failure(error: OSError) -> ReaderGoneError | TcptraceError:
     """Return what to raise when standard output takes nothing."""
     return ReaderGoneError() if error.errno in GONE else cannot_write(error)
 
@@ -86,7 +86,8 @@ def cannot_write(error: OSError) -> TcptraceError:
 
 def prepare() -> None:
     """Put both in place; to be called once, before anything is written."""
-    sys.stdout = CheckedOutput(_raw(1), encoding=_encoding(sys.stdout), errors=_errors(sys.stdout), line_buffering=os.isatty(1))
+    errors = str(getattr(sys.stdout, "errors", None) or "strict")
+    sys.stdout = CheckedOutput(_raw(1), encoding=_encoding(sys.stdout), errors=errors, line_buffering=os.isatty(1))
     sys.stderr = Log(_raw(2, 0), encoding=_encoding(sys.stderr), errors="backslashreplace", line_buffering=True)
 
 
@@ -103,7 +104,3 @@ def _raw(descriptor: int, buffering: int = -1) -> Any:
 
 def _encoding(stream: object) -> str:
     return str(getattr(stream, "encoding", None) or "utf-8")
-
-
-def _errors(stream: object) -> str:
-    return str(getattr(stream, "errors", None) or "strict")

@@ -23,9 +23,9 @@ from tracer.model.history import History, history
 from tracer.model.report import Report
 from tracer.model.spans import Spans
 from tracer.outputs.lines import Point, interval, point
+from tracer.outputs.live.frame import frame
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import plain
-from tracer.outputs.live.view import frame
 from tracer.outputs.live.window import SINCE_START
 from tracer.pipeline import IDLE_SECONDS, POLL_SECONDS, UNSEEN_SECONDS
 

@@ -16,27 +16,23 @@ _ROLES = {"client": LAYOUT.enums["role"]["ROLE_CLIENT"], "server": _SERVER}
 
 
 class Chosen:
-    """A source with the chosen records of another one. pid: of the process, besides, which need not be there any more.
+    """A source with the chosen records of another one; the process of a filter need not be there any more.
 
     What was counted without a record (the counters), the sockets and the kernel's counters are those of all connections, and
     are left out: only records can be chosen afterwards.
     """
 
-    def __init__(self, source: Source, filters: Filters, pid: int | None = None) -> None:
+    def __init__(self, source: Source, filters: Filters) -> None:
         self.context = source.context
         self._source = source
         self._filters = filters
-        self._pid = pid
 
     def read(self) -> Reading | None:
         """Return the next reading, None at the end; raises what the source raises."""
         reading = self._source.read()
         if reading is None:
             return None
-        chosen = is_chosen(reading.records, self._filters, self.context.netns)
-        if self._pid is not None:
-            chosen &= reading.records["pid"] == self._pid
-        records = reading.records[chosen]
+        records = reading.records[is_chosen(reading.records, self._filters, self.context.netns)]
         return replace(reading, records=records, cells=_losses(reading.cells), snapshot=None, kernel_counts=None)
 
     def close(self) -> None:
@@ -54,6 +50,8 @@ def is_chosen(events: Events, filters: Filters, own_netns: int) -> NDArray[np.bo
         chosen &= np.logical_or.reduce([_is_within(events, text) for text in filters.addresses])
     if filters.role:
         chosen &= events["role"] == _ROLES[filters.role]
+    if filters.pid is not None:
+        chosen &= events["pid"] == filters.pid
     if filters.own_netns:
         chosen &= events["netns"] == own_netns
     return chosen

@@ -30,11 +30,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "netns": (list,),
     "all": (bool,),
 }
-_MOST = {
-    "state": max(LAYOUT.enums["tcp_state"].values()),
-    "role": max(LAYOUT.enums["role"].values()),
-    "figures": MAX_BYTES,
-}
+_MOST = {"state": max(LAYOUT.enums["tcp_state"].values()), "role": max(LAYOUT.enums["role"].values()), "figures": MAX_BYTES}
 
 
 def pack(figures: Figures) -> bytes:

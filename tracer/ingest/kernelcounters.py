@@ -10,14 +10,7 @@ from tracer.errors import TcptraceError
 SNMP = "/proc/net/snmp"
 NETSTAT = "/proc/net/netstat"
 
-EXTENDED = (
-    "EmbryonicRsts",
-    "ListenOverflows",
-    "ListenDrops",
-    "TCPReqQFullDrop",
-    "TCPTimeWaitOverflow",
-    "TCPRetransFail",
-)
+EXTENDED = ("EmbryonicRsts", "ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPTimeWaitOverflow", "TCPRetransFail")
 """Those of TcpExt that are read; each reading is kept in recordings, and there are 130 of them."""
 
 

@@ -233,9 +233,10 @@ class Namespaces:
 
     def interface_name(self, netns: int, index: int) -> str | None:
         """Return the name of an interface of a namespace with a handle, None for another; for any thread."""
-        for opened in (self._own, *self._others):
-            if opened.handle.netns == netns:
-                return name_there(opened.handle.diag, index)
+        with self._lock:
+            for opened in (self._own, *self._others) if not self._closed else ():
+                if opened.handle.netns == netns:
+                    return name_there(opened.handle.diag, index)
         return None
 
     def close(self) -> None:

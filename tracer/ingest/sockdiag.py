@@ -34,7 +34,7 @@ SOCKET = np.dtype(
         ("wqueue", "=u4"),
         ("uid", "=u4"),
         ("inode", "=u4"),
-    ],
+    ]
 )
 """One socket: struct inet_diag_msg in place. family: 4 or 6; IPv4 in addresses as ::ffff:a.b.c.d. state: as in event.h.
 timer, expires_ms: which one runs (0 none, 1 retransmission, 2 keepalive, 3 that of a timewait object, 4 zero window), and

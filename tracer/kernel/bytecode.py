@@ -77,7 +77,7 @@ class Bytecode:
 def take_apart(code: bytes, tables: dict[int, str]) -> CompiledProgram:
     """Return instructions without the descriptors of the tables that they were compiled with; tables: names by descriptor."""
     words = [list(word) for word in INSTRUCTION.iter_unpack(code)]
-    found = {place: tables[word[3]] for place, word in enumerate(words) if _loads_table(word)}
+    found = {place: tables[word[3]] for place, word in enumerate(words) if word[0] == LOAD_64 and word[1] >> 4 == PSEUDO_MAP}
     for place in found:
         words[place][3] = 0
     return CompiledProgram(_pack(words).hex(), found)
@@ -93,10 +93,6 @@ def put_together(program: CompiledProgram, tables: dict[str, int], constants: Se
             value = constants[word[3]]
             word[3], words[place + 1][3] = struct.unpack("=ii", struct.pack("=Q", value))
     return _pack(words)
-
-
-def _loads_table(word: list[int]) -> bool:
-    return word[0] == LOAD_64 and word[1] >> 4 == PSEUDO_MAP
 
 
 def _is_constant(word: list[int], following: list[list[int]]) -> bool:

@@ -55,13 +55,16 @@ def confine(own: Iterable[str]) -> bool:
     Returns whether the kernel does that; to be called while there is one thread.
     """
     found = version()
-    files, network, scopes = (_handled(rights, found) for rights in (FILES, NETWORK, SCOPES))
+    # each right is of one version only
+    files, network, scopes = (
+        sum(bits for since, bits in rights.items() if since <= found) for rights in (FILES, NETWORK, SCOPES)
+    )
     attributes = struct.pack("=QQQ", files, network, scopes)[: 8 if found < 4 else 16 if found < 6 else 24]
     ruleset = _LIBC.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)) if found else -1
     if ruleset < 0:
         return False
     try:
-        for path in (*_readable(), *own):
+        for path in (*(f"/{name}" for name in os.listdir("/") if name not in PRIVATE), *own):
             _allow(ruleset, path, READ_FILE | READ_DIR)
         for path in WRITABLE:
             _allow(ruleset, path, READ_FILE | WRITE_FILE)
@@ -69,15 +72,6 @@ def confine(own: Iterable[str]) -> bool:
         return not _LIBC.syscall(RESTRICT_SELF, ruleset, ctypes.c_uint32(0))
     finally:
         os.close(ruleset)
-
-
-def _handled(rights: dict[int, int], found: int) -> int:
-    """Return the rights that a version knows; each is of one version only."""
-    return sum(bits for since, bits in rights.items() if since <= found)
-
-
-def _readable() -> list[str]:
-    return [f"/{name}" for name in os.listdir("/") if name not in PRIVATE]
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -69,19 +69,9 @@ FEATURES = (
         "6.8",
         lists_bound_ports,
     ),
+    Feature("reset_reason", "why a reset was sent", "`reason` of resets is null", "6.10", _argument("tcp_send_reset")),
     Feature(
-        "reset_reason",
-        "why a reset was sent",
-        "`reason` of resets is null",
-        "6.10",
-        _argument("tcp_send_reset"),
-    ),
-    Feature(
-        "stray_resets",
-        "resets for closed ports",
-        "only resets of connections are counted",
-        "6.10",
-        _argument("tcp_send_reset"),
+        "stray_resets", "resets for closed ports", "only resets of connections are counted", "6.10", _argument("tcp_send_reset")
     ),
     Feature(
         "retransmit_err",
@@ -103,7 +93,7 @@ def lacking(btf: Btf) -> tuple[Feature, ...]:
     return tuple(feature for feature in FEATURES if not feature.present(btf))
 
 
-def table() -> str:
+def features_table() -> str:
     """Return the table of docs/kernels.md: features by the mainline kernel that has them."""
     rows = [f"| {feature.what} | {feature.since} | {feature.without} |" for feature in FEATURES]
     return "\n".join(["| tcptrace shows | since Linux | before |", "| --- | --- | --- |", *rows])

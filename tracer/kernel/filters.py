@@ -37,6 +37,9 @@ class Filters:
             network_of(address)
         if self.role not in {None, *ROLES}:
             raise UsageError(f"--role {self.role} is not a role", "give client or server")
+
+    def check_here(self) -> None:
+        """Refuse a process and a cgroup that this machine does not have; a recording may be of another one."""
         if self.pid is not None:
             _check_pid(self.pid)
         if self.cgroup is not None and not os.path.isdir(self.cgroup):
@@ -116,10 +119,7 @@ def _cgroup(path: str) -> tuple[range, int]:
     """
     top = real = os.path.realpath(path)
     if not os.path.exists(f"{real}/cgroup.controllers"):
-        raise UsageError(
-            f"--cgroup {path} is no cgroup of version 2",
-            CGROUP_HINT,
-        )
+        raise UsageError(f"--cgroup {path} is no cgroup of version 2", CGROUP_HINT)
     level = 0
     while os.path.exists(f"{top}/cgroup.events"):
         top, level = os.path.dirname(top), level + 1

@@ -21,15 +21,7 @@ from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, privileges_hint
 from tracer.kernel.loader import UNLOCK, lockdown, refusal
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability, unprivileged_user
-from tracer.kernel.programs import (
-    ENTRY_BYTES,
-    TRACEPOINTS,
-    Settings,
-    Tracepoint,
-    connection_entries,
-    losses,
-    lost_of_lists,
-)
+from tracer.kernel.programs import ENTRY_BYTES, TRACEPOINTS, Settings, Tracepoint, connection_entries, losses, lost_of_lists
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What sudo searches on Debian and Ubuntu (secure_path)."""
@@ -61,7 +53,7 @@ def examine() -> list[Finding]:
     if obstacle := machine_obstacle():
         return [*_kernel(), Finding("machine", "problem", obstacle.what, obstacle.hint)]
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        *(_kernel, _types, _bcc, _lockdown, _rights, _user),
+        *(_kernel, _types, _bcc, _lockdown, _privileges, _user),
         *(_confinement, _command),
     )
     findings = [finding for check in checks for finding in check()]
@@ -141,18 +133,18 @@ def _lockdown() -> Iterator[Finding]:
         yield Finding("lockdown", "ok", mode or "not in this kernel")
 
 
-def _rights() -> Iterator[Finding]:
+def _privileges() -> Iterator[Finding]:
     if lacking := missing_capability():
-        yield Finding("rights", "problem", lacking.what, privileges_hint())
+        yield Finding("privileges", "problem", lacking.what, privileges_hint())
         return
     try:
         refused = refusal()
     except TcptraceError as error:  # no libbpf
         refused = error
     if refused:
-        yield Finding("rights", "problem", refused.what, refused.hint)
+        yield Finding("privileges", "problem", refused.what, refused.hint)
     else:
-        yield Finding("rights", "ok", "BPF programs may be loaded")
+        yield Finding("privileges", "ok", "BPF programs may be loaded")
 
 
 def _user() -> Iterator[Finding]:

@@ -48,6 +48,7 @@ class Loading:
     """
 
     def __init__(self, settings: Settings) -> None:
+        settings.filters.check_here()
         if obstacle := machine_obstacle():
             raise obstacle
         if lacking := missing_capability():

@@ -11,7 +11,7 @@ import os
 
 from tracer.kernel.processes import process_ids
 
-LISTEN = "0A"
+LISTEN_STATE = "0A"
 
 
 def find_listening() -> dict[tuple[int, int], int]:
@@ -74,5 +74,5 @@ def _rows(path: str) -> list[tuple[int, str]]:
 def _listening_rows(path: str) -> list[tuple[int, str]]:
     with open(path, encoding="ascii") as file:
         next(file)
-        rows = itertools.takewhile(lambda row: row[3] == LISTEN, map(str.split, file))
+        rows = itertools.takewhile(lambda row: row[3] == LISTEN_STATE, map(str.split, file))
         return [(int(row[1].rsplit(":", 1)[1], 16), row[9]) for row in rows]

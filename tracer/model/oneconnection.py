@@ -29,8 +29,7 @@ def parse_wanted(text: str) -> int | tuple[bytes, int]:
             raise ValueError(port)
     except ValueError as error:
         raise UsageError(
-            f"--connection {text} is no connection",
-            "give ADDRESS:PORT of an end, [ADDRESS]:PORT of IPv6, or its number",
+            f"--connection {text} is no connection", "give ADDRESS:PORT of an end, [ADDRESS]:PORT of IPv6, or its number"
         ) from error
     return _packed(found), int(port)
 
@@ -117,6 +116,6 @@ def _overlaps(other: Events, own: Events, first: np.uint64, last: np.uint64) -> 
     return bool(_are_ends(other, own) and other["time_ns"].min() <= last and other["time_ns"].max() >= first)
 
 
-def named(records: Events, limit: int = 5) -> Sequence[str]:
+def connection_names(records: Events, limit: int = 5) -> Sequence[str]:
     """Return the numbers of the first connections among these records, as text."""
     return [str(number) for number in dict.fromkeys(records["connection"].tolist())][:limit]

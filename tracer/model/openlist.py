@@ -219,11 +219,7 @@ def _times(info: np.void) -> dict[str, Any]:
     sent, received = (int(info[f"last_{way}_ms"]) / 1e3 for way in ("sent", "received"))
     one_way = not info["sent_data_segments"] or not info["received_data_segments"]
     oldest = max(sent, received)
-    return {
-        "age_seconds": oldest if one_way else None,
-        "age_least_seconds": oldest,
-        "idle_seconds": min(sent, received),
-    }
+    return {"age_seconds": oldest if one_way else None, "age_least_seconds": oldest, "idle_seconds": min(sent, received)}
 
 
 def _known_minimum(microseconds: int) -> float | None:

@@ -43,8 +43,8 @@ class Series:
     Shape (rows,): handshakes; connections (open now); time_waits (closes that left a
     timewait object); resets_received; sent_bytes and received_bytes (payload), sent_segments, received_segments,
     out_of_order_segments, busy_us (all six of closed connections, and of open ones as of the last dump);
-    failed_retransmits (attempts that never left); partial (closes of connections older than
-    the tracer). Shape (rows, reasons or kinds): failures by FAILURE_REASONS, closes by CLOSE_REASONS, retransmitted (segments)
+    failed_retransmits (attempts that never left); partial (closes of existing connections). Shape (rows, reasons or kinds):
+    failures by FAILURE_REASONS, closes by CLOSE_REASONS, retransmitted (segments)
     by RETRANSMIT_KINDS, resets_sent by the kernel's number, limited_us by LIMITS. handshake_times has fewer observations than
     handshakes where the kernel had no honest value.
     Of open connections, as of the last dump: queues (bytes), shape (rows, len(QUEUES)); rtt (seconds, 0 where there is none),

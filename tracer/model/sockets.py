@@ -163,11 +163,7 @@ class Summarizer:
     """
 
     def __init__(
-        self,
-        filters: Filters | None = None,
-        rows: int = 0,
-        served: ServedPorts | None = None,
-        bound: BoundPorts | None = None,
+        self, filters: Filters | None = None, rows: int = 0, served: ServedPorts | None = None, bound: BoundPorts | None = None
     ) -> None:
         self._filters = filters or Filters()
         self._looks = Looks(rows)

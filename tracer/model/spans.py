@@ -94,11 +94,6 @@ class Spans:
     audit: tuple[AuditLine, ...] = ()
     drifts: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def minute(self) -> float:
-        """How many seconds of the last minute are known; somewhat more where Reports were rare."""
-        return sum(interval.seconds for interval in self.intervals)
-
 
 @dataclass(frozen=True)
 class Lately:

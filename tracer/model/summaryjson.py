@@ -11,7 +11,7 @@ from tracer.model.report import Report, Service, services
 from tracer.model.tcp import STATES
 
 
-def document(report: Report, host: str | None = None) -> dict[str, Any]:
+def summary_document(report: Report, host: str | None = None) -> dict[str, Any]:
     """Return the object; what is not known is None. host: the machine's name, where it is the one that was traced."""
     found = services(report)
     return {
@@ -23,18 +23,18 @@ def document(report: Report, host: str | None = None) -> dict[str, Any]:
         "failures": [_count(s, reason=reason, count=n) for s in found for reason, n in s.failures.items()],
         "closes": [_count(s, reason=reason, count=n) for s in found for reason, n in s.closes.items()],
         "retransmitted_segments": [_count(s, kind=kind, count=n) for s in found for kind, n in s.retransmitted.items()],
-        "bytes": bytes_carried(report),
-        "resets": resets(report),
-        "transitions": transitions(report),
+        "bytes": _bytes_carried(report),
+        "resets": _resets(report),
+        "transitions": _transitions(report),
         "sockets": None if report.sockets is None else dict(report.sockets),
-        "ephemeral_ports": ephemeral_ports(report),
+        "ephemeral_ports": _ephemeral_ports(report),
         "events_lost": report.events_lost,
         "connections_untracked": report.untracked,
-        "drift": drift(report),
+        "drift": _drift(report),
     }
 
 
-def bytes_carried(report: Report) -> list[dict[str, Any]]:
+def _bytes_carried(report: Report) -> list[dict[str, Any]]:
     """Return the payload of each service both ways: of ended connections, and of open ones as of the last dump."""
     series = report.series
     rows = np.flatnonzero(series.sent_bytes | series.received_bytes)
@@ -44,7 +44,7 @@ def bytes_carried(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def resets(report: Report) -> list[dict[str, Any]]:
+def _resets(report: Report) -> list[dict[str, Any]]:
     """Return the resets of each service; only those sent have the kernel's reason."""
     series = report.series
     sent = [
@@ -65,7 +65,7 @@ def reset_reason(report: Report, number: int) -> str:
     return report.context.reset_reasons.get(number, f"reason_{number}" if number else "unspecified")
 
 
-def transitions(report: Report) -> list[dict[str, Any]] | None:
+def _transitions(report: Report) -> list[dict[str, Any]] | None:
     """Return the transitions that happened, as {from, to, count}; None before the first reading."""
     if report.transitions is None:
         return None
@@ -75,7 +75,7 @@ def transitions(report: Report) -> list[dict[str, Any]] | None:
     ]
 
 
-def ephemeral_ports(report: Report) -> dict[str, Any] | None:
+def _ephemeral_ports(report: Report) -> dict[str, Any] | None:
     """Return the limit of tcptrace's own namespace, and the destinations with most ports in use; None without a snapshot."""
     if report.snapshot is None:
         return None
@@ -86,7 +86,7 @@ def ephemeral_ports(report: Report) -> dict[str, Any] | None:
     return {"limit": report.snapshot.ports_limit, "used": used}
 
 
-def drift(report: Report) -> dict[str, int] | None:
+def _drift(report: Report) -> dict[str, int] | None:
     """Return how many more we counted than the kernel did, by counter; None where the two cannot be compared."""
     return {line.counter: line.drift for line in report.audit if line.drift is not None} or None
 

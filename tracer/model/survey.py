@@ -71,13 +71,7 @@ class Survey:
 
 
 def survey(
-    dump: Dump,
-    *,
-    ports: Sequence[int],
-    owners: Mapping[int, Owner],
-    heard: Mapping[int, float],
-    hidden: int,
-    wanted: int,
+    dump: Dump, *, ports: Sequence[int], owners: Mapping[int, Owner], heard: Mapping[int, float], hidden: int, wanted: int
 ) -> Survey:
     """Return the survey of a dump, of these service ports only unless there are none.
 

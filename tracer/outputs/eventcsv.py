@@ -11,19 +11,19 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tracer.outputs.eventfields import FIELDS
+from tracer.outputs.eventfields import EVENT_FIELDS
 from tracer.outputs.jsonl import BY_KIND, EVENT_KINDS, Event
 
-COLUMNS = tuple(name for name in FIELDS if any(name in BY_KIND[kind] for kind in EVENT_KINDS))
+CSV_COLUMNS = tuple(name for name in EVENT_FIELDS if any(name in BY_KIND[kind] for kind in EVENT_KINDS))
 
-HEAD = ",".join(COLUMNS)
+HEAD = ",".join(CSV_COLUMNS)
 
 
 def csv_lines(events: Sequence[Event]) -> list[str]:
     """Return a line for each event, without line ends."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_cell(value) for value in map(event.get, COLUMNS)] for event in events)
+    writer.writerows([_cell(value) for value in map(event.get, CSV_COLUMNS)] for event in events)
     return text.getvalue().split("\n")[:-1]
 
 

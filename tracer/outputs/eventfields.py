@@ -28,7 +28,7 @@ from tracer.model.tcp import (
     closed_first,
     failure_reasons,
 )
-from tracer.outputs.onekind import Column, OneKind, without
+from tracer.outputs.onekind import FieldValues, OneKind, without
 from tracer.outputs.positionfields import BYTES, POSITION, WINDOWS, initial, payload, position, threshold
 
 NO_RTT_US = 0xFFFFFFFF
@@ -38,23 +38,23 @@ TIMED = ("syn_sent", "syn_recv", "established", "fin_wait1", "fin_wait2", "closi
 """States in which a connection spends time, in the order of its life; in CLOSE and LISTEN it only begins and ends."""
 
 
-def _plain(name: str) -> Column:
+def _plain(name: str) -> FieldValues:
     return lambda batch: batch.column(name).tolist()
 
 
-def _flag(name: str) -> Column:
+def _flag(name: str) -> FieldValues:
     return lambda batch: batch.has(name).tolist()
 
 
-def _unless_zero(name: str) -> Column:
+def _unless_zero(name: str) -> FieldValues:
     return lambda batch: without(batch.column(name), batch.column(name) == 0)
 
 
-def _each(name: str, value_of: Callable[[Any], Any]) -> Column:
+def _each(name: str, value_of: Callable[[Any], Any]) -> FieldValues:
     return lambda batch: [value_of(value) for value in batch.column(name).tolist()]
 
 
-def _named(name: str, names: Sequence[str]) -> Column:
+def _named(name: str, names: Sequence[str]) -> FieldValues:
     """Return a column of names by number; `unknown` and numbers without a name are None."""
     table = {number: text for number, text in enumerate(names) if text != "unknown"}
     return lambda batch: [table.get(number) for number in batch.column(name).tolist()]
@@ -66,7 +66,7 @@ def _time(batch: OneKind) -> list[str]:
     return text
 
 
-def _address(name: str) -> Column:
+def _address(name: str) -> FieldValues:
     def column(batch: OneKind) -> list[str]:
         packed = np.ascontiguousarray(batch.column(name)).tobytes()
         families, places = batch.column("family").tolist(), batch.column("netns").tolist()
@@ -108,7 +108,7 @@ def _duration_seconds(batch: OneKind) -> list[float | None]:
     return without(batch.column("duration_ns") / 1e9, batch.has("partial"))
 
 
-def _rtt_seconds(name: str) -> Column:
+def _rtt_seconds(name: str) -> FieldValues:
     """Return a column of round trips: None before the first sample, and where it is not of this connection's network."""
 
     def column(batch: OneKind) -> list[float | None]:
@@ -175,7 +175,7 @@ def _passed(visited: int, to_state: int) -> tuple[tuple[int, str], ...]:
     return tuple((STATE[name], name) for name in TIMED if visited >> STATE[name] & 1 and STATE[name] != to_state)
 
 
-FIELDS: Mapping[str, Column] = {
+EVENT_FIELDS: Mapping[str, FieldValues] = {
     "time": _time,
     "kind": _named("kind", KINDS),
     "role": _named("role", ROLES),

@@ -23,7 +23,7 @@ CONNECTION = 31
 SHORTEST = 6
 """What at least stays of an address."""
 
-COLORS = {"handshake": "32", "failure": "31", "retransmit": "33", "reset": "35"}
+KIND_COLORS = {"handshake": "32", "failure": "31", "retransmit": "33", "reset": "35"}
 """SGR codes: green, red, yellow, magenta."""
 
 ARROWS = {"client": ">", "server": "<"}
@@ -42,7 +42,7 @@ def colored_lines(events: Sequence[Event]) -> list[str]:
 
 
 def _colored(line: str, kind: str) -> str:
-    code = COLORS.get(kind)
+    code = KIND_COLORS.get(kind)
     return line.replace(kind, f"\x1b[{code}m{kind}\x1b[0m", 1) if code else line
 
 

@@ -31,7 +31,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "reset, given up, or dropped at a full queue, no tracepoint shows it ('tcptrace audit' has the kernel's counts).",
         "RFC 9293 §3.5",
     ),
-    "older": ("The connection was open before the trace began: what came before, no one has seen.", ""),
+    "older": ("The connection was open before tracing started; what came before was not seen.", ""),
     "restored": (
         "A checkpoint was restored into this socket, with the saved connection's numbers: no segment was exchanged.",
         "",
@@ -82,10 +82,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "The timer has doubled since the last attempt, so that a network in trouble is not flooded.",
         "RFC 6298 §5",
     ),
-    "retransmission.syn_ack": (
-        "The last ACK has not come: our SYN-ACK may be lost, or the answer to it.",
-        "RFC 6298 §5",
-    ),
+    "retransmission.syn_ack": ("The last ACK has not come: our SYN-ACK may be lost, or the answer to it.", "RFC 6298 §5"),
     "retransmission.syn_ack.doubled": (
         "The timer has doubled since the last attempt, so that a network in trouble is not flooded.",
         "RFC 6298 §5",
@@ -122,10 +119,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "takes one itself, so that it can be acknowledged, and retransmitted.",
         "RFC 9293 §3.6",
     ),
-    "fin_acknowledged": (
-        "The peer has our FIN: one number ahead, since FIN takes one.",
-        "RFC 9293 §3.4, §3.6",
-    ),
+    "fin_acknowledged": ("The peer has our FIN: one number ahead, since FIN takes one.", "RFC 9293 §3.4, §3.6"),
     "fin_acknowledged.fin_wait2": (
         "The peer has our FIN: one number ahead, since FIN takes one; it may go on sending until its own.",
         "RFC 9293 §3.6.1",

@@ -15,7 +15,7 @@ import numpy as np
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KIND
-from tracer.outputs.eventfields import FIELDS
+from tracer.outputs.eventfields import EVENT_FIELDS
 from tracer.outputs.onekind import OneKind
 from tracer.outputs.positionfields import BYTES, POSITION, WINDOWS
 
@@ -36,7 +36,7 @@ def describe(
         index = np.flatnonzero(events["kind"] == KIND[kind])
         if len(index):
             batch = OneKind(kind, events[index], context, container)
-            columns = [FIELDS[name](batch) for name in names]
+            columns = [EVENT_FIELDS[name](batch) for name in names]
             for at, values in zip(index.tolist(), zip(*columns, strict=True), strict=True):
                 rows[at] = dict(zip(names, values, strict=True))
     return [row for row in rows if row is not None]
@@ -50,7 +50,7 @@ def json_lines(events: Sequence[Event]) -> list[str]:
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-COMMON = tuple(FIELDS)[: tuple(FIELDS).index("partial") + 1]
+COMMON = tuple(EVENT_FIELDS)[: tuple(EVENT_FIELDS).index("partial") + 1]
 
 _SEQUENCES = ("initial_sequence", "peer_initial_sequence")
 _RTT = ("srtt_seconds", "min_rtt_seconds")

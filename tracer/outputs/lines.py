@@ -10,7 +10,7 @@ import numpy as np
 from tracer.model.histogram import Histogram, quantile
 from tracer.model.report import Report, Service, services, summed
 from tracer.model.tcp import STATES
-from tracer.outputs.units import bytes_text, count_text, rate_text, time_text
+from tracer.outputs.units import bytes_text, count_text, exact_text, rate_text, time_text
 
 SERVICES_SHOWN = 20
 
@@ -131,13 +131,6 @@ def _unseen(report: Report) -> str:
 def audit_lines(report: Report) -> list[str]:
     """Return the table of the audit: each of the kernel's counters beside ours, and the drift; - where it counts alone."""
     rows = [("counter", "kernel", "traced", "drift")]
-    rows += [
-        (line.counter, f"{line.kernel:,}", _known(line.traced), f"{line.drift:+,}" if line.drift else _known(line.drift))
-        for line in report.audit
-    ]
+    rows += [(line.counter, f"{line.kernel:,}", exact_text(line.traced), exact_text(line.drift, "+")) for line in report.audit]
     head = f"network namespace {report.context.netns} (only tcptrace's own), {report.duration_seconds:.1f} s"
     return [head, *(f"{name:<20}{kernel:>14}{traced:>14}{drift:>10}" for name, kernel, traced, drift in rows)]
-
-
-def _known(number: int | None) -> str:
-    return "-" if number is None else f"{number:,}"

@@ -11,25 +11,25 @@ from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
 from tracer.outputs.carried import CARRIED
 from tracer.outputs.metric import PREFIX, HistogramMetric, L, Metric, label_names, present
 from tracer.outputs.samples import (
-    audit,
+    audited,
     build,
     by_program,
     by_series,
     by_series_and,
     containers,
-    events,
     histogram_by_series,
     known,
     namespaces,
     of_snapshot,
     ports_limit,
     ports_used,
+    records_by_kind,
     resets_received,
     resets_sent,
     sockets,
+    state_changes,
     state_times,
-    time_wait,
-    transitions,
+    waiting_sockets,
 )
 
 ENDED = ", of connections that ended."
@@ -56,13 +56,7 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         (L, "reason"),
         by_series_and(FAILURE_REASONS, lambda s: s.failures),
     ),
-    Metric(
-        "connections",
-        "gauge",
-        OPEN,
-        (L,),
-        by_series(lambda s: s.connections),
-    ),
+    Metric("connections", "gauge", OPEN, (L,), by_series(lambda s: s.connections)),
     Metric(
         "time_wait_entries_total",
         "counter",
@@ -97,14 +91,14 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric("resets_sent_total", "counter", "Resets sent, by the kernel's reason.", ("role", "port", "reason"), resets_sent),
     Metric("resets_received_total", "counter", "Resets received for a connection.", ("role", "port"), resets_received),
     HistogramMetric("state_duration_seconds", "Time in a state" + ENDED, ("state",), state_times),
-    Metric("state_transitions_total", "counter", "Changes of state, counted in the kernel.", ("from", "to"), transitions),
+    Metric("state_transitions_total", "counter", "Changes of state, counted in the kernel.", ("from", "to"), state_changes),
     Metric("sockets", "gauge", "Sockets by state.", ("state",), sockets),
     Metric(
         "time_wait_sockets",
         "gauge",
         "Sockets in TIME_WAIT, of both sides, by the service's address and port.",
         ("destination", "seen"),
-        time_wait,
+        waiting_sockets,
         ("seen",),
     ),
     Metric(
@@ -162,19 +156,13 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         ("container", "container_id", "pod_uid", "unit"),
         containers,
     ),
-    Metric(
-        "program_attached",
-        "gauge",
-        ATTACHED,
-        ("program",),
-        by_program(lambda p: p.attached),
-    ),
+    Metric("program_attached", "gauge", ATTACHED, ("program",), by_program(lambda p: p.attached)),
     Metric("program_runs_total", "counter", "Runs of a BPF program" + STATS, ("program",), by_program(lambda p: p.runs)),
     Metric(
         "program_run_seconds_total", "counter", "Time in a program" + STATS, ("program",), by_program(lambda p: p.run_seconds)
     ),
     Metric("program_misses_total", "counter", "Runs that the kernel skipped.", ("program",), by_program(lambda p: p.misses)),
-    Metric("events_total", "counter", "Records read from the kernel.", ("kind",), events),
+    Metric("events_total", "counter", "Records read from the kernel.", ("kind",), records_by_kind),
     Metric("events_lost_total", "counter", "Records lost, the ring was full" + NO_RECORD, (), known(lambda r: r.events_lost)),
     Metric(
         "events_refused_total",
@@ -200,7 +188,7 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
     Metric(
         "connections_partial_total",
         "counter",
-        "Existing connections that were met half-way, each once.",
+        "Existing connections of which something was seen, each once.",
         (),
         known(lambda r: r.partial),
     ),
@@ -210,14 +198,14 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         "The kernel's counters (/proc/net/snmp, netstat) since the start, of tcptrace's network namespace; some of what no "
         "tracepoint shows.",
         ("counter",),
-        audit(lambda line: line.kernel),
+        audited(lambda line: line.kernel),
     ),
     Metric(
         "audit_traced_total",
         "counter",
         "The same, as tcptrace counted it, where it can; where the two differ for long, events were missed.",
         ("counter",),
-        audit(lambda line: line.traced),
+        audited(lambda line: line.traced),
     ),
     Metric("label_overflow_total", "counter", OVERFLOW, (), known(lambda r: r.label_overflow)),
 )

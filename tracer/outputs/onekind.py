@@ -35,7 +35,7 @@ class OneKind:
         return found
 
 
-Column = Callable[[OneKind], list[Any]]
+FieldValues = Callable[[OneKind], list[Any]]
 
 
 def without(values: NDArray[Any], unknown: Mask) -> list[Any]:

@@ -17,7 +17,7 @@ _CAUSES = {"peer's application": "peer's app", "our application": "our app"}
 WIDTH = 79
 
 
-def table_lines(connections: Sequence[Connection], services: Sequence[ServiceSum], total: int) -> list[str]:
+def connections_table(connections: Sequence[Connection], services: Sequence[ServiceSum], total: int) -> list[str]:
     """Return the connections, and the services that all of them belong to; total: how many there are."""
     head = f"{'state':<6}{'process':<9}{'peer':<23}{'sent/s':>8}{'recv/s':>8}{'rtt':>8}{'lost%':>6} {'slow by':<10}"
     lines = [head, *map(_row, connections)]
@@ -46,16 +46,12 @@ def _services(rows: Sequence[ServiceSum]) -> list[str]:
     return lines
 
 
-def document(connections: Iterable[Connection], services: Iterable[ServiceSum], total: int) -> dict[str, Any]:
+def connections_document(connections: Iterable[Connection], services: Iterable[ServiceSum], total: int) -> dict[str, Any]:
     """Return the same as an object for JSON; total: how many connections there are."""
-    return {
-        "connections": [asdict(row) for row in connections],
-        "services": [asdict(row) for row in services],
-        "total": total,
-    }
+    return {"connections": [asdict(row) for row in connections], "services": [asdict(row) for row in services], "total": total}
 
 
-def csv_lines(connections: Iterable[Connection]) -> list[str]:
+def connections_csv(connections: Iterable[Connection]) -> list[str]:
     """Return the connections as lines of CSV, without a head; what is not known is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

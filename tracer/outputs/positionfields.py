@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer.model.follow.pace import NO_THRESHOLD
 from tracer.model.tcp import STATE
-from tracer.outputs.onekind import Column, Mask, OneKind, without
+from tracer.outputs.onekind import FieldValues, Mask, OneKind, without
 
 POSITION = ("send_unacknowledged", "send_next", "receive_next", "sent_data_segments", "received_data_segments")
 WINDOWS = ("congestion_window", "slow_start_threshold", "send_window", "receive_window")
@@ -35,18 +35,18 @@ def threshold(batch: OneKind) -> list[int | None]:
     return without(column, _no_position(batch) | (column >= NO_THRESHOLD))
 
 
-def position(name: str) -> Column:
+def position(name: str) -> FieldValues:
     """Return a column of what follow asks for."""
     theirs = name in _OF_THE_PEER
     return lambda batch: without(batch.column(name), _no_position(batch) | (_not_heard(batch) if theirs else False))
 
 
-def payload(name: str) -> Column:
+def payload(name: str) -> FieldValues:
     """Return a column of payload, which the record of an end has in any case."""
     return lambda batch: batch.column(name).tolist() if batch.kind == "close" else position(name)(batch)
 
 
-def initial(name: str) -> Column:
+def initial(name: str) -> FieldValues:
     """Return the column of an initial sequence number; two zeros are a connection whose handshake was not seen."""
 
     def column(batch: OneKind) -> list[int | None]:

@@ -72,13 +72,11 @@ def _histograms(metric: HistogramMetric, names: Sequence[str], report: Report) -
     for row, values in rows:
         *buckets, count = cumulative[row].tolist()
         whole = _integer(1, count) + _double(2, float(histogram.sums[row]))
-        parts = (*map(_bucket, buckets, _BOUNDS), *_native(histogram.counts[row]))
-        yield _labels(list(zip(names, values, strict=False))) + _bytes(7, whole + b"".join(parts))
-
-
-def _bucket(count: int, bound: bytes) -> bytes:
-    """Return a classic bucket; the one without a bound is the histogram's count."""
-    return _bytes(3, _integer(1, count) + bound)
+        # the bucket without a bound is the histogram's count
+        bounded = (_bytes(3, _integer(1, count) + bound) for count, bound in zip(buckets, _BOUNDS, strict=True))
+        yield _labels(list(zip(names, values, strict=False))) + _bytes(
+            7, whole + b"".join((*bounded, *_native(histogram.counts[row])))
+        )
 
 
 def _native(counts: NDArray[np.uint64]) -> Iterator[bytes]:

@@ -37,7 +37,7 @@ LEFT = "yes"
 """The value of the label `left`, which is at the end of the labels of what has left (outputs/budget.py) and of nothing else."""
 
 
-def rows_of(report: Report) -> Iterator[tuple[int, Labels]]:
+def rows_of_series(report: Report) -> Iterator[tuple[int, Labels]]:
     """Yield the number and labels of every series; the model's first, which is `other` in all labels, has nothing."""
     yield from ((row, labels) for row, labels in enumerate(report.series.labels) if labels[0] != OTHER)
 
@@ -53,7 +53,7 @@ def by_series(column: Callable[[Series], Numbers]) -> Callable[[Report], Values]
 
     def take(report: Report) -> Values:
         values = column(report.series)
-        return [(labels, float(values[row])) for row, labels in rows_of(report)]
+        return [(labels, float(values[row])) for row, labels in rows_of_series(report)]
 
     return take
 
@@ -66,7 +66,9 @@ def by_series_and(names: tuple[str, ...], column: Callable[[Series], Numbers]) -
         wanted = [(i, name) for i, name in enumerate(names) if name != "unknown"]
         series = report.series
         known = len(series.names)
-        return [(_with(series, row, known, name), float(values[row, i])) for row, _ in rows_of(report) for i, name in wanted]
+        return [
+            (_with(series, row, known, name), float(values[row, i])) for row, _ in rows_of_series(report) for i, name in wanted
+        ]
 
     return take
 
@@ -85,7 +87,7 @@ def queue(place: int) -> Callable[[Report], Values]:
 def open_rtt(report: Report) -> Values:
     """Take the quantiles of the round-trip times of open connections, of those label sets that have any."""
     series = report.series
-    rows = [row for row, _ in rows_of(report) if series.rtt[row].any()]
+    rows = [row for row, _ in rows_of_series(report) if series.rtt[row].any()]
     names = [f"{quantile:g}" for quantile in RTT_QUANTILES]
     known = len(series.names)
     return [(_with(series, row, known, name), float(series.rtt[row, i])) for row in rows for i, name in enumerate(names)]
@@ -112,7 +114,7 @@ def histogram_by_series(column: Callable[[Series], Histogram]) -> Callable[[Repo
     """Return how a histogram of the series is taken."""
 
     def take(report: Report) -> Rows:
-        return _used(column(report.series), rows_of(report))
+        return _used(column(report.series), rows_of_series(report))
 
     return take
 
@@ -145,7 +147,7 @@ def resets_received(report: Report) -> Values:
     return counts.items()
 
 
-def transitions(report: Report) -> Values:
+def state_changes(report: Report) -> Values:
     """Take the changes of state that happened."""
     if report.transitions is None:
         return []
@@ -157,7 +159,7 @@ def sockets(report: Report) -> Values:
     return [((state,), float(count)) for state, count in (report.sockets or {}).items()]
 
 
-def time_wait(report: Report) -> Values:
+def waiting_sockets(report: Report) -> Values:
     """Take the sockets in TIME_WAIT by destination, those of which only events tell apart."""
     parts = (("", report.snapshot.time_wait if report.snapshot else ()), (EVENTS, report.unlisted.time_wait))
     return [((name, seen), float(count)) for seen, rows in parts for name, count in rows]
@@ -196,7 +198,7 @@ def namespaces(report: Report) -> Values:
     return [(("sockets",), float(listed)), ((EVENTS,), float(len(report.unlisted.namespaces)))]
 
 
-def events(report: Report) -> Values:
+def records_by_kind(report: Report) -> Values:
     """Take the records by kind."""
     return [((kind,), float(report.events[number])) for number, kind in enumerate(KINDS) if kind != "unknown"]
 
@@ -226,7 +228,7 @@ def build(report: Report) -> Values:
     return [((__version__, report.context.kernel, report.context.bcc, report.context.reads), 1.0)]
 
 
-def audit(number: Callable[[AuditLine], int | None]) -> Callable[[Report], Values]:
+def audited(number: Callable[[AuditLine], int | None]) -> Callable[[Report], Values]:
     """Return what gives a figure of each of the kernel's counters that has it."""
     return lambda report: [((line.counter,), float(value)) for line in report.audit if (value := number(line)) is not None]
 

@@ -38,10 +38,7 @@ def series_spark(values: Sequence[float], width: int) -> str:
 
 
 def _spark(
-    values: Sequence[float],
-    columns: int,
-    combine: Callable[[Sequence[float]], float],
-    scale: Callable[[float, float], int],
+    values: Sequence[float], columns: int, combine: Callable[[Sequence[float]], float], scale: Callable[[float, float], int]
 ) -> str:
     each = INTERVALS // columns
     padded = [float("nan")] * (INTERVALS - len(values)) + list(values)

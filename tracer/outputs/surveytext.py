@@ -7,12 +7,16 @@ from typing import Any
 
 from tracer.ingest.snapshot import PortUse, Snapshot
 from tracer.model.survey import HALF_CLOSED, Backlog, HalfClosed, Survey
-from tracer.outputs.units import UNKNOWN, percent_text, shortened, time_text
+from tracer.outputs.units import UNKNOWN, exact_text, percent_text, shortened, time_text
 
 STATE_COLUMNS = 3
 LISTENERS_SHOWN = 20
 SOON_SECONDS = 3600.0
 """A forecast beyond this is not worth a line."""
+CROWDED = 0.9
+"""Share of the ephemeral ports in use that is worth a colour, whatever the forecast says."""
+LEAK = 100
+"""So many connections that only one side has closed are worth a colour."""
 
 WIDTH = 79
 
@@ -50,8 +54,8 @@ def _port_uses(snapshot: Snapshot) -> list[str]:
 
 
 def _port_use(use: PortUse) -> str:
-    ends = f"  {shortened(use.destination, 33):<34}{shortened(use.local_address, 19):<20}{use.used:>7,}{limit_text(use):>7}"
-    return f"{ends}{share_text(use):>5}"
+    ends = f"  {shortened(use.destination, 33):<34}{shortened(use.local_address, 19):<20}"
+    return f"{ends}{use.used:>7,}{exact_text(use.limit):>7}{share_text(use):>5}"
 
 
 def share(use: PortUse) -> float | None:
@@ -87,7 +91,7 @@ def _listeners(rows: Sequence[Backlog]) -> list[str]:
 
 
 def _listener(row: Backlog) -> str:
-    dropped = UNKNOWN if row.drops is None else f"{row.drops:,}"
+    dropped = exact_text(row.drops)
     name = shortened(row.process or UNKNOWN, 16)
     return f"  {shortened(row.endpoint, 31):<32}{name:<17}{row.used:>9,}{row.limit:>9,}{dropped:>10}"
 
@@ -118,11 +122,6 @@ def soonest(snapshot: Snapshot | None) -> PortUse | None:
     coming = [use for use in snapshot.ports if (use.forecast_seconds or 0) <= SOON_SECONDS] if snapshot else []
     known = [use for use in coming if use.forecast_seconds is not None]
     return min(known, key=lambda use: use.forecast_seconds or 0, default=None)
-
-
-def limit_text(use: PortUse) -> str:
-    """Return how many ports there are."""
-    return UNKNOWN if use.limit is None else f"{use.limit:,}"
 
 
 def forecast_text(use: PortUse) -> str:

@@ -29,6 +29,11 @@ def count_text(count: float | None) -> str:
     return _three_digits(count / 1e9) + "G"
 
 
+def exact_text(count: int | None, sign: str = "") -> str:
+    """Return a count in full, `1,234`; with the sign "+" before those above 0, too; UNKNOWN for None."""
+    return UNKNOWN if count is None else f"{count:{sign if count else ''},}"
+
+
 def rate_text(per_second: float | None) -> str:
     """Return a rate per second in at most five characters; UNKNOWN for None."""
     if per_second is None:

@@ -217,7 +217,7 @@ _WORDS: Mapping[str, Callable[[Step], str]] = {
     "opened": _opened,
     "accepted": lambda step: f"{owner(step.who)} is asked to connect: {ends(step.who)}",
     "half_open": lambda step: f"a request, not complete: {ends(step.who)}",
-    "older": lambda step: f"{owner(step.who)}, older than this trace: {ends(step.who)}",
+    "older": lambda step: f"{owner(step.who)}, an existing connection: {ends(step.who)}",
     "restored": lambda step: f"restored by TCP_REPAIR: {ends(step.who)}",
     "joined": lambda step: f"{owner(step.who)}, its beginning was missed: {ends(step.who)}",
     "stray": lambda step: f"belongs to no connection: {ends(step.who)}",

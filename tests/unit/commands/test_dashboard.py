@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.needs import ROOT
-from tracer.commands.dashboard import NAMES, dashboard
+from tracer.commands.dashboard import DASHBOARDS, dashboard
 from tracer.errors import TcptraceError, UsageError
 
 FILES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "dashboards").glob("*.json")}
 
 
 def test_every_dashboard_has_a_name() -> None:
-    assert {f"tcptrace-{name}.json" for name in NAMES} == set(FILES)
+    assert {f"tcptrace-{name}.json" for name in DASHBOARDS} == set(FILES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboard_is_printed_as_it_is_shipped(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     dashboard(name)
     assert capsys.readouterr().out == FILES[f"tcptrace-{name}.json"]

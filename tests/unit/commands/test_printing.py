@@ -129,4 +129,4 @@ def test_what_is_not_known_is_refused_with_what_is() -> None:
     with pytest.raises(UsageError, match="--kind closes is not known\nhint: choose from handshake, failure, close, "):
         check_kinds(["close", "closes"])
     with pytest.raises(UsageError, match="--format xml is not known\nhint: choose from table, json, csv"):
-        check_format("--format", "xml", color=False)
+        check_format("xml", color=False)

@@ -31,7 +31,7 @@ def report(*options: str) -> dict[str, Any]:
 
 @cache
 def recorded() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in tcptrace("replay", str(DEMO), "--events", "json").stdout.splitlines()]
+    return [json.loads(line) for line in tcptrace("replay", str(DEMO), "events", "--json").stdout.splitlines()]
 
 
 def test_a_report_counts_what_the_summary_of_a_replay_counts() -> None:
@@ -127,6 +127,6 @@ def test_a_replay_chooses_the_same_events_by_the_same_filters() -> None:
     document = json.loads(tcptrace("replay", str(DEMO), "--json", *filters).stdout)
     assert document["closes"] == report(*filters)["closes"]
     assert (document["transitions"], document["sockets"]) == (None, None)
-    lines = tcptrace("replay", str(DEMO), "--events", "json", *filters).stdout.splitlines()
+    lines = tcptrace("replay", str(DEMO), "events", "--json", *filters).stdout.splitlines()
     chosen = [event for event in recorded() if event["role"] == "client" and event["remote_port"] == 443]
     assert [json.loads(line) for line in lines] == chosen

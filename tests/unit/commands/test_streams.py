@@ -17,7 +17,7 @@ from tracer.commands.streams import PATIENCE_SECONDS, Log
 DEMO = "tracer/data/demo.tcptrace"
 COMMANDS = {
     "replay": f"replay {DEMO} --json",
-    "replay --events": f"replay {DEMO} --events json",
+    "replay events": f"replay {DEMO} events --json",
     "rules": "rules",
     "--help": "--help",
 }
@@ -55,8 +55,7 @@ def test_with_all_three_closed_nothing_else_takes_their_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "said"),
-    [("ulimit -n 4", "Too many open files"), ("ulimit -v 30000", NO_ROOM), ("ulimit -v 60000", NO_ROOM)],
+    ("limits", "said"), [("ulimit -n 4", "Too many open files"), ("ulimit -v 30000", NO_ROOM), ("ulimit -v 60000", NO_ROOM)]
 )
 def test_a_machine_without_room_for_a_start_is_told_so(limits: str, said: str) -> None:
     done = shell(f"{limits}; T replay {DEMO} >/dev/null")

@@ -19,17 +19,7 @@ from tests.unit.dashboards.files import DASHBOARDS, all_panels, all_targets, sel
 from tracer.outputs.metrics import METRICS, PREFIX, HistogramMetric
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-UNITS = {
-    "short",
-    "none",
-    "s",
-    "dtdurations",
-    "percentunit",
-    "Bps",
-    "bytes",
-    "decbytes",
-    "bool_yes_no",
-}
+UNITS = {"short", "none", "s", "dtdurations", "percentunit", "Bps", "bytes", "decbytes", "bool_yes_no"}
 A_SECOND = re.compile(r"count:([a-zA-Z]*)/s")
 """A rate says what it counts."""
 

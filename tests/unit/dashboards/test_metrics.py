@@ -17,12 +17,7 @@ SELECTORS = [selector for target in TARGETS for selector in selectors(target.exp
 LABELS = {"left", "job", "instance", "le", "role", "port"} | {
     label for metric in METRICS for label in metric.labels if label != L
 }
-VALUES = {
-    "role": set(ROLES),
-    "kind": set(RETRANSMIT_KINDS),
-    "state": set(STATES),
-    "reason": {*FAILURE_REASONS, *CLOSE_REASONS},
-}
+VALUES = {"role": set(ROLES), "kind": set(RETRANSMIT_KINDS), "state": set(STATES), "reason": {*FAILURE_REASONS, *CLOSE_REASONS}}
 
 
 def exported() -> dict[str, set[str]]:

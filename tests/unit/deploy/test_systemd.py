@@ -1,4 +1,4 @@
-"""The unit, as systemd's own tools judge it; that it works is for tests/e2e/test_deploy_rights.py."""
+"""The unit, as systemd's own tools judge it; that it works is for tests/e2e/test_deploy_privileges.py."""
 
 from __future__ import annotations
 

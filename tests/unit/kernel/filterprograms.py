@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.needs import tool
+from tests.unit.addresses import mapped
 from tracer.kernel.constants import Constants
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters, filter_macros
@@ -135,11 +135,6 @@ def compiled(directory: Path, text: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def words(address: str) -> bytes:
-    packed = ipaddress.ip_address(address).packed
-    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
-
-
 @dataclass(frozen=True)
 class Programs:
     """The compiled headers, to be asked whom they want."""
@@ -160,8 +155,8 @@ class Programs:
     ) -> bool:
         answer = self.shared.ask(
             ctypes.c_void_p(sk),
-            words(local),
-            words(remote),
+            mapped(local),
+            mapped(remote),
             local_port,
             remote_port,
             role,
@@ -171,7 +166,7 @@ class Programs:
         return bool(answer & 255)
 
     def want_stray(self, *, local_port: int = 443, role: int = SERVER) -> bool:
-        answer = self.shared.ask_stray(words("10.0.0.1"), words("10.0.0.2"), local_port, 40000, role, ctypes.c_uint32(NETNS))
+        answer = self.shared.ask_stray(mapped("10.0.0.1"), mapped("10.0.0.2"), local_port, 40000, role, ctypes.c_uint32(NETNS))
         return bool(answer & 255)
 
     def listen_on(self, pid: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.needs import ROOT
 from tests.unit.kernel.test_programs import SomeKernel
-from tracer.kernel.features import FEATURES, lacking, table
+from tracer.kernel.features import FEATURES, features_table, lacking
 
 
 def test_a_kernel_that_has_everything_lacks_nothing() -> None:
@@ -22,4 +22,4 @@ def test_a_feature_is_lacking_by_itself() -> None:
 
 
 def test_the_document_of_kernels_has_the_table() -> None:
-    assert table() in (ROOT / "docs/kernels.md").read_text(encoding="utf-8")
+    assert features_table() in (ROOT / "docs/kernels.md").read_text(encoding="utf-8")

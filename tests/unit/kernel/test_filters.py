@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tests.unit.kernel.filterprograms import CLIENT, NETNS, SERVER, compiled, predicates, programs, words
+from tests.unit.addresses import mapped
+from tests.unit.kernel.filterprograms import CLIENT, NETNS, SERVER, compiled, predicates, programs
 from tracer.errors import UsageError
 from tracer.ingest.cgroups import MOUNTS, cgroup2_mount
 from tracer.kernel.filters import Filters
@@ -200,7 +201,7 @@ def test_a_directory_that_is_no_cgroup_is_refused(tmp_path: Path) -> None:
 )
 def test_a_filter_that_can_match_nothing_is_refused_by_its_name(option: str, filters: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"^{option}") as caught:
-        Filters(**filters)  # type: ignore[arg-type]
+        Filters(**filters).check_here()  # type: ignore[arg-type]
     assert caught.value.exit_status == 2
     assert caught.value.hint
 
@@ -227,7 +228,7 @@ def near(network: Network, number: random.Random) -> list[Address]:
 def contains(network: Network, address: Address) -> bool:
     """Say whether an address, IPv4 as it comes mapped into IPv6, is in the network; the oracle."""
     if isinstance(network, ipaddress.IPv6Network) and isinstance(address, ipaddress.IPv4Address):
-        return ipaddress.IPv6Address(words(str(address))) in network
+        return ipaddress.IPv6Address(mapped(str(address))) in network
     if isinstance(network, ipaddress.IPv4Network) and isinstance(address, ipaddress.IPv6Address):
         return address.ipv4_mapped is not None and address.ipv4_mapped in network
     return address in network
@@ -250,7 +251,7 @@ def test_an_address_filter_decides_like_pythons_ipaddress(
     for i, network in enumerate(everything):
         ask = library[f"in_{i}"]
         for address in [*near(network, number), *number.sample(addresses, 20)]:
-            assert bool(ask(words(str(address)))) == contains(network, address), (network, address)
+            assert bool(ask(mapped(str(address)))) == contains(network, address), (network, address)
 
 
 def test_the_word_order_is_that_of_this_machine() -> None:

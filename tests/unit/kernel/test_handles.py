@@ -8,7 +8,7 @@ from tracer.kernel.handles import MAX_NAMESPACES, NamespaceHandle, find_namespac
 from tracer.kernel.handoff import MAX_DESCRIPTORS, Loaded, receive_loaded, send_loaded
 
 
-def test_the_own_namespace_has_a_door_without_any_rights() -> None:
+def test_the_own_namespace_has_a_handle_without_any_privileges() -> None:
     (handle,) = open_handles(own_only=True)
     assert handle.netns == Path("/proc/self/ns/net").stat().st_ino
     assert handle.netns in find_namespaces()

@@ -182,7 +182,7 @@ def test_before_the_drop_a_right_may_be_there_and_afterwards_it_is_missed_by_nam
 
 
 @needs_root
-def test_the_drop_is_for_good_through_programs_that_would_give_rights_back() -> None:
+def test_the_drop_is_for_good_through_programs_that_would_give_privileges_back() -> None:
     code = "import os; from tracer.kernel.privileges import User, drop_privileges; drop_privileges(User('x', 23456, 23456));"
     code += "import subprocess; subprocess.run(['/bin/sh', '-c', 'grep -E \"NoNewPrivs|CapEff\" /proc/self/status'])"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout

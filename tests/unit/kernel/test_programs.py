@@ -122,14 +122,13 @@ def test_a_missing_tracepoint_is_named_and_not_attached() -> None:
     assert definitions(whole(program))["HAVE_tcp_send_reset"] == "0"
 
 
-def test_a_kernel_without_the_one_tracepoint_that_matters_is_refused() -> None:
-    with pytest.raises(TcptraceError, match="no tracepoint sock:inet_sock_set_state"):
-        program_text(SomeKernel("inet_sock_set_state"), SETTINGS, NETNS, 4)
-
-
-def test_a_kernel_without_ring_buffers_is_refused() -> None:
-    with pytest.raises(TcptraceError, match="no BPF ring buffers"):
-        program_text(SomeKernel("bpf_ringbuf_reserve"), SETTINGS, NETNS, 4)
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [("inet_sock_set_state", "no tracepoint sock:inet_sock_set_state"), ("bpf_ringbuf_reserve", "no BPF ring buffers")],
+)
+def test_a_kernel_without_what_all_needs_is_refused(lacks: str, says: str) -> None:
+    with pytest.raises(TcptraceError, match=says):
+        program_text(SomeKernel(lacks), SETTINGS, NETNS, 4)
 
 
 @pytest.mark.parametrize(("old", "has"), [(True, "0"), (False, "1")])
@@ -198,9 +197,7 @@ def test_what_differs_from_run_to_run_is_not_compiled() -> None:
     assert whole(program_text(SomeKernel(), some, NETNS, 4)) == whole(program_text(SomeKernel(), other, NETNS + 1, 6))
 
 
-def test_the_length_of_a_tick_which_types_do_not_tell_is_not_compiled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_length_of_a_tick_which_types_do_not_tell_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = []
     for seconds in (0.001, 0.004):
         monkeypatch.setattr("time.clock_getres", lambda _, seconds=seconds: seconds)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 
 import numpy as np
 
+from tests.unit.addresses import column
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
@@ -38,7 +38,7 @@ def events(
     batch["kind"], batch["role"] = KIND[kind], ROLE[role]
     batch["from_state"], batch["to_state"] = STATE[from_state], STATE["close"]
     batch["local_port"], batch["remote_port"] = (port, 50123) if role == "server" else (50123, port)
-    batch["remote_address"] = np.frombuffer(_mapped(peer), np.uint8)
+    batch["remote_address"] = column(peer)
     batch["flags"] = sum(FLAG[flag] for flag in flags)
     batch["retransmit_kind"] = RETRANSMIT_KINDS.index(retransmit_kind)
     for state, ns in (state_ns or {}).items():
@@ -47,11 +47,6 @@ def events(
     for name, value in columns.items():
         batch[name] = value
     return batch
-
-
-def _mapped(address: str) -> bytes:
-    packed = ip_address(address).packed
-    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
 
 def reading(
@@ -74,12 +69,7 @@ def reading(
     return Reading(together, numbers, time_ns, programs, snapshot)
 
 
-def report_of(
-    *batches: Events,
-    labels: tuple[str, ...] = (),
-    max_sets: int = MAX_SETS,
-    naming: Naming | None = None,
-) -> Report:
+def report_of(*batches: Events, labels: tuple[str, ...] = (), max_sets: int = MAX_SETS, naming: Naming | None = None) -> Report:
     """Return the Report of a model that was given each batch as a reading of its own."""
     model = Model(CONTEXT, labels=labels, max_sets=max_sets, naming=naming, start_ns=0)
     for batch in batches or (np.zeros(0, EVENT),):

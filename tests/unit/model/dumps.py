@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 
 import numpy as np
 
+from tests.unit.addresses import column
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.snapshot import Dump, Moment
 from tracer.ingest.sockdiag import SOCKET, Sockets, joined
@@ -34,18 +34,13 @@ def sockets(
         batch["timer"], batch["inode"] = 3, 0
     for side, text in (("local", local), ("remote", remote)):
         address, _, port = text.rpartition(":")
-        batch[f"{side}_address"] = np.frombuffer(_mapped(address.strip("[]")), np.uint8)
+        batch[f"{side}_address"] = column(address.strip("[]"))
         batch[f"{side}_port"] = int(port)
     if spread:
         batch["local_port"] = batch["local_port"] + np.arange(n)
     for name, value in columns.items():
         batch[name] = value
     return batch
-
-
-def _mapped(address: str) -> bytes:
-    packed = ip_address(address).packed
-    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
 
 def dump(*parts: Sockets, ports: Mapping[int, EphemeralPorts] | None = None, end_ns: int = SECOND) -> Dump:

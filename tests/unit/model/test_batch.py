@@ -7,7 +7,7 @@ import numpy as np
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tracer.ingest.snapshot import Snapshot
 from tracer.model.batch import ENOUGH, Batch
-from tracer.model.summaryjson import document
+from tracer.model.summaryjson import summary_document
 from tracer.model.totals import Model
 
 
@@ -38,8 +38,8 @@ def test_readings_one_by_one_and_together_give_the_same_report() -> None:
     for part in parts:
         single.add(reading(part))
     whole.add(reading(*parts))
-    assert document(single.report()) == document(whole.report())
-    assert [row["reason"] for row in document(whole.report())["closes"]] == ["reset_sent"]
+    assert summary_document(single.report()) == summary_document(whole.report())
+    assert [row["reason"] for row in summary_document(whole.report())["closes"]] == ["reset_sent"]
 
 
 def test_a_dump_is_held_against_counts_with_all_records_from_before_it() -> None:

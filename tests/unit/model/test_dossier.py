@@ -28,10 +28,7 @@ def test_both_ends_tell_what_they_have_sent() -> None:
 
 @pytest.mark.parametrize(
     ("own", "context", "known"),
-    [
-        (ENDED, replace(CONTEXT, missing=(PACE,)), NOT_TOLD),
-        (events("handshake", connection=1), CONTEXT, OPEN),
-    ],
+    [(ENDED, replace(CONTEXT, missing=(PACE,)), NOT_TOLD), (events("handshake", connection=1), CONTEXT, OPEN)],
 )
 def test_where_it_is_not_known_it_says_why(own: Events, context: Context, known: Value) -> None:
     assert of_rows(own, ENDED[:0], context) == [(known, ABROAD)] * 3

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
-import numpy as np
 import pytest
 
+from tests.unit.addresses import column
 from tests.unit.ingest.openconnections import open_rows
 from tests.unit.model.builder import SECOND, events
 from tests.unit.model.dumps import OWN
@@ -14,7 +12,7 @@ from tracer.ingest.decode import Events
 from tracer.ingest.owners import Owner
 from tracer.model.openers import Openers
 
-LOCAL = np.frombuffer(bytes(10) + b"\xff\xff" + ip_address("10.0.0.1").packed, np.uint8)
+LOCAL = column("10.0.0.1")
 CURL = Owner(23, "curl")
 
 

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import numpy as np
 import pytest
 
+from tests.unit.addresses import mapped
 from tests.unit.model.builder import events, report_of
 from tracer.errors import UsageError
 from tracer.model.labels import LabelSets
@@ -13,8 +14,7 @@ from tracer.model.peers import PeerGroups, peer_groups
 
 
 def named(groups: PeerGroups, address: str) -> str:
-    packed = ip_address(address).packed
-    return groups.name(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed)
+    return groups.name(mapped(address))
 
 
 @pytest.mark.parametrize(

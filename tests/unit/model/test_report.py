@@ -13,12 +13,12 @@ from tracer.ingest.snapshot import PortUse
 from tracer.model.audit import AuditLine
 from tracer.model.elsewhere import Tried
 from tracer.model.report import services, summed
-from tracer.model.summaryjson import document
+from tracer.model.summaryjson import summary_document
 from tracer.model.totals import Model
 
 
 def test_the_document_has_the_keys_of_the_contract() -> None:
-    assert list(document(report_of())) == [
+    assert list(summary_document(report_of())) == [
         "host",
         "kernel",
         "version",
@@ -50,7 +50,7 @@ def test_the_document_tells_a_run_in_numbers() -> None:
             sockets={"established": 1},
         )
     )
-    found = document(model.report())
+    found = summary_document(model.report())
     assert found["handshakes"] == [
         {"role": "client", "port": 443, "count": 23, "p50_seconds": pytest.approx(0.001, rel=0.05)}
         | {"p90_seconds": pytest.approx(0.001, rel=0.05), "p99_seconds": pytest.approx(0.001, rel=0.05), "max_seconds": 0.001}
@@ -64,12 +64,12 @@ def test_the_document_tells_a_run_in_numbers() -> None:
 
 
 def test_what_is_not_known_is_null_and_not_zero() -> None:
-    found = json.loads(json.dumps(document(Model(CONTEXT).report())))
+    found = json.loads(json.dumps(summary_document(Model(CONTEXT).report())))
     assert [found[name] for name in ("transitions", "sockets", "events_lost", "connections_untracked")] == [None] * 4
 
 
 def test_a_service_whose_handshake_times_are_unknown_has_null_quantiles() -> None:
-    (found,) = document(report_of(events("handshake", 3, flags=("handshake_unknown",))))["handshakes"]
+    (found,) = summary_document(report_of(events("handshake", 3, flags=("handshake_unknown",))))["handshakes"]
     assert found["count"] == 3
     assert (found["p50_seconds"], found["max_seconds"]) == (None, None)
 
@@ -81,7 +81,7 @@ def test_labels_tell_services_apart_in_name_and_document() -> None:
         ("client 443 192.0.2.2 curl", 2),
         ("client 443 192.0.2.1 curl", 1),
     ]
-    first = document(report)["handshakes"][0]
+    first = summary_document(report)["handshakes"][0]
     assert (first["role"], first["port"], first["peer"], first["process"]) == ("client", 443, "192.0.2.2", "curl")
 
 
@@ -129,7 +129,7 @@ def test_the_document_has_bytes_resets_ports_and_drift_by_service() -> None:
     model = Model(CONTEXT)
     model.add(replace(read, snapshot=replace(read.snapshot, ports=(use,), ports_limit=28_232)))
     report = replace(model.report(), audit=(AuditLine("ActiveOpens", 5, 3), AuditLine("ListenDrops", 1, None)))
-    found = document(report, "a-host")
+    found = summary_document(report, "a-host")
     assert (found["host"], found["kernel"], found["version"]) == ("a-host", CONTEXT.kernel, __version__)
     service = {"role": "client", "port": 443}
     assert found["bytes"] == [service | {"sent_bytes": 200, "received_bytes": 14}]
@@ -143,5 +143,5 @@ def test_the_document_has_bytes_resets_ports_and_drift_by_service() -> None:
 
 
 def test_what_was_not_seen_is_null_in_the_document() -> None:
-    found = document(Model(CONTEXT).report())
+    found = summary_document(Model(CONTEXT).report())
     assert (found["host"], found["ephemeral_ports"], found["drift"]) == (None, None, None)

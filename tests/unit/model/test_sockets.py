@@ -162,7 +162,7 @@ def test_each_port_that_bind_took_away_is_held_once_whoever_else_has_it() -> Non
             sockets("time_wait", "10.0.0.1:40005", "192.0.2.1:51000", 2, spread=False),
             sockets("close", "10.0.0.1:8080", "0.0.0.0:0"),
             sockets("established", "10.0.0.1:41000", n=7),
-        ),
+        )
     )
     assert [(use.local_address, use.destination, use.used) for use in snapshot.ports] == [
         ("10.0.0.1", "192.0.2.1:443", 7),
@@ -190,11 +190,7 @@ def test_a_port_of_bind_is_forgotten_when_no_socket_has_it_any_more() -> None:
 
 def test_each_namespace_has_its_own_ports_and_the_limit_is_tcptraces_own() -> None:
     snapshot = summed(
-        dump(
-            sockets("established", n=3, netns=OTHER_NETNS),
-            sockets("established", n=2),
-            ports={OWN: PORTS, OTHER_NETNS: FEW},
-        )
+        dump(sockets("established", n=3, netns=OTHER_NETNS), sockets("established", n=2), ports={OWN: PORTS, OTHER_NETNS: FEW})
     )
     assert [(use.netns, use.used, use.limit) for use in snapshot.ports] == [(OTHER_NETNS, 3, 11), (OWN, 2, 28232)]
     assert snapshot.ports_limit == 28232

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.model.report import Report, named, services
-from tracer.model.summaryjson import document
+from tracer.model.summaryjson import summary_document
 from tracer.model.tcp import CELL, CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS, ROLE
 from tracer.model.totals import Model
 from tracer.model.unrecorded import WHAT
@@ -54,7 +54,7 @@ def test_a_retransmission_that_never_left_is_no_segment() -> None:
 
 
 def test_the_summary_shows_them() -> None:
-    found = document(report_of({("handshake", "client"): 5}))["handshakes"]
+    found = summary_document(report_of({("handshake", "client"): 5}))["handshakes"]
     assert [(row["role"], row["port"], row["count"]) for row in found] == [("client", 443, 7), ("client", "other", 5)]
     assert found[1]["p50_seconds"] is None
 

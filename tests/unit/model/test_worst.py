@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.unit.addresses import column
 from tests.unit.model.builder import CONTEXT, events, reading
 from tracer.ingest.decode import Events
 from tracer.model.findings import SHOWN, FindingsSearch
@@ -32,7 +33,7 @@ def ends(number: int, port: int, time_ns: int = 5) -> tuple[Events, Events]:
 
 
 def address(last: int) -> NDArray[np.uint8]:
-    return np.frombuffer(bytes(10) + b"\xff\xff" + bytes((10, 0, 0, last)), np.uint8)
+    return column(f"10.0.0.{last}")
 
 
 def test_both_ends_of_a_connection_are_chosen_once_and_the_most_retransmitting_first() -> None:

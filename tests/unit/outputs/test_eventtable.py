@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from tests.unit.outputs.test_jsonl import CONTEXT, LIFE, address, sample
 from tracer.model.tcp import KINDS, RETRANSMIT_KINDS, ROLES, STATE, STATES
-from tracer.outputs.eventtable import COLORS, HEAD, colored_lines, table_lines
+from tracer.outputs.eventtable import HEAD, KIND_COLORS, colored_lines, table_lines
 from tracer.outputs.jsonl import describe
 
 LONG = "2001:db8:85a3:1319:8a2e:370:7344:9c1a"
@@ -159,4 +159,4 @@ def test_every_line_stays_under_80_columns(
 def test_colors_are_of_the_kind_alone_and_change_no_text(kind: str) -> None:
     (colored,) = colored_lines(describe(sample(kind), CONTEXT))
     assert re.sub(r"\x1b\[\d*m", "", colored) == line(kind)
-    assert re.findall(r"\x1b\[3\dm(\w+)\x1b\[0m", colored) == ([kind] if kind in COLORS else [])
+    assert re.findall(r"\x1b\[3\dm(\w+)\x1b\[0m", colored) == ([kind] if kind in KIND_COLORS else [])

@@ -13,7 +13,7 @@ from tests.unit.model.builder import SECOND, events
 from tracer.ingest.decode import Events
 from tracer.ingest.source import Context
 from tracer.model.tcp import KINDS, STATE
-from tracer.outputs.eventfields import FIELDS
+from tracer.outputs.eventfields import EVENT_FIELDS
 from tracer.outputs.jsonl import BY_KIND, FOLLOWED, describe, json_lines
 from tracer.outputs.positionfields import BYTES, POSITION, WINDOWS
 
@@ -167,7 +167,7 @@ def test_a_listener_has_no_peer_and_no_port_that_the_kernel_has_not_chosen_yet()
 
 def test_every_kind_that_the_kernel_side_knows_has_its_fields() -> None:
     assert tuple(BY_KIND) == KINDS[1:]
-    assert {name for names in (*BY_KIND.values(), FOLLOWED) for name in names} == set(FIELDS)
+    assert {name for names in (*BY_KIND.values(), FOLLOWED) for name in names} == set(EVENT_FIELDS)
 
 
 def test_events_of_all_kinds_come_in_the_order_of_the_batch() -> None:

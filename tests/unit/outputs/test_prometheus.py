@@ -119,12 +119,7 @@ def test_containers_are_told_once_each_with_the_label_and_not_without() -> None:
     report = report_of(*batches, labels=("container",), naming=Naming(container=lambda cgroup: found.get(cgroup, Workload())))
     about = [dict(labels) for name, labels in samples(report) if name == "tcptrace_container_info"]
     assert sorted(about, key=lambda labels: labels["container"]) == [
-        {
-            "container": "0123456789ab",
-            "container_id": ID,
-            "pod_uid": "7d3f2b1c-0000-1111-2222-333344445555",
-            "unit": "",
-        },
+        {"container": "0123456789ab", "container_id": ID, "pod_uid": "7d3f2b1c-0000-1111-2222-333344445555", "unit": ""},
         {"container": "a.service", "container_id": "", "pod_uid": "", "unit": "a.service"},
     ]
     assert b"container_info" not in render(report_of(*batches))

@@ -37,14 +37,7 @@ def test_a_time_that_is_not_known_is_a_blank() -> None:
 
 @pytest.mark.parametrize(
     ("values", "shown"),
-    [
-        ([], ""),
-        ([5], "▁"),
-        ([5, 5, 5], "▁▁▁"),
-        ([0, 1], "▁█"),
-        (range(8), "▁▂▃▄▅▆▇█"),
-        ([10, 10, 5, 6, 7], "██▁▂▄"),
-    ],
+    [([], ""), ([5], "▁"), ([5, 5, 5], "▁▁▁"), ([0, 1], "▁█"), (range(8), "▁▂▃▄▅▆▇█"), ([10, 10, 5, 6, 7], "██▁▂▄")],
 )
 def test_the_lowest_value_is_the_lowest_block(values: list[float], shown: str) -> None:
     assert series_spark(values, 20) == shown

@@ -12,7 +12,7 @@ from tracer.ingest.owners import Owner
 from tracer.ingest.snapshot import PortUse, Snapshot, parse_snapshot, snapshot_document
 from tracer.model.report import Report
 from tracer.model.sockets import summed
-from tracer.model.summaryjson import document
+from tracer.model.summaryjson import summary_document
 from tracer.model.survey import Survey, survey
 from tracer.model.totals import Model
 from tracer.model.unlisted import EventSockets
@@ -205,7 +205,7 @@ def test_the_page_has_a_row_for_each_destination_with_its_forecast() -> None:
 
 
 def test_the_document_of_a_run_has_the_states() -> None:
-    assert document(reported(sums()))["sockets"]["time_wait"] == 78
+    assert summary_document(reported(sums()))["sockets"]["time_wait"] == 78
 
 
 def test_a_snapshot_comes_back_from_json_as_it_was() -> None:

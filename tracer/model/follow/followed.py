@@ -37,12 +37,7 @@ class Followed:
     """
 
     def __init__(
-        self,
-        reset_reasons: Mapping[int, str],
-        *,
-        segments: bool = False,
-        positions: bool = True,
-        limit: int = MAX_OPEN,
+        self, reset_reasons: Mapping[int, str], *, segments: bool = False, positions: bool = True, limit: int = MAX_OPEN
     ) -> None:
         self.ended = 0
         self.passed_over = 0
@@ -144,13 +139,7 @@ def _beginning(record: Any) -> str:
 
 
 def _ends(record: Any) -> Ends:
-    return (
-        record.netns,
-        tuple(record.local_address),
-        record.local_port,
-        tuple(record.remote_address),
-        record.remote_port,
-    )
+    return (record.netns, tuple(record.local_address), record.local_port, tuple(record.remote_address), record.remote_port)
 
 
 def _records(events: Events) -> Iterator[Any]:

@@ -98,9 +98,7 @@ def state_change(track: Track, record: Any) -> list[Step]:
         return peer_fin(track, record, fields)
     if (left, entered) in ACK_OF_FIN and (track.shown.fin_acknowledged if track.shown else entered == "fin_wait2"):
         number = track.shown.fin + 1 if track.shown else None
-        return [
-            track.step("fin_acknowledged", record.time_ns, way=IN, bits=("ACK",), acknowledgement=number, **fields),
-        ]
+        return [track.step("fin_acknowledged", record.time_ns, way=IN, bits=("ACK",), acknowledgement=number, **fields)]
     return []
 
 

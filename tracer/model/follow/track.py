@@ -142,8 +142,8 @@ class Track:
 
     def _count_again(self, record: Any) -> None:
         """Count segments that were retransmitted, since the kernel's count has them too."""
-        sent_again = name_of(KINDS, record.kind) == "retransmit" and not record.flags & FLAG["failed"]
-        if sent_again and name_of(RETRANSMIT_KINDS, record.retransmit_kind) in CARRY_DATA:
+        retransmitted = name_of(KINDS, record.kind) == "retransmit" and not record.flags & FLAG["failed"]
+        if retransmitted and name_of(RETRANSMIT_KINDS, record.retransmit_kind) in CARRY_DATA:
             self._retransmitted += record.segments
 
     def _outward(self, before: Position, now: Position, time_ns: int) -> list[Step]:

@@ -12,10 +12,10 @@ from tracer.outputs.units import endpoint_text, time_text
 NAME, COLUMN = 41, 18
 
 
-def connection_lines(found: Dossier, context: Context) -> list[str]:
+def dossier_lines(found: Dossier, context: Context) -> list[str]:
     """Return the report of a connection; what is not known is `-` with the number of its reason, which stand below."""
     reasons: dict[str, int] = {}
-    head = head_lines(found, context)
+    head = dossier_head(found, context)
     rows = [
         _row(_with_unit(row), *(_cell(value, row.unit, reasons) for value in (row.forward, row.backward))) for row in found.rows
     ]
@@ -59,7 +59,7 @@ def _plain(value: Value) -> Any:
     return None if isinstance(value, Unknown) else value
 
 
-def head_lines(found: Dossier, context: Context) -> list[str]:
+def dossier_head(found: Dossier, context: Context) -> list[str]:
     """Return who the ends are, when it began, how it ended, and what is traced; the last line is empty."""
     events = describe(found.own, context)
     last = events[-1]

@@ -8,9 +8,9 @@ from tracer.ingest.source import Context
 from tracer.model.dossier import DossierRow, Unknown, Value
 from tracer.model.drawn import Drawn
 from tracer.model.follow.steps import Step
-from tracer.outputs.findings.connection import head_lines, value_text
+from tracer.outputs.findings.connection import dossier_head, value_text
 from tracer.outputs.findings.sequence import sequence_figure
-from tracer.outputs.graphic.htmlparts import document, section, table
+from tracer.outputs.graphic.htmlparts import html_document, section, table
 from tracer.outputs.graphic.markup import Markup, element, joined
 from tracer.outputs.ladder import Style, head_lines as ladder_head, ladder_lines
 
@@ -26,13 +26,13 @@ CUT = "It has more records than are drawn; 'tcptrace report FILE --connection' h
 
 def connection_page(drawn: Drawn, context: Context) -> str:
     """Return the document of one connection."""
-    head = head_lines(drawn.dossier, context)
+    head = dossier_head(drawn.dossier, context)
     parts = [element("p", line) for line in head if line]
-    body = (element("h1", "tcptrace: one connection"), *parts, *columns(drawn), *drawings(drawn, context))
-    return document(head[0].removeprefix("a: "), body)
+    body = (element("h1", "tcptrace: one connection"), *parts, *both_directions(drawn), *drawings(drawn, context))
+    return html_document(head[0].removeprefix("a: "), body)
 
 
-def columns(drawn: Drawn) -> Iterable[Markup]:
+def both_directions(drawn: Drawn) -> Iterable[Markup]:
     """Yield the table of both directions, and the reasons for what is not known."""
     reasons: dict[str, int] = {}
     shared = [(name, _cell(value, "seconds", reasons), "") for name, value in drawn.dossier.common.items()]
@@ -62,12 +62,12 @@ def drawings(drawn: Drawn, context: Context) -> Iterable[Markup]:
         yield sequence_figure(drawn.graph, way, arrivals=bool(len(receiver)))
     else:
         yield element("p", NO_SENDER if "segments" in context.asked else NO_GRAPH)
-    yield ladder(drawn.steps) if drawn.steps is not None else element("p", NO_LADDER)
+    yield ladder_text(drawn.steps) if drawn.steps is not None else element("p", NO_LADDER)
     if drawn.cut:
         yield element("p", CUT)
 
 
-def ladder(steps: Sequence[Step]) -> Markup:
+def ladder_text(steps: Sequence[Step]) -> Markup:
     """Return the ladder as text; of a long one the beginning and the end."""
     style = Style(width=LADDER_WIDTH)
     lines = [*ladder_head(style), *ladder_lines(steps, style)]

@@ -11,7 +11,7 @@ from tracer.ingest.source import Context
 from tracer.model.findings import Courses
 from tracer.model.histogram import Histogram
 from tracer.model.overtime import LATENCIES, PER_ROW, Counts, Timeline, latency_bounds
-from tracer.outputs.graphic.axes import SECONDS, Axis, Box, below, beside, chart, legend
+from tracer.outputs.graphic.axes import SECONDS, Axis, Box, below, chart, legend, vertical_axis
 from tracer.outputs.graphic.markup import Markup, element, joined, number_text
 from tracer.outputs.units import shortened, time_text
 
@@ -44,7 +44,7 @@ def handshakes_over_time(timeline: Timeline, role: str, context: Context) -> Mar
     label = f"Handshakes of the {role} side by time and duration: {int(timeline.counts.sum()):,}, {most}"
     return chart(
         *(WIDTH, box.bottom + 40, label),
-        *(beside(up, box), joined(drawn), below(across, box), _levels(bounds, box)),
+        *(vertical_axis(up, box), joined(drawn), below(across, box), _levels(bounds, box)),
         caption=f"{role}: how many handshakes took how long, in columns of {time_text(seconds)}.",
         wide=True,
     )
@@ -108,7 +108,7 @@ def handshake_histogram(times: Histogram, role: str, quantiles: Sequence[tuple[s
     marks = joined(_mark(box, x, name) for x, name in _together(box, [(across.at(value), name) for name, value in quantiles]))
     return chart(
         *(480, box.bottom + 40, label),
-        *(beside(up, box, about=4, above=24), element("path", d="".join(bars), class_="f1"), marks, below(across, box)),
+        *(vertical_axis(up, box, about=4, above=24), element("path", d="".join(bars), class_="f1"), marks, below(across, box)),
         caption=f"{role}: {said}",
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from tracer.model.findings import Findings
 from tracer.model.histogram import quantile
 from tracer.model.report import Report, Service, services
-from tracer.model.summaryjson import document as summary_document
+from tracer.model.summaryjson import summary_document
 from tracer.model.tcp import STATES
 from tracer.outputs.jsonl import describe
 

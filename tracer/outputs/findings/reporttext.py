@@ -13,13 +13,13 @@ from tracer.outputs.findings.rows import (
     TIMES,
     Row,
     begun,
-    connections,
-    counts,
-    handshakes,
-    losses,
-    peers,
-    resets,
-    states,
+    connection_rows,
+    count_rows,
+    handshake_rows,
+    not_reported,
+    peer_rows,
+    reset_rows,
+    state_time_rows,
     totals,
 )
 from tracer.outputs.lines import audit_lines
@@ -36,15 +36,15 @@ def report_lines(findings: Findings) -> list[str]:
     found = services(report)
     sections = (
         _head(report, found),
-        _table("Handshakes", TIMES, handshakes(found)),
-        _table("Failed handshakes by reason", ("count",), counts((s, s.failures) for s in found)),
-        _table("Closes by reason", ("count",), counts((s, s.closes) for s in found)),
-        _table("Retransmitted segments by kind", ("count",), counts((s, s.retransmitted) for s in found)),
-        _table("Time in each state", TIMES, states(report)),
-        _table("Peers, worst first", PEER_COLUMNS, peers(findings)),
-        _table("Resets", ("count",), resets(findings)),
+        _table("Handshakes", TIMES, handshake_rows(found)),
+        _table("Failed handshakes by reason", ("count",), count_rows((s, s.failures) for s in found)),
+        _table("Closes by reason", ("count",), count_rows((s, s.closes) for s in found)),
+        _table("Retransmitted segments by kind", ("count",), count_rows((s, s.retransmitted) for s in found)),
+        _table("Time in each state", TIMES, state_time_rows(report)),
+        _table("Peers, worst first", PEER_COLUMNS, peer_rows(findings)),
+        _table("Resets", ("count",), reset_rows(findings)),
         *(
-            _table(title_of(name), CONNECTION_COLUMNS, connections(events, report))
+            _table(title_of(name), CONNECTION_COLUMNS, connection_rows(events, report))
             for name, events in outstanding(findings).items()
         ),
         audit_lines(report) if report.audit else [],
@@ -59,7 +59,7 @@ def title_of(name: str) -> str:
 
 def _head(report: Report, found: Sequence[Service]) -> list[str]:
     lines = [f"{report.duration_seconds:,.1f} s{begun(report)}, Linux {report.context.kernel}", totals(found)]
-    lost = losses(report)
+    lost = not_reported(report)
     return [*lines, *([f"not in this report: {', '.join(lost)}"] if lost else [])]
 
 

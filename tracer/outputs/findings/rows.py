@@ -34,7 +34,7 @@ def totals(found: Sequence[Service]) -> str:
     )
 
 
-def losses(report: Report) -> list[str]:
+def not_reported(report: Report) -> list[str]:
     """Return what is not in a report, as far as there is something."""
     counted = (
         (report.events_lost, "events lost"),
@@ -44,27 +44,27 @@ def losses(report: Report) -> list[str]:
     return [f"{number:,} {what}" for number, what in counted if number]
 
 
-def handshakes(found: Iterable[Service]) -> Iterable[Row]:
+def handshake_rows(found: Iterable[Service]) -> Iterable[Row]:
     """Yield count and times of each service with handshakes."""
     for service in found:
         if service.handshakes:
             yield (service.name, f"{service.handshakes:,}", *(time_text(service.quantile(q)) for q in QUANTILES.values()))
 
 
-def counts(rows: Iterable[tuple[Service, Any]]) -> Iterable[Row]:
+def count_rows(rows: Iterable[tuple[Service, Any]]) -> Iterable[Row]:
     """Yield counts by name, the largest of each service first."""
     for service, by_name in rows:
         for name, count in sorted(by_name.items(), key=lambda row: -row[1]):
             yield f"{service.name} {name}", f"{count:,}"
 
 
-def states(report: Report) -> Iterable[Row]:
+def state_time_rows(report: Report) -> Iterable[Row]:
     """Yield how long connections that ended were in each state."""
     for row in state_rows(report):
         yield (row["state"], f"{row['count']:,}", *(time_text(row[name]) for name in QUANTILES))
 
 
-def peers(findings: Findings) -> Iterable[Row]:
+def peer_rows(findings: Findings) -> Iterable[Row]:
     """Yield the peers where most is wrong."""
     for peer, service in findings.peers:
         abnormal = service.closed - service.closes.get("normal", 0)
@@ -72,17 +72,17 @@ def peers(findings: Findings) -> Iterable[Row]:
         yield (peer, *numbers, time_text(service.quantile(0.5)), time_text(service.quantile(0.99)))
 
 
-def resets(findings: Findings) -> Iterable[Row]:
+def reset_rows(findings: Findings) -> Iterable[Row]:
     """Yield resets by direction and cause."""
     for (direction, reason), count in findings.resets.items():
         yield f"{direction}{f': {reason}' if reason else ''}", f"{count:,}"
 
 
-def connections(events: Events, report: Report) -> Iterable[Row]:
+def connection_rows(events: Events, report: Report) -> Iterable[Row]:
     """Yield ends, duration, bytes and retransmissions of closes."""
     for row in describe(events, report.context):
         yield (
-            name_of(row),
+            ends_text(row),
             UNKNOWN if row["partial"] else time_text(row["duration_seconds"]),
             bytes_text(row["sent_bytes"]),
             bytes_text(row["received_bytes"]),
@@ -90,7 +90,7 @@ def connections(events: Events, report: Report) -> Iterable[Row]:
         )
 
 
-def name_of(row: dict[str, Any]) -> str:
+def ends_text(row: dict[str, Any]) -> str:
     """Return both ends of an event's connection, with an arrow from the client to the server."""
     return " ".join((_end(row, "local"), "<-" if row["role"] == "server" else "->", _end(row, "remote")))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracer.model.tcp import RETRANSMIT_KINDS
 from tracer.model.timesequence import Points, TimeSequence, thinned
-from tracer.outputs.graphic.axes import BYTES, SECONDS, Axis, Box, below, beside, chart, legend
+from tracer.outputs.graphic.axes import BYTES, SECONDS, Axis, Box, below, chart, legend, vertical_axis
 from tracer.outputs.graphic.markup import Markup, element, joined, number_text
 from tracer.outputs.units import bytes_text
 
@@ -17,7 +17,7 @@ HEIGHT, SMALL, GAP = 340, 74, 38
 ABOVE = 1.35
 """How far above the last byte the picture reaches at most, by the number of bytes: a window can be a hundred times more."""
 
-NOT_TOLD = (
+ARRIVALS_NOT_TOLD = (
     "The kernel tells what comes while a side is established: acknowledgements and the window end when it has closed its own. "
     "Recordings do not tell selective acknowledgements (SACK)."
 )
@@ -29,7 +29,8 @@ def sequence_figure(graph: TimeSequence, name: str, *, arrivals: bool) -> Markup
     main = Box(LEFT, 54, WIDTH - LEFT - RIGHT, HEIGHT)
     cwnd = Box(LEFT, main.bottom + GAP, main.width, SMALL)
     rtt = Box(LEFT, cwnd.bottom + GAP, main.width, SMALL)
-    start, end = _span(drawn)
+    times = np.concatenate([points[:, 0] for points in (drawn.sent, drawn.acknowledged, drawn.retransmitted) if len(points)])
+    start, end = int(times.min()), int(times.max())
     across = Axis(0.0, max(end - start, 1) / 1e9, main.left, main.right, "time since the first of these", SECONDS)
     parts = [_main(drawn, main, across, start)]
     last = main
@@ -49,11 +50,6 @@ def sequence_figure(graph: TimeSequence, name: str, *, arrivals: bool) -> Markup
     )
 
 
-def _span(graph: TimeSequence) -> tuple[int, int]:
-    times = np.concatenate([p[:, 0] for p in (graph.sent, graph.acknowledged, graph.retransmitted) if len(p)])
-    return int(times.min()), int(times.max())
-
-
 def _main(graph: TimeSequence, box: Box, across: Axis, start: int) -> Markup:
     most = max([1, *(int(points[:, 1:2].max()) for points in (graph.sent, graph.acknowledged) if len(points))])
     least = min([0, *(int(points[:, 1:2].min()) for points in (graph.sent, graph.acknowledged) if len(points))])
@@ -68,7 +64,7 @@ def _main(graph: TimeSequence, box: Box, across: Axis, start: int) -> Markup:
     )
     return joined(
         (
-            beside(up, box, about=6),
+            vertical_axis(up, box, about=6),
             element("path", d=_stairs(graph.window, up, across, start), class_="s5 thin", stroke_dasharray="5 3"),
             element("path", d=_stairs(graph.acknowledged, up, across, start), class_="s3 thick"),
             element("path", d="".join(lines), class_="s1 thick"),
@@ -113,7 +109,7 @@ def _measure(
     up = Axis(0.0, most, box.bottom, box.top, title, units)
     path = [f"{_x(across, time, start)} {number_text(up.at(value * factor))}" for time, value in known.tolist()]
     line = f"M{'L'.join(path)}" if len(path) > 1 else ""
-    return joined((beside(up, box, about=3), element("path", d=line, class_=f"s{color} thin")))
+    return joined((vertical_axis(up, box, about=3), element("path", d=line, class_=f"s{color} thin")))
 
 
 def _symbols() -> list[tuple[Markup, str]]:
@@ -141,4 +137,4 @@ def _caption(graph: TimeSequence, *, arrivals: bool) -> str:
         else "Segments as far as they had left when something came back, since the receiver is not traced."
     )
     counts_from = "" if graph.initial else " Its handshake was not seen: numbers are those of the wire."
-    return f"{how} Retransmissions: {kinds or 'none'}. The first byte is 1.{counts_from} {NOT_TOLD}"
+    return f"{how} Retransmissions: {kinds or 'none'}. The first byte is 1.{counts_from} {ARRIVALS_NOT_TOLD}"

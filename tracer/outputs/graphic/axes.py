@@ -118,7 +118,7 @@ def below(axis: Axis, box: Box, *, about: int = 8, titled: bool = True) -> Marku
     return joined(parts)
 
 
-def beside(axis: Axis, box: Box, *, about: int = 5, above: float = 8) -> Markup:
+def vertical_axis(axis: Axis, box: Box, *, about: int = 5, above: float = 8) -> Markup:
     """Return a vertical axis at the left edge of a box, with a rule across it at each tick, and its title so far above."""
     ticks = axis.ticks(about)
     rules = "".join(f"M{number_text(box.left)} {number_text(y)}H{number_text(box.right)}" for y, _ in ticks)

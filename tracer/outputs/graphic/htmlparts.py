@@ -10,7 +10,7 @@ from tracer.outputs.graphic.markup import Markup, element, joined
 Row = Sequence[object]
 
 
-def document(
+def html_document(
     title: str,
     body: Iterable[object],
     *,
@@ -54,10 +54,13 @@ def section(title: str, *parts: object, anchor: str | None = None) -> Markup:
     return joined((element("h2", title, id=anchor), *parts), "\n")
 
 
-def table(head: Row, rows: Iterable[Row], *, none: str = "none yet") -> Markup:
-    """Return a table; cells that are Markup stay what they are. none: what is said where there is no row."""
+def table(head: Row, rows: Iterable[Row], *, none: str = "none yet", ident: str | None = None) -> Markup:
+    """Return a table that scrolls sideways where it is too wide; cells that are Markup stay what they are.
+
+    none: what is said where there is no row.
+    """
     lines = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
     if not lines:
         return element("p", none)
     top = element("tr", *(element("th", name, scope="col") for name in head))
-    return element("div", element("table", joined((top, *lines), "\n")), class_="scroll", tabindex="0")
+    return element("div", element("table", joined((top, *lines), "\n")), class_="scroll", tabindex="0", id=ident)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tracer.model.history import History
-from tracer.outputs.live.connections import connections_of
+from tracer.outputs.live.connectionlist import connections_of
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.table import SORTS, WRONG, arranged
 from tracer.outputs.live.window import SPANS, Key, window

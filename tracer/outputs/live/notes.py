@@ -15,8 +15,8 @@ from tracer.model.history import History
 from tracer.model.report import Report, Service
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, line
-from tracer.outputs.surveytext import forecast_text, limit_text, share, share_text, soonest
-from tracer.outputs.units import UNKNOWN, count_text
+from tracer.outputs.surveytext import CROWDED, LEAK, forecast_text, share, share_text, soonest
+from tracer.outputs.units import UNKNOWN, count_text, exact_text
 
 Number = TypeVar("Number", int, float)
 
@@ -25,13 +25,7 @@ _URGENCY = ("alarm", "warn", "", "dim")
 HALF_FULL = 0.5
 """Share of a listener's queue from which on it is shown."""
 
-LEAK = 100
-"""So many connections that only one side has closed are worth a colour."""
-
 LEAKS = {"close_wait": "the peer has closed, we have not", "fin_wait2": "we have closed, the peer has not"}
-
-CROWDED = 0.9
-"""Share of the ephemeral ports in use that is worth a colour, whatever the forecast says."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +69,14 @@ def largest_first(counts: Mapping[str, Number]) -> list[tuple[str, Number]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int]) -> str:
     """Return names with their counts in words."""
     return ", ".join(f"{name} {count_text(count)}" for name, count in largest_first(counts))
+
+
+def fewer(shown: Sequence[str], head: str = "", between: str = ", ") -> tuple[str, ...]:
+    """Return a list in words, then the same without its last, and so on to the first alone: for as much room as there is."""
+    return tuple(head + between.join(shown[:count]) for count in range(len(shown), 0, -1))
 
 
 def ratio_text(ratio: float) -> str:
@@ -103,15 +102,14 @@ def _failures(services: Sequence[Service]) -> Note:
     reasons = added(service.failures for service in services)
     if not reasons:
         return Note("failures", ("none",), "dim")
-    return Note("failures", (f"{count_text(sum(reasons.values()))}: {counted(reasons)}",), "alarm")
+    return Note("failures", (f"{count_text(sum(reasons.values()))}: {counts_text(reasons)}",), "alarm")
 
 
 def _elsewhere(report: Report, search: Search) -> list[Note]:
     """Return the largest of what `other` has because no connection to that port ever was established, if there is any."""
     tried = [each for each in report.elsewhere if search.fits(str(each.port))]
     shown = [f"{each.role} {each.port} {count_text(max(each.failures, each.resets))}" for each in tried]
-    texts = tuple(f"on ports without a service: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
-    return [Note("elsewhere", texts)] if texts else []
+    return [Note("elsewhere", fewer(shown, "on ports without a service: "))] if shown else []
 
 
 def _retransmissions(services: Sequence[Service]) -> Note:
@@ -121,7 +119,7 @@ def _retransmissions(services: Sequence[Service]) -> Note:
     shares = per_hundred(kinds, sum(service.seen for service in services))
     ratios = ", ".join(f"{kind} {ratio_text(ratio)}" for kind, ratio in largest_first(shares))
     texts = (f"segments per 100 connections: {ratios}", f"per 100 connections: {ratios}", f"per 100: {ratios}")
-    return Note("resent", texts if shares else (f"segments: {counted(kinds)}",), "warn")
+    return Note("resent", texts if shares else (f"segments: {counts_text(kinds)}",), "warn")
 
 
 def _looked_for(snapshot: Snapshot | None, search: Search) -> Snapshot | None:
@@ -139,13 +137,12 @@ def _time_wait(snapshot: Snapshot | None) -> Note:
     if not total:
         return Note("TIME_WAIT", ("none",), "dim")
     shown = [f"{name} {count:,}" for name, count in snapshot.time_wait]
-    texts = (f"{total:,}: {', '.join(shown[:n])}{', …' * (n < len(shown))}" for n in range(len(shown), 0, -1))
-    return Note("TIME_WAIT", tuple(texts))
+    return Note("TIME_WAIT", tuple(f"{total:,}: {text}{', …' * bool(at)}" for at, text in enumerate(fewer(shown))))
 
 
 def _share(use: PortUse) -> str:
     """Return how many ports are used, and of how many where that is known."""
-    return f"{use.used:,}" if use.limit is None else f"{use.used:,} of {limit_text(use)} ({share_text(use)} %)"
+    return f"{use.used:,}" if use.limit is None else f"{use.used:,} of {exact_text(use.limit)} ({share_text(use)} %)"
 
 
 def _ports(snapshot: Snapshot | None) -> Note:
@@ -171,8 +168,8 @@ def _listeners(report: Report, search: Search) -> list[Note]:
     chosen = [row for row in report.listeners if search.fits(row.port, row.process)]
     rows = [row for row in chosen if row.fullness >= HALF_FULL or row.drops]
     shown = [f"{row.port} {row.process}".strip() + _queue(row) for row in rows]
-    texts = tuple("; ".join(shown[:n]) for n in range(len(shown), 0, -1))
-    return [Note("listeners", texts, "alarm" if any(row.drops for row in rows) else "warn")] if texts else []
+    style = "alarm" if any(row.drops for row in rows) else "warn"
+    return [Note("listeners", fewer(shown, between="; "), style)] if shown else []
 
 
 def _queue(row: Listener) -> str:
@@ -186,9 +183,8 @@ def _leaks(report: Report, search: Search) -> list[Note]:
     for state, what in LEAKS.items():
         rows = [leak for leak in report.leaks or () if leak.state == state and search.fits(leak.port, leak.process)]
         shown = [f"{leak.name} {leak.sockets:,}" for leak in rows]
-        texts = tuple(f"{what}: {', '.join(shown[:n])}" for n in range(len(shown), 0, -1))
         many = sum(leak.sockets for leak in rows) >= LEAK
-        found += [Note(state.upper(), texts, "warn" if many else "")] if texts else []
+        found += [Note(state.upper(), fewer(shown, f"{what}: "), "warn" if many else "")] if shown else []
     return found
 
 

@@ -50,7 +50,7 @@ def listed(report: Report, role: str, port: str) -> NDArray[np.void]:
     return _worst_first(table[(table["role"] == ROLE.get(role, 0)) & (_service_ports(table).astype(str) == port)])
 
 
-def worst(report: Report, width: int, height: int) -> list[Line]:
+def slowest(report: Report, width: int, height: int) -> list[Line]:
     """Return the open connections of all services in at most so many lines, those that are held up first."""
     table = _worst_first(_table(report))
     held_up = np.count_nonzero(table["why"] != NO_RULE)

@@ -13,7 +13,7 @@ from tracer.model.report import Service
 from tracer.model.spans import Lately, together
 from tracer.model.who import Whose
 from tracer.outputs.live.search import Search
-from tracer.outputs.live.styled import Line, Piece, cut, line, restyled
+from tracer.outputs.live.styled import Line, Piece, cut, line, plain, restyled
 from tracer.outputs.live.window import Key, Window
 from tracer.outputs.spark import rate_spark, time_spark
 from tracer.outputs.units import UNKNOWN, bytes_text, count_text, rate_text, shortened, time_text
@@ -25,7 +25,7 @@ CHOSEN = ">"
 NOTHING = "no connection was opened or closed yet"
 
 
-NOBODY = Whose()
+UNKNOWN_OWNER = Whose()
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ServiceRow:
     rate: float | None
     sent: float = 0.0
     received: float = 0.0
-    whose: Whose = NOBODY
+    whose: Whose = UNKNOWN_OWNER
     moments: Moments | None = None
 
 
@@ -91,10 +91,7 @@ _COLUMNS = (
     Column("sent", 8, lambda row: row.sent, _bytes, group=_PAYLOAD),
     Column("received", 9, lambda row: row.received, _bytes, group=_PAYLOAD),
 )
-_WORDS = (
-    Words("process", 17, lambda row: row.whose.process),
-    Words("peer", 19, lambda row: row.whose.peer),
-)
+_WORDS = (Words("process", 17, lambda row: row.whose.process), Words("peer", 19, lambda row: row.whose.peer))
 _NUMBERS = {column.name: column for column in _COLUMNS}
 _BY_NAME: dict[str, Column | Words] = {**_NUMBERS, **{words.name: words for words in _WORDS}}
 _FIRST = (
@@ -160,7 +157,7 @@ def _row(history: History, window: Window, one: Lately) -> ServiceRow:
     service = one.service
     moments = history.moments.get(service.key)
     rate = float("nan") if moments is None else float(moments[-1, 0])
-    whose = window.whose.get(service.key, NOBODY)
+    whose = window.whose.get(service.key, UNKNOWN_OWNER)
     return ServiceRow(service.name, service, None if isnan(rate) else rate, one.sent_rate, one.received_rate, whose, moments)
 
 
@@ -233,7 +230,7 @@ def _heading(column: Column | Words, sort: str) -> str:
 
 def _body(row: ServiceRow, fits: TableLayout, width: int, *, chosen: bool) -> Line:
     mark = CHOSEN if chosen else " "
-    label = row.label if len(row.label) + 2 <= fits.label else f"{row.label[: fits.label - 3]}…"
+    label = plain(cut(line(row.label), fits.label - 2))
     pieces = [Piece(f"{mark}{label}".ljust(fits.label))]
     pieces += [_cell(_BY_NAME[name], row) for name in fits.columns]
     if fits.spark and row.moments is not None:

@@ -42,7 +42,7 @@ class TlsSocket(ssl.SSLSocket):
 
 
 class Passwords(Protocol):
-    """Whoever knows the users."""
+    """What checks the names and passwords of users."""
 
     def refusal(self, authorization: str) -> HTTPStatus | None:
         """Return None when an Authorization header lets its sender in, else the status that tells why not."""
@@ -72,7 +72,7 @@ class Access:
         """Return None for a request that may be answered, else the status that tells why not."""
         if path == HEALTH:  # who probes it has neither password nor certificate
             return None
-        if self.certificate and not _has_certificate(sock):
+        if self.certificate and not (isinstance(sock, ssl.SSLSocket) and sock.getpeercert()):
             return HTTPStatus.FORBIDDEN
         return self.passwords.refusal(authorization) if self.passwords else None
 
@@ -91,11 +91,6 @@ class Access:
             raise
         if self.names and sock.getpeercert() and self.names.isdisjoint(_names_of(sock)):
             raise PermissionError("the client's certificate has none of the names in client_allowed_sans")
-
-
-def _has_certificate(sock: socket.socket) -> bool:
-    """Say whether the client has shown a certificate, which then was found to be good."""
-    return isinstance(sock, ssl.SSLSocket) and bool(sock.getpeercert())
 
 
 def _turn_away(sock: ssl.SSLSocket, words: bytes) -> None:

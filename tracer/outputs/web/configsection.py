@@ -68,7 +68,7 @@ class ConfigSection:
     def section(self, name: str, known: frozenset[str] | None = None) -> ConfigSection:
         """Return the section of that name, empty where there is none; known: all that it may have, None for anything."""
         values = self._value(name, dict, "a section with names and values") or {}
-        return section(self.file, f"{self.name}{name}.", values, known)
+        return checked_section(self.file, f"{self.name}{name}.", values, known)
 
     def contents(self, name: str) -> str | None:
         """Return what is in the file that a setting names, relative to this file; None where it names none."""
@@ -94,7 +94,7 @@ class ConfigSection:
         return value
 
 
-def section(file: Path, name: str, values: Mapping[object, object], known: frozenset[str] | None) -> ConfigSection:
+def checked_section(file: Path, name: str, values: Mapping[object, object], known: frozenset[str] | None) -> ConfigSection:
     """Return values as a section; raises TcptraceError for names that are not known."""
     for key in values:
         if not isinstance(key, str):
@@ -126,7 +126,7 @@ def parse(path: Path, text: bytes, known: frozenset[str]) -> ConfigSection:
         raise TcptraceError(f"{path}{_place(error)} is not YAML: {_reason(error)}") from error
     if values is not None and not isinstance(values, dict):
         raise TcptraceError(f"{path} is not a section with names and values", f"known are {', '.join(sorted(known))}")
-    return section(path, "", values or {}, known)
+    return checked_section(path, "", values or {}, known)
 
 
 def _place(error: Exception) -> str:

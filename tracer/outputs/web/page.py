@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tracer import __version__
 from tracer.model.report import Report, Service, services, summed
 from tracer.model.spans import STEP_SECONDS, TRENDS, Spans, trends
-from tracer.outputs.graphic.htmlparts import card, cards, document
+from tracer.outputs.graphic.htmlparts import card, cards, html_document, table
 from tracer.outputs.graphic.markup import Markup, element, joined
 from tracer.outputs.graphic.smallcharts import spark_bars, sparkline
-from tracer.outputs.units import UNKNOWN, bytes_text, time_text
+from tracer.outputs.units import UNKNOWN, bytes_text, exact_text, time_text
 from tracer.outputs.web.pagelook import PAGE_POLICY, PAGE_STYLE, RELOAD_SECONDS, SCRIPT, in_document
-from tracer.outputs.web.sections import folded, sections, table
+from tracer.outputs.web.sections import QUANTILES, folded, sections
 from tracer.outputs.web.verdict import Verdict, verdict
 
 SERVICES_SHOWN = 50
@@ -58,7 +58,7 @@ def page(report: Report, past: Spans | None = None, *, healthy: bool = True, lin
     )
     policy = in_document(PAGE_POLICY)
     reload = {"reload_seconds": RELOAD_SECONDS, "script": SCRIPT}
-    return document("tcptrace", body, policy=policy, style=PAGE_STYLE, **reload)  # type: ignore[arg-type]
+    return html_document("tcptrace", body, policy=policy, style=PAGE_STYLE, **reload)  # type: ignore[arg-type]
 
 
 def _head(found: Verdict) -> Markup:
@@ -98,14 +98,10 @@ def _cards(report: Report, sums: dict[str, float]) -> Markup:
         card("retransmitted", f"{int(series.retransmitted.sum()):,}"),
         card("open now", f"{int(series.connections.sum()):,}"),
         card("closed", f"{int(series.closes.sum()):,}"),
-        card("in TIME_WAIT", UNKNOWN if waiting is None else f"{waiting:,}"),
-        card("events lost", _number(report.events_lost), bad=bool(report.events_lost)),
-        card("untracked", _number(report.untracked), bad=bool(report.untracked)),
+        card("in TIME_WAIT", exact_text(waiting)),
+        card("events lost", exact_text(report.events_lost), bad=bool(report.events_lost)),
+        card("untracked", exact_text(report.untracked), bad=bool(report.untracked)),
     )
-
-
-def _number(count: int | None) -> str:
-    return UNKNOWN if count is None else f"{count:,}"
 
 
 def _services(report: Report, lately: dict[tuple[str, ...], Rates]) -> Markup:
@@ -119,7 +115,7 @@ def _services(report: Report, lately: dict[tuple[str, ...], Rates]) -> Markup:
     head = ("service", "failed", "retransmitted", "10 min", "open", "handshakes", "10 min", "p50", "p99")
     note = element("p", "Counts are since the start; click a service for its reasons and times.", class_="soft")
     lines = [_service(report, one) for one in (*shown[:SERVICES_SHOWN], *more)]
-    return joined((note, element("div", table("services-table", head, lines), class_="services")))
+    return joined((note, element("div", table(head, lines, ident="services-table"), class_="services")))
 
 
 def _wrong(rates: Rates | None) -> float:
@@ -164,7 +160,7 @@ def _reasons(report: Report, one: PageRow) -> Markup:
     """Return what folds out below a service's name."""
     service = one.service
     known = service.quantile(1) is not None
-    times = ", ".join(f"{name} {time_text(service.quantile(q))}" for name, q in _QUANTILES) if known else ""
+    times = ", ".join(f"{name} {time_text(service.quantile(q))}" for name, q in QUANTILES) if known else ""
     facts = [
         ("handshake times", times),
         ("failures", _counted(service.failures)),
@@ -173,9 +169,6 @@ def _reasons(report: Report, one: PageRow) -> Markup:
         *(_figures(report, one.row) if one.row is not None else ()),
     ]
     return element("dl", *(joined((element("dt", name), element("dd", text))) for name, text in facts if text))
-
-
-_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 
 
 def _counted(counts: object) -> str:

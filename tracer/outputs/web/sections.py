@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from tracer.model.report import Report
 from tracer.model.tcp import KINDS, STATES
-from tracer.outputs.graphic.markup import Markup, element, joined
-from tracer.outputs.surveytext import forecast_text, limit_text
-from tracer.outputs.units import UNKNOWN
+from tracer.outputs.graphic.htmlparts import Row, table
+from tracer.outputs.graphic.markup import Markup, element
+from tracer.outputs.surveytext import forecast_text
+from tracer.outputs.units import UNKNOWN, exact_text
 
 ROWS_SHOWN = 30
 """Of each table here; the rest is one line that says how many."""
 
 FULL = 0.5
-Row = Sequence[object]
+QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 
 
 def sections(report: Report, drifts: Mapping[str, int]) -> Iterator[Markup]:
@@ -44,38 +45,25 @@ def folded(ident: str, title: str, *content: object, opened: bool = False, count
     return element("details", head, *content, id=ident, open=opened)
 
 
-def table(ident: str, head: Row, rows: Iterable[Row]) -> Markup:
-    """Return a table that scrolls sideways where it is too wide; with no row it says so."""
-    lines = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
-    if not lines:
-        return element("p", "none yet")
-    top = element("tr", *(element("th", name, scope="col") for name in head))
-    return element("div", element("table", joined((top, *lines), "\n")), class_="scroll", tabindex="0", id=ident)
-
-
 def _one(ident: str, title: str, head: Row, rows: Iterable[Row], *, opened: bool = False) -> Markup:
     every = list(rows)
     shown = every[:ROWS_SHOWN]
     if len(every) > ROWS_SHOWN:
         shown.append((f"among the others: {len(every) - ROWS_SHOWN:,}", *[""] * (len(head) - 1)))
-    content = table(f"{ident}-table", head, shown)
+    content = table(head, shown, ident=f"{ident}-table")
     return element("section", folded(ident, title, content, opened=opened, count=f"{len(every):,}"))
 
 
 def _listeners(report: Report) -> Iterator[Row]:
     for row in report.listeners:
-        waiting, limit = _number(row.waiting), _number(row.limit)
-        dropped = element("span", _number(row.drops), class_="bad") if row.drops else _number(row.drops)
+        waiting, limit = exact_text(row.waiting), exact_text(row.limit)
+        dropped = element("span", exact_text(row.drops), class_="bad") if row.drops else exact_text(row.drops)
         yield row.port, row.process or UNKNOWN, waiting, limit, dropped
-
-
-def _number(count: int | None) -> str:
-    return UNKNOWN if count is None else f"{count:,}"
 
 
 def _ports(report: Report) -> Iterator[Row]:
     for use in report.places.ports if report.places else ():
-        yield use.destination, use.local_address, f"{use.used:,}", limit_text(use), forecast_text(use)
+        yield use.destination, use.local_address, f"{use.used:,}", exact_text(use.limit), forecast_text(use)
 
 
 def _waiting(report: Report) -> Iterator[Row]:
@@ -96,9 +84,9 @@ def _elsewhere(report: Report) -> Iterator[Row]:
 
 def _audit(report: Report, drifts: Mapping[str, int]) -> Iterator[Row]:
     for line in report.audit:
-        text = f"{line.drift:+,}" if line.drift else _number(line.drift)
+        text = exact_text(line.drift, "+")
         drift = element("span", text, class_="bad") if line.counter in drifts else text
-        yield line.counter, f"{line.kernel:,}", _number(line.traced), drift
+        yield line.counter, f"{line.kernel:,}", exact_text(line.traced), drift
 
 
 def _sockets(report: Report) -> Iterator[Row]:

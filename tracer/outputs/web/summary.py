@@ -13,14 +13,13 @@ from tracer import __version__
 from tracer.model.histogram import quantile
 from tracer.model.report import Report, Service, services, summed
 from tracer.model.tcp import STATES
-from tracer.outputs.graphic.htmlparts import document, section
+from tracer.outputs.graphic.htmlparts import html_document, section, table
 from tracer.outputs.graphic.markup import Markup, element
 from tracer.outputs.units import bytes_text, time_text
 from tracer.outputs.web.pagelook import PAGE_STYLE, REPORT_POLICY, in_document
-from tracer.outputs.web.sections import sections, table
+from tracer.outputs.web.sections import QUANTILES, sections
 
 SERVICES_SHOWN = 500
-_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 
 
 def summary_page(report: Report) -> str:
@@ -32,7 +31,7 @@ def summary_page(report: Report) -> str:
         element("h1", "tcptrace report"),
         element("p", f"Everything since the start, {report.duration_seconds:,.0f} s ago. Kernel {report.context.kernel}."),
         element("nav", element("a", "back", href="/")),
-        _section("Handshakes", ("service", "count", *(name for name, _ in _QUANTILES)), _handshakes(shown)),
+        _section("Handshakes", ("service", "count", *(name for name, _ in QUANTILES)), _handshakes(shown)),
         _section("Failures", ("service", "reason", "count"), _by_name(shown, "failures")),
         _section("Closes", ("service", "reason", "count"), _by_name(shown, "closes")),
         _section("Retransmitted segments", ("service", "kind", "count"), _by_name(shown, "retransmitted")),
@@ -41,18 +40,18 @@ def summary_page(report: Report) -> str:
         *sections(report, {}),
         element("footer", f"tcptrace {__version__}"),
     )
-    return document("tcptrace report", body, policy=in_document(REPORT_POLICY), style=PAGE_STYLE)
+    return html_document("tcptrace report", body, policy=in_document(REPORT_POLICY), style=PAGE_STYLE)
 
 
 def _section(title: str, head: Sequence[str], rows: Iterator[Sequence[object]]) -> Markup:
     ident = title.split(",", maxsplit=1)[0].lower().replace(" ", "-")
-    return section(title, table(f"{ident}-table", head, rows))
+    return section(title, table(head, rows, ident=f"{ident}-table"))
 
 
 def _handshakes(shown: Sequence[Service]) -> Iterator[Sequence[object]]:
     for service in shown:
         if service.handshakes:
-            yield service.name, f"{service.handshakes:,}", *(time_text(service.quantile(q)) for _, q in _QUANTILES)
+            yield service.name, f"{service.handshakes:,}", *(time_text(service.quantile(q)) for _, q in QUANTILES)
 
 
 def _by_name(shown: Sequence[Service], column: str) -> Iterator[Sequence[object]]:

@@ -62,7 +62,7 @@ def _limit_versions(context: ssl.SSLContext, settings: ConfigSection) -> None:
     low, high = settings.text("min_version") or "TLS12", settings.text("max_version") or "TLS13"
     for name, version in (("min_version", low), ("max_version", high)):
         if version not in VERSIONS:
-            raise settings.fault(name, f"is {version}, which is not to be had here", "give TLS12 or TLS13")
+            raise settings.fault(name, f"is {version}, which is not available here", "give TLS12 or TLS13")
     if VERSIONS[low] > VERSIONS[high]:
         raise settings.fault("min_version", f"is {low}, and max_version {high}", "leave one of them out")
     context.minimum_version, context.maximum_version = VERSIONS[low], VERSIONS[high]

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 from tracer.ingest.snapshot import PortUse
 from tracer.model.report import Report
-from tracer.outputs.surveytext import SOON_SECONDS, forecast_text
+from tracer.outputs.surveytext import CROWDED, LEAK, SOON_SECONDS, forecast_text
 
 GOOD, LOOK, BAD = 0, 1, 2
-
-CROWDED = 0.9
-LEAK = 100
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_what_is_told_does_not_depend_on_how_records_come_in_batches() -> None:
         CLIENT
         + """
     +0.00  c  state close>syn_sent
-    +1.00  c  again syn 1
+    +1.00  c  retransmit syn 1
     +1.04  c  state syn_sent>established
     +1.04  c  handshake 1.04
     +1.05  c  call send 700    sent=700 unacked=700 out=1

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tracer.outputs.graphic.htmlparts import card, document, section, table
+from tracer.outputs.graphic.htmlparts import card, html_document, section, table
 from tracer.outputs.graphic.look import POLICY, STYLE, style_source
 from tracer.outputs.graphic.markup import Markup, element, joined
 from tracer.outputs.graphic.smallcharts import spark_bars, sparkline
@@ -29,7 +29,7 @@ def test_numbers_are_short_and_names_of_attributes_are_those_of_svg() -> None:
 
 
 def test_a_document_allows_its_own_stylesheet_alone() -> None:
-    html = document(HOSTILE, [section(HOSTILE, table((HOSTILE,), [(HOSTILE,)])), card(HOSTILE, HOSTILE)])
+    html = html_document(HOSTILE, [section(HOSTILE, table((HOSTILE,), [(HOSTILE,)])), card(HOSTILE, HOSTILE)])
     assert "<script" not in html
     assert f"<style>{STYLE}</style>" in html
     assert style_source() in POLICY

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_address
 
 import numpy as np
 
+from tests.unit.addresses import column
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.conftest import model_of_traffic
 from tracer.ingest.decode import Events
@@ -148,7 +148,7 @@ def _handshake(
         "handshake",
         role=role,
         peer=remote[0],
-        local_address=np.frombuffer(bytes(10) + b"\xff\xff" + ip_address(local[0]).packed, np.uint8),
+        local_address=column(local[0]),
         local_port=local[1],
         remote_port=remote[1],
         connection=number,

@@ -13,7 +13,7 @@ from tracer.ingest.snapshot import Snapshot
 from tracer.model.report import Report, services
 from tracer.model.tcp import ROLE
 from tracer.model.why import NO_RULE, RULES
-from tracer.outputs.live.openblock import open_block, slow_services, worst
+from tracer.outputs.live.openblock import open_block, slow_services, slowest
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import plain
 
@@ -51,16 +51,16 @@ def test_a_services_connections_are_listed_those_that_are_held_up_first() -> Non
 
 
 def test_the_worst_of_all_services_come_first() -> None:
-    head, *lines = map(plain, worst(report(), 80, 24))
+    head, *lines = map(plain, slowest(report(), 80, 24))
     blank, columns, *rows = (line.split() for line in lines)
     assert head.strip() == "1 of 3 open connections are held up"
     assert (blank, columns[0]) == ([], "service")
     assert [row[3] for row in rows] == ["50001", "50002", "50000"]
     assert rows[0][:2] == ["client", "443"]
-    assert len(worst(report(), 80, 4)) == 4
-    assert plain(worst(report_of(events("handshake")), 80, 24)[0]).strip() == "no open connection is known"
+    assert len(slowest(report(), 80, 4)) == 4
+    assert plain(slowest(report_of(events("handshake")), 80, 24)[0]).strip() == "no open connection is known"
 
 
 def test_old_figures_say_how_old_they_are() -> None:
     late = replace(report(), time_ns=42 * 10**9)
-    assert plain(worst(late, 80, 24)[0]).strip() == "1 of 3 open connections are held up, 42 s ago"
+    assert plain(slowest(late, 80, 24)[0]).strip() == "1 of 3 open connections are held up, 42 s ago"

@@ -62,7 +62,7 @@ def test_big_numbers_stay_in_their_columns() -> None:
     )
     line = drawn(history(model.report()), width=170)[2]
     assert line.split()[:15] == [
-        *("client", "65535", "123k", "61728", "981", "s", "981", "s", "981", "s", "999", "s", "123k", "0", "123k"),
+        *("client", "65535", "123k", "61728", "981", "s", "981", "s", "981", "s", "999", "s", "123k", "0", "123k")
     ]
 
 

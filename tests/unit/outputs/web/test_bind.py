@@ -49,19 +49,7 @@ def test_a_port_in_use_is_said_with_what_to_do() -> None:
     assert error.value.hint == "choose another address with --listen HOST:PORT"
 
 
-MALFORMED = [
-    "",
-    "19293",
-    "localhost",
-    "127.0.0.1:",
-    ":",
-    "127.0.0.1:http",
-    "1.2.3.4:65536",
-    "::1:80",
-    "[::1]",
-    "[]:80",
-    "h:-1",
-]
+MALFORMED = ["", "19293", "localhost", "127.0.0.1:", ":", "127.0.0.1:http", "1.2.3.4:65536", "::1:80", "[::1]", "[]:80", "h:-1"]
 
 
 @pytest.mark.parametrize("listen", MALFORMED)

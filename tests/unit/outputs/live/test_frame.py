@@ -18,9 +18,9 @@ from tests.unit.outputs.live.screens import (
     texts,
 )
 from tracer.model.history import History
+from tracer.outputs.live.frame import duration_text, frame
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.styled import length
-from tracer.outputs.live.view import duration_text, frame
 
 SERVICES = ViewState(sort="count")
 DETAIL = ViewState(screen="detail", chosen=("client", "443"))

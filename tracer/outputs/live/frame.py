@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from tracer.model.history import History
 from tracer.model.report import Report, Service
 from tracer.outputs.live.blocks import Block, beside
-from tracer.outputs.live.connections import connections_lines, ladder
+from tracer.outputs.live.connectionlist import connections_lines, ladder
 from tracer.outputs.live.detail import detail
 from tracer.outputs.live.keys import ViewState
 from tracer.outputs.live.notes import note_lines, notes, per_hundred, ratio_text
-from tracer.outputs.live.openblock import slow_services, worst
+from tracer.outputs.live.openblock import slow_services, slowest
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, length, line
 from tracer.outputs.live.table import FEW_ROWS, LINES_AROUND, NOTHING, arranged, services_table
 from tracer.outputs.live.window import SINCE_START, SPANS, Window, span_text, window
-from tracer.outputs.surveytext import forecast_text, limit_text, share_text
-from tracer.outputs.units import count_text
+from tracer.outputs.surveytext import forecast_text, share_text
+from tracer.outputs.units import count_text, exact_text
 
 SMALLEST_TABLE = LINES_AROUND + FEW_ROWS
 LEAST_TABLES = 2
@@ -80,7 +80,7 @@ def _body(state: ViewState, shown: History, figures: Window, width: int, height:
         return connections_lines(shown, state.chosen, state.connection, width, height)
     if state.screen == "ladder":
         return ladder(shown, state.connection, width, height, state.skip)
-    return worst(shown.report, width, height) if state.screen == "worst" else _services(state, shown, figures, width, height)
+    return slowest(shown.report, width, height) if state.screen == "worst" else _services(state, shown, figures, width, height)
 
 
 def _services(state: ViewState, history: History, figures: Window, width: int, height: int) -> list[Line]:
@@ -120,7 +120,7 @@ def _tables(report: Report, services: Sequence[Service]) -> list[Block]:
         Block(("TIME_WAIT by destination", "count"), [(name, f"{count:,}") for name, count in waiting]),
         Block(
             ("ephemeral ports to", "used", "of", "%", "exhausted"),
-            [(use.destination, f"{use.used:,}", limit_text(use), share_text(use), forecast_text(use)) for use in uses],
+            [(use.destination, f"{use.used:,}", exact_text(use.limit), share_text(use), forecast_text(use)) for use in uses],
         ),
     ]
 

@@ -48,7 +48,7 @@ print(json.dumps([os.getuid(), threading.active_count(), left.state, left.second
 """
 
 
-def test_the_rest_of_time_wait_is_found_without_rights_and_without_snapshots(port: int) -> None:
+def test_the_rest_of_time_wait_is_found_unprivileged_and_without_snapshots(port: int) -> None:
     command = [sys.executable, "-c", FOLLOWER, str(port)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr

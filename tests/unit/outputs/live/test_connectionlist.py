@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.outputs.live.screens import of_both_ends, of_connections, of_nothing, texts
-from tracer.outputs.live.connections import connections_lines, connections_of, ladder
+from tracer.outputs.live.connectionlist import connections_lines, connections_of, ladder
 
 WEB = ("client", "443")
 

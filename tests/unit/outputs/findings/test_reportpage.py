@@ -15,9 +15,9 @@ from tracer.ingest.source import Context
 from tracer.model.drawn import drawn
 from tracer.model.findings import Findings, FindingsSearch
 from tracer.model.overtime import Timeline
-from tracer.outputs.findings.connectionpage import FIRST_LINES, LAST_LINES, connection_page, ladder
-from tracer.outputs.findings.page import report_page
+from tracer.outputs.findings.connectionpage import FIRST_LINES, LAST_LINES, connection_page, ladder_text
 from tracer.outputs.findings.pictures import handshakes_over_time, level_bounds, retransmissions_over_time
+from tracer.outputs.findings.reportpage import report_page
 
 HOSTILE = b"<script>x</b>&\"'"
 SEGMENTS = replace(CONTEXT, asked=("follow", "segments"), missing=("<script>resets</script>",), kernel="<script>6.1&")
@@ -98,10 +98,7 @@ def test_peers_have_their_names_in_their_rows() -> None:
     assert report.courses
     svg = retransmissions_over_time(report.courses, [f"peer {n}" for n in range(8, 2, -1)], CONTEXT)
     texts = [text.text for text in ElementTree.fromstring(svg).iter("text")]
-    assert [text for text in texts if text and ": " in text] == [
-        *(f"peer {n}: {n}" for n in range(8, 2, -1)),
-        "all others: 3",
-    ]
+    assert [text for text in texts if text and ": " in text] == [*(f"peer {n}: {n}" for n in range(8, 2, -1)), "all others: 3"]
 
 
 def test_a_long_ladder_has_its_beginning_and_its_end() -> None:
@@ -110,7 +107,7 @@ def test_a_long_ladder_has_its_beginning_and_its_end() -> None:
     )
     assert each
     assert each.steps
-    lines = "".join(ElementTree.fromstring(ladder(each.steps)).itertext()).splitlines()
+    lines = "".join(ElementTree.fromstring(ladder_text(each.steps)).itertext()).splitlines()
     assert len(lines) == FIRST_LINES + LAST_LINES + 1
     assert "lines are left out here" in lines[FIRST_LINES]
 

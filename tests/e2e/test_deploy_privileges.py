@@ -1,4 +1,4 @@
-"""Each right that deploy/README.md names, by real runs: with it something is seen, without it it is not.
+"""Each privilege that deploy/README.md names, by real runs: with it something is seen, without it it is not.
 
 systemd is not there to start a service; setpriv gives a process the user and capabilities that the unit says, and a container
 engine's that the manifests say.
@@ -42,21 +42,21 @@ def names(words: str) -> list[str]:
     return [word.lower().removeprefix("cap_") for word in words.split()]
 
 
-def rights_of_the_unit() -> list[str]:
+def of_the_unit() -> list[str]:
     text = (ROOT / "deploy/systemd/tcptrace.service").read_text(encoding="utf-8")
     found = [re.findall(rf"^{name}=(.*)$", text, re.MULTILINE) for name in ("AmbientCapabilities", "CapabilityBoundingSet")]
     assert found[0] == found[1]
     return names(" ".join(found[0]))
 
 
-def rights_of_the_daemon_set() -> list[str]:
+def of_the_daemon_set() -> list[str]:
     document = yaml.safe_load((ROOT / "deploy/kubernetes/daemonset.yaml").read_text(encoding="utf-8"))
     (container,) = document["spec"]["template"]["spec"]["containers"]
     assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
     return names(" ".join(container["securityContext"]["capabilities"]["add"]))
 
 
-def rights_of_the_compose_file() -> list[str]:
+def of_the_compose_file() -> list[str]:
     document = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text(encoding="utf-8"))
     assert document["services"]["tcptrace"]["cap_drop"] == ["ALL"]
     return names(" ".join(document["services"]["tcptrace"]["cap_add"]))
@@ -90,7 +90,7 @@ def make_connections(side: net.Namespace) -> None:
         talk(side, listener, "127.0.0.1", times=TIMES)
 
 
-def assert_no_rights(tracer: Tracing, user: int) -> None:
+def assert_no_privileges(tracer: Tracing, user: int) -> None:
     assert len(tracer.thread_statuses()) > 1
     for status in tracer.thread_statuses():
         sets = {name: int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
@@ -99,13 +99,13 @@ def assert_no_rights(tracer: Tracing, user: int) -> None:
         assert status["NoNewPrivs"] == "1"
 
 
-def test_the_unit_s_rights_are_enough_to_trace_every_namespace_and_systemd_hears_of_it() -> None:
+def test_the_unit_s_privileges_are_enough_to_trace_every_namespace_and_systemd_hears_of_it() -> None:
     with manager() as sock, net.namespace() as side:
         address = f"NOTIFY_SOCKET=@tcptrace-manager-{os.getpid()}"
-        command = as_service(*rights_of_the_unit(), variables=[address, "WATCHDOG_USEC=30000000"])
+        command = as_service(*of_the_unit(), variables=[address, "WATCHDOG_USEC=30000000"])
         with tracing("--port", str(PORT), command=command) as tracer:
             assert "READY=1" in heard(sock)
-            assert_no_rights(tracer, USER)
+            assert_no_privileges(tracer, USER)
             make_connections(side)
             tracer.wait_for_transitions({("fin_wait2", "close"): TIMES, ("last_ack", "close"): TIMES})
             assert "WATCHDOG=1" in heard(sock)
@@ -128,16 +128,16 @@ def ends_with(command: list[str]) -> str:
 
 
 @pytest.mark.parametrize("without", TRACING)
-def test_nothing_is_traced_without_either_of_the_unit_s_rights(without: str) -> None:
-    rights = [name for name in rights_of_the_unit() if name != without]
-    assert len(rights) == 1
-    assert "loading BPF programs needs CAP_BPF and CAP_PERFMON" in ends_with(as_service(*rights))
+def test_nothing_is_traced_without_either_of_the_unit_s_privileges(without: str) -> None:
+    privileges = [name for name in of_the_unit() if name != without]
+    assert len(privileges) == 1
+    assert "loading BPF programs needs CAP_BPF and CAP_PERFMON" in ends_with(as_service(*privileges))
 
 
-@pytest.mark.parametrize("rights", [rights_of_the_daemon_set(), rights_of_the_compose_file()], ids=["kubernetes", "compose"])
-def test_a_container_s_rights_are_enough_to_trace_and_to_become_nobody(rights: list[str]) -> None:
-    with net.namespace() as side, tracing("--port", str(PORT), command=as_service(*rights, user=0)) as tracer:
-        assert_no_rights(tracer, 65534)
+@pytest.mark.parametrize("privileges", [of_the_daemon_set(), of_the_compose_file()], ids=["kubernetes", "compose"])
+def test_a_container_s_privileges_are_enough_to_trace_and_to_become_nobody(privileges: list[str]) -> None:
+    with net.namespace() as side, tracing("--port", str(PORT), command=as_service(*privileges, user=0)) as tracer:
+        assert_no_privileges(tracer, 65534)
         make_connections(side)
         tracer.wait_for_transitions({("fin_wait2", "close"): TIMES, ("last_ack", "close"): TIMES})
         assert tracer.stop().count("handshakes", role="server", port=PORT) == TIMES
@@ -146,13 +146,13 @@ def test_a_container_s_rights_are_enough_to_trace_and_to_become_nobody(rights: l
 @pytest.mark.parametrize(
     ("without", "said"), [("bpf", "BPF programs"), ("perfmon", "BPF programs"), ("setuid", "nobody"), ("setgid", "nobody")]
 )
-def test_each_of_a_container_s_rights_is_needed(without: str, said: str) -> None:
-    rights = [name for name in rights_of_the_daemon_set() if name != without]
-    assert len(rights) == 3
-    assert said in ends_with(as_service(*rights, user=0))
+def test_each_of_a_container_s_privileges_is_needed(without: str, said: str) -> None:
+    privileges = [name for name in of_the_daemon_set() if name != without]
+    assert len(privileges) == 3
+    assert said in ends_with(as_service(*privileges, user=0))
 
 
-def test_existing_servers_have_names_without_more_rights() -> None:
+def test_existing_servers_have_names_without_more_privileges() -> None:
     with net.namespace() as side, Peer(side) as client, Peer(side) as server:
         server.listen("127.0.0.1", PORT)
         with tracing("--port", str(PORT), "--label", "process", command=as_service(*TRACING)) as tracer:
@@ -162,17 +162,17 @@ def test_existing_servers_have_names_without_more_rights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rights", "known"),
+    ("privileges", "known"),
     [([], False), (["sys_admin"], False), (["sys_ptrace"], False), (["sys_ptrace", "sys_admin"], True)],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
-def test_the_limit_of_other_namespaces_is_known_only_with_two_more_rights_and_their_sockets_without(
-    rights: list[str], known: bool
+def test_the_limit_of_other_namespaces_is_known_only_with_two_more_privileges_and_their_sockets_without(
+    privileges: list[str], known: bool
 ) -> None:
     with net.namespace() as side, net.namespace() as other, Peer(other) as server:
         other.set("net.ipv4.ip_local_port_range", "40000 40009")
         server.listen("127.0.0.1", PORT)
-        with tracing(side=side, command=as_service(*TRACING, *rights)) as tracer:
+        with tracing(side=side, command=as_service(*TRACING, *privileges)) as tracer:
             # tcptrace's own, which is alone in its namespace; and the server's, with whatever else listens on this machine
             until(lambda: (tracer.scrape().value("sockets", state="listen") or 0) >= 2, "sockets were counted")
             netns = str(Path(other.path).stat().st_ino)

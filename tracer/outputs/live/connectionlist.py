@@ -44,7 +44,10 @@ class Listed:
 def connections_of(history: History, service: Key) -> list[Listed]:
     """Return the connections of a service, by its role and port."""
     table = listed(history.report, service[0], service[1])
-    found = {int(one["key"]): Listed(int(one["key"]), _open_cells(one)) for one in table}
+    found = {}
+    for one in table:
+        peer, *figures = open_cells(one)
+        found[int(one["key"])] = Listed(int(one["key"]), (peer, "open", *figures))
     ended = _ended(history, service)
     for record in _of_kinds(history, service, "handshake"):
         key = int(ends_key(record)[0])
@@ -77,11 +80,6 @@ def _of_kinds(history: History, service: Key, *kinds: str) -> Iterator[Events]:
         ours &= service_ports(batch).astype(str) == service[1]
         places = np.flatnonzero(ours)
         yield from (batch[at : at + 1] for at in places.tolist())
-
-
-def _open_cells(one: np.void) -> tuple[str, ...]:
-    peer, sent, received, rtt, why = open_cells(one)
-    return peer, "open", sent, received, rtt, why
 
 
 def _ended_cells(record: Events) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from tracer.model.findings import Courses, Findings
 from tracer.model.histogram import quantile
 from tracer.model.naming import address_text
 from tracer.model.report import Report, Service, services
-from tracer.outputs.findings.connection import head_lines
+from tracer.outputs.findings.connection import dossier_head
 from tracer.outputs.findings.connectionpage import drawings
 from tracer.outputs.findings.pictures import handshake_histogram, handshakes_over_time, retransmissions_over_time
 from tracer.outputs.findings.reportjson import QUANTILES, outstanding
@@ -23,16 +23,17 @@ from tracer.outputs.findings.rows import (
     TIMES,
     Row,
     begun,
-    connections,
-    counts,
-    handshakes,
-    losses,
-    peers,
-    resets,
-    states,
+    connection_rows,
+    count_rows,
+    handshake_rows,
+    not_reported,
+    peer_rows,
+    reset_rows,
+    state_time_rows,
 )
-from tracer.outputs.graphic.htmlparts import card, cards, document, section, table
+from tracer.outputs.graphic.htmlparts import card, cards, html_document, section, table
 from tracer.outputs.graphic.markup import Markup, element, joined
+from tracer.outputs.units import exact_text
 
 ROWS = 40
 """Of a table; what else there is, JSON has."""
@@ -50,18 +51,18 @@ def report_page(findings: Findings, drawn: Sequence[Drawn], why_not_drawn: str =
         _cards(findings, found),
         *_not_here(report),
         *_handshakes(findings, found),
-        _section("Failed handshakes by reason", ("service and reason", "count"), counts((s, s.failures) for s in found)),
-        _section("Closes by reason", ("service and reason", "count"), counts((s, s.closes) for s in found)),
+        _section("Failed handshakes by reason", ("service and reason", "count"), count_rows((s, s.failures) for s in found)),
+        _section("Closes by reason", ("service and reason", "count"), count_rows((s, s.closes) for s in found)),
         *_retransmissions(findings, found),
-        _section("Resets", ("direction and cause", "count"), resets(findings)),
-        _section("Time in each state", ("state", *TIMES), states(report)),
-        section("Peers, worst first", element("p", LEGEND), _table(("peer", *PEER_COLUMNS), peers(findings))),
+        _section("Resets", ("direction and cause", "count"), reset_rows(findings)),
+        _section("Time in each state", ("state", *TIMES), state_time_rows(report)),
+        section("Peers, worst first", element("p", LEGEND), _table(("peer", *PEER_COLUMNS), peer_rows(findings))),
         *_outstanding(findings),
         *_drawn(drawn, report, why_not_drawn),
         _audit(report),
         element("footer", f"tcptrace {__version__}. This page loads nothing and runs nothing; print it as it is."),
     )
-    return document(f"tcptrace report{begun(report)}", (part for part in body if part))
+    return html_document(f"tcptrace report{begun(report)}", (part for part in body if part))
 
 
 def _cards(findings: Findings, found: Sequence[Service]) -> Markup:
@@ -80,7 +81,7 @@ def _cards(findings: Findings, found: Sequence[Service]) -> Markup:
 
 
 def _not_here(report: Report) -> Iterator[Markup]:
-    if lost := losses(report):
+    if lost := not_reported(report):
         yield element("p", f"Not in this report: {', '.join(lost)}.", class_="bad")
     if report.context.missing:
         yield element("p", f"The kernel did not show: {', '.join(report.context.missing)}.", class_="bad")
@@ -98,7 +99,7 @@ def _table(head: Sequence[str], rows: Iterable[Row]) -> Markup:
 
 def _handshakes(findings: Findings, found: Sequence[Service]) -> Iterator[Markup]:
     """Yield the table, the heat maps, and the histograms."""
-    yield _section("Handshakes", ("service", *TIMES), handshakes(found))
+    yield _section("Handshakes", ("service", *TIMES), handshake_rows(found))
     report, courses = findings.counts, findings.courses
     if courses:
         maps = [(role, line) for role, line in courses.handshakes.items() if line.counts.any()]
@@ -118,7 +119,7 @@ def _histogram(report: Report, role: str) -> Markup | None:
 
 
 def _retransmissions(findings: Findings, found: Sequence[Service]) -> Iterator[Markup]:
-    rows = counts((s, s.retransmitted) for s in found)
+    rows = count_rows((s, s.retransmitted) for s in found)
     yield _section("Retransmitted segments by kind", ("service and kind", "count"), rows)
     courses = findings.courses
     if courses and courses.retransmissions.counts.any():
@@ -131,7 +132,7 @@ def _peers(courses: Courses) -> list[str]:
 
 def _outstanding(findings: Findings) -> Iterator[Markup]:
     for name, events in outstanding(findings).items():
-        yield _section(title_of(name), ("connection", *CONNECTION_COLUMNS), connections(events, findings.counts))
+        yield _section(title_of(name), ("connection", *CONNECTION_COLUMNS), connection_rows(events, findings.counts))
 
 
 def _drawn(drawn: Sequence[Drawn], report: Report, why_not: str) -> Iterator[Markup]:
@@ -141,7 +142,7 @@ def _drawn(drawn: Sequence[Drawn], report: Report, why_not: str) -> Iterator[Mar
     if why_not:
         yield element("p", why_not)
     for each in drawn:
-        first, *rest = (line for line in head_lines(each.dossier, report.context) if line)
+        first, *rest = (line for line in dossier_head(each.dossier, report.context) if line)
         yield element("h3", first.removeprefix("a: "))
         yield element("p", "; ".join(rest))
         yield from drawings(each, report.context)
@@ -150,14 +151,11 @@ def _drawn(drawn: Sequence[Drawn], report: Report, why_not: str) -> Iterator[Mar
 def _audit(report: Report) -> Markup | None:
     if not report.audit:
         return None
-    rows = [(line.counter, f"{line.kernel:,}", _known(line.traced), _drift(line.drift)) for line in report.audit]
+    rows = [(line.counter, f"{line.kernel:,}", exact_text(line.traced), _drift(line.drift)) for line in report.audit]
     said = f"Our counts beside the kernel's own, of network namespace {report.context.netns} alone."
     return section("Audit", element("p", said), table(("counter", "kernel", "traced", "drift"), rows))
 
 
-def _known(number: int | None) -> str:
-    return "-" if number is None else f"{number:,}"
-
-
 def _drift(drift: int | None) -> object:
-    return element("span", f"{drift:+,}", class_="bad") if drift else _known(drift)
+    text = exact_text(drift, "+")
+    return element("span", text, class_="bad") if drift else text
