@@ -78,13 +78,20 @@ class Pipeline:
             return self._model.report()
 
     def fresh_report(self) -> Report:
-        """Return a snapshot after one more look at the source, so that a scrape right after an event shows it."""
+        """Return a snapshot after one more look at the source, so that a scrape right after an event shows it.
+
+        There is one before the sockets are counted, too: the records tell whose port it is on which nobody listens any more.
+        """
         if self._watch:
+            self._look()
             self._watch.refresh()
+        self._look()
+        return self.report()
+
+    def _look(self) -> None:
         with self._lock:
             if not self._ended:
                 self._pump()
-            return self._model.report()
 
     def healthy(self) -> bool:
         """Say whether the source is still being read, every program attached that ever was, and the sockets are counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -9,13 +10,17 @@ from functools import partial
 from hypothesis import given, strategies as st
 
 from tests.kernel.until import until
-from tests.unit.model.builder import reading
+from tests.unit.model.builder import CONTEXT, SECOND, reading
 from tracer.errors import TcptraceError
 from tracer.ingest.namespaces import Namespaces
+from tracer.ingest.recorder import Recorder
+from tracer.ingest.recording import RecordedSource
 from tracer.ingest.snapshot import Dump, Snapshot
+from tracer.ingest.source import Reading
 from tracer.kernel.handles import open_handles
 from tracer.model.sockets import Summarizer
-from tracer.pipeline import STALE_SNAPSHOT_SECONDS, is_stale
+from tracer.model.totals import Model
+from tracer.pipeline import STALE_SNAPSHOT_SECONDS, Pipeline, is_stale
 from tracer.watch import INTERVAL_SECONDS, PLAIN_SHARE, SHARE, Turns, Watch, pause_seconds
 
 
@@ -105,3 +110,45 @@ def test_a_snapshot_that_grows_too_old_is_not_healthy() -> None:
         one = replace(reading(time_ns=age * second), snapshot=Snapshot(duration_seconds=duration))
         assert is_stale(one) == stale
     assert not is_stale(reading(time_ns=10**15))
+
+
+class Noting(RecordedSource):
+    """A source that says when it is read."""
+
+    order: list[str]
+
+    def read(self) -> Reading | None:
+        self.order.append("records")
+        return super().read()
+
+
+class NotingSums(Summarizer):
+    """The same of what sums up the sockets."""
+
+    order: list[str]
+
+    def __call__(self, dump: Dump) -> Snapshot:
+        self.order.append("sockets")
+        return super().__call__(dump)
+
+
+def test_what_the_records_say_is_known_when_the_sockets_are_counted_for_somebody() -> None:
+    file, order, summarize = io.BytesIO(), list[str](), NotingSums()
+    recorder = Recorder(file, CONTEXT)
+    for second in range(1, 2000):
+        recorder.write(reading(time_ns=second * SECOND))
+    source = Noting(io.BytesIO(file.getvalue()), "recording")
+    source.order = summarize.order = order
+    with own_namespace() as namespaces:
+        watch = Watch(namespaces, summarize, every=3600)
+        with closing(Pipeline(source, Model(source.context), None, watch)) as pipeline:
+            watch.start()
+            until(lambda: watch.latest, "they were counted")
+
+            def counted() -> bool:
+                order.clear()
+                pipeline.fresh_report()
+                return "sockets" in order
+
+            until(counted, "they were counted anew")
+    assert order.index("records") < order.index("sockets")
