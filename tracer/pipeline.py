@@ -42,8 +42,8 @@ STALE_SNAPSHOT_SECONDS = 60.0
 class Pipeline:
     """Moves readings from a source into a model, and takes Reports from it; safe to call from several threads.
 
-    One lock guards both ends, so that a Report never shows half a reading. It is held for as long as a batch takes (200 ns
-    a record) or a snapshot (copies of a few arrays); beyond that a scrape and the draining of the ring only have to share the
+    One lock guards both ends, so that a Report never shows half a reading. It is held for as long as a batch takes (some
+    10 ms) or a snapshot (copies of a few arrays); beyond that a scrape and the draining of the ring only have to share the
     interpreter, which outputs/web/scrapes.py sees to.
 
     watch: what counts the sockets of a running kernel, which this closes, as it does the source.

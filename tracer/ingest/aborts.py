@@ -13,8 +13,10 @@ from __future__ import annotations
 import errno
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.transposed import RecordColumns, is_among
 
 _KINDS, _FLAGS = LAYOUT.enums["event_kind"], LAYOUT.enums["event_flag"]
 _RESET, _ENDS = _KINDS["EVENT_RESET"], (_KINDS["EVENT_CLOSE"], _KINDS["EVENT_FAILURE"])
@@ -25,25 +27,42 @@ OWN_ERRORS = (errno.ECONNRESET, errno.EPIPE)
 """What the kernel sets on a socket that it resets itself; another error is an older one, from ICMP say."""
 
 
+Rows = NDArray[np.intp]
+
+
 def settle(events: Events) -> Events:
     """Return the batch with such ends as reset by this side, and without the resets that nobody sent.
 
     Unchanged, and not copied, when there are none. An end whose reset has not come keeps its first cause. Reading.events
-    does this for a reading, and the model for the readings that it counts together.
+    does this for a reading; the model calls explain() for the readings that it counts together.
     """
-    late = (events["kind"] == _RESET) & (events["to_state"] == _CLOSE) & (events["connection"] != 0)
-    if not late.any():
+    late = late_resets(events)
+    if not len(late):
         return events
-    causes = events[late]
     events = events.copy()
-    mine = np.isin(events["connection"], causes["connection"])
-    ends = np.flatnonzero(mine & np.isin(events["kind"], _ENDS))
-    order = np.argsort(causes["connection"], kind="stable")
-    cause = causes[order][np.searchsorted(causes["connection"][order], events["connection"][ends])]
-    before = ~np.uint16(_RECEIVED | _UNEXPLAINED)
-    events["flags"][ends] = events["flags"][ends] & before | cause["flags"]
-    events["reset_reason"][ends] = cause["reset_reason"]
-    events["error"][ends] = np.where(np.isin(events["error"][ends], OWN_ERRORS), events["error"][ends], 0)
-    never_sent = mine & (events["kind"] == _RESET) & (events["flags"] & _RECEIVED != 0)
-    kept: Events = events[~never_sent]
+    kept: Events = events[~explain(events, late)]
     return kept
+
+
+def late_resets(events: RecordColumns) -> Rows:
+    """Return the places of the resets that came behind the end that they explain."""
+    resets = np.flatnonzero(events["kind"] == _RESET)
+    late: Rows = resets[(events["to_state"][resets] == _CLOSE) & (events["connection"][resets] != 0)]
+    return late
+
+
+def explain(events: RecordColumns, late: Rows) -> NDArray[np.bool_]:
+    """Put the ends of these resets right where they are, and return which records are resets that nobody sent, shape (n,)."""
+    order = late[np.argsort(events["connection"][late], kind="stable")]
+    causes = events["connection"][order]
+    mine = np.flatnonzero(is_among(events["connection"], causes))
+    kinds = events["kind"][mine]
+    ends = mine[np.isin(kinds, _ENDS)]
+    cause = order[np.searchsorted(causes, events["connection"][ends])]
+    before = ~np.uint16(_RECEIVED | _UNEXPLAINED)
+    events["flags"][ends] = events["flags"][ends] & before | events["flags"][cause]
+    events["reset_reason"][ends] = events["reset_reason"][cause]
+    events["error"][ends] = np.where(np.isin(events["error"][ends], OWN_ERRORS), events["error"][ends], 0)
+    never_sent = np.zeros(len(events), bool)
+    never_sent[mine] = (kinds == _RESET) & (events["flags"][mine] & _RECEIVED != 0)
+    return never_sent

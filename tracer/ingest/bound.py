@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.decode import LAYOUT
 from tracer.ingest.served import Codes, codes_of
+from tracer.ingest.transposed import RecordColumns
 
 MAX_BOUND = 1 << 16
 
@@ -32,13 +33,14 @@ class BoundPorts:
         self._fresh: Codes = np.empty(0, np.uint64)
         self._lock = threading.Lock()
 
-    def note_records(self, events: Events) -> None:
+    def note_records(self, events: RecordColumns) -> None:
         """Take in the ports of clients that had one of bind()."""
-        bound = events[(events["flags"] & _BOUND != 0) & (events["kind"] == _HANDSHAKE) & (events["role"] == _CLIENT)]
-        if not len(bound):
+        places = np.flatnonzero(events["flags"] & _BOUND)
+        places = places[(events["kind"][places] == _HANDSHAKE) & (events["role"][places] == _CLIENT)]
+        if not len(places):
             return
         with self._lock:
-            self._fresh = np.union1d(self._fresh, codes_of(bound["netns"], bound["local_port"]))[:MAX_BOUND]
+            self._fresh = np.union1d(self._fresh, codes_of(events["netns"][places], events["local_port"][places]))[:MAX_BOUND]
             self.codes = np.union1d(self.codes, self._fresh)
 
     def keep(self, used: Codes) -> None:

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from tracer.ingest.names import name_text
 
 SIOCGIFNAME = 0x8910
+LINK_LOCAL = 0xFE
+"""The first byte of fe80::/10, and of few other addresses."""
+
 _IFREQ = struct.Struct("=16si20x")
 
 NAMES: dict[tuple[int, int], str] = {}
@@ -28,7 +31,7 @@ NAMES: dict[tuple[int, int], str] = {}
 
 def is_link_local(addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return which addresses, shape (n, 16), are in fe80::/10; shape (n,)."""
-    local: NDArray[np.bool_] = (addresses[:, 0] == 0xFE) & (addresses[:, 1] & 0xC0 == 0x80)
+    local: NDArray[np.bool_] = (addresses[:, 0] == LINK_LOCAL) & (addresses[:, 1] & 0xC0 == 0x80)
     return local
 
 

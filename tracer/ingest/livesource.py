@@ -14,7 +14,7 @@ from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import EVENT, LAYOUT, Events
-from tracer.ingest.interfaces import learn, name_here
+from tracer.ingest.interfaces import LINK_LOCAL, learn, name_here
 from tracer.ingest.kernelcounters import KernelCounters, KernelCounts
 from tracer.ingest.late import Explained
 from tracer.ingest.links import Links
@@ -24,6 +24,7 @@ from tracer.ingest.ring import Ring
 from tracer.ingest.served import ServedPorts
 from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
+from tracer.ingest.transposed import Seen
 from tracer.kernel.handoff import Loaded
 
 
@@ -73,12 +74,10 @@ class LiveSource:
         Raises TcptraceError for records of another layout: then kernel and user side are of different versions.
         """
         events = self._records.read()
-        self.served.note_records(events)
-        self._numbers.note_records(events)
-        self.bound.note_records(events)
-        learn(events["netns"], events["remote_address"], partial(self._interface_name, events))
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
+        if len(events):
+            self._note(events)
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
         if now_ns - self._looked_ns < self._look_every_ns:
             return Reading(events, self._cells(), now_ns, self._figures, anchor_ns=anchor_ns)
@@ -90,6 +89,14 @@ class LiveSource:
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         counts = KernelCounts(before, self._kernel_counts.read())
         return Reading(events, cells, now_ns, self._figures, kernel_counts=counts, anchor_ns=anchor_ns)
+
+    def _note(self, events: Events) -> None:
+        """Keep what the records tell of ports, namespaces and interfaces."""
+        seen = Seen(events)
+        for who in (self.served, self._numbers, self.bound):
+            who.note_records(seen)
+        linked = events[events["remote_address"][:, 0] == LINK_LOCAL]
+        learn(linked["netns"], linked["remote_address"], partial(self._interface_name, linked))
 
     def time_wait(self, event: np.void) -> TimeWait | None:
         """Return what the connection of a record has left behind, as Namespaces says."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
 from tracer.ingest.sockdiag import Sockets
+from tracer.ingest.transposed import RecordColumns, is_among
 
 MAX_NAMESPACES = 256
 CONNECTIONS = 32
@@ -35,11 +36,13 @@ class Numbers:
         self._ends: dict[int, deque[Ends]] = {}
         self._lock = threading.Lock()
 
-    def note_records(self, events: Events) -> None:
+    def note_records(self, events: RecordColumns) -> None:
         """Take in the connections of records, of namespaces that are not listed yet."""
         if not len(events) or not len(self.listed):
             return
-        unknown = np.flatnonzero(~np.isin(events["netns"], self.listed))
+        unknown = np.flatnonzero(~is_among(events["netns"], self.listed))
+        if not len(unknown):
+            return
         latest = events[unknown[-CONNECTIONS:]]
         with self._lock:
             for netns, ends in zip(latest["netns"].tolist(), _ends(latest), strict=True):

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.decode import LAYOUT
+from tracer.ingest.transposed import RecordColumns, is_among
 
 MAX_SERVED = 1 << 16
 """Ports that are remembered; a bound for hosts on which every connection has a listener of its own."""
@@ -32,7 +33,7 @@ def codes_of(netns: NDArray[np.uint32], ports: NDArray[np.uint16]) -> Codes:
     return codes
 
 
-def _codes_at(events: Events, rows: NDArray[np.intp]) -> Codes:
+def _codes_at(events: RecordColumns, rows: NDArray[np.intp]) -> Codes:
     """Return the codes of the local ports of some records; columns are gathered, as copying whole records costs more."""
     return codes_of(events["netns"][rows], events["local_port"][rows])
 
@@ -47,7 +48,7 @@ class ServedPorts:
         self.codes: Codes = np.sort(np.array(before, np.uint64))
         self._lock = threading.Lock()
 
-    def note_records(self, events: Events) -> None:
+    def note_records(self, events: RecordColumns) -> None:
         """Take in the ports of servers' connections, and forget those that clients have by now.
 
         A reset may answer a SYN to a port on which nobody serves.
@@ -58,19 +59,22 @@ class ServedPorts:
             self.note(_codes_at(events, servers))
         clients = np.flatnonzero((role == _CLIENT) & (kind == _HANDSHAKE))
         if len(clients) and len(self.codes):
-            self._forget(_codes_at(events, clients))
+            codes = _codes_at(events, clients)
+            self._forget(codes[is_among(codes, self.codes)])
 
     def _forget(self, codes: Codes) -> None:
-        with self._lock:
-            gone = np.isin(self.codes, codes)
-            if gone.any():
-                self.codes = self.codes[~gone]
+        if len(codes):
+            with self._lock:
+                self.codes = self.codes[~np.isin(self.codes, codes)]
 
     def note(self, codes: Codes) -> None:
         """Take in codes, shape (n,), in any order."""
+        fresh = codes[~is_among(codes, self.codes)]
+        if not len(fresh):
+            return
         with self._lock:
-            together = np.sort(np.concatenate((self.codes, codes)))
-            fresh = np.ones(len(together), bool)
-            fresh[1:] = together[1:] != together[:-1]
-            if len(self.codes) < int(fresh.sum()) <= MAX_SERVED:
-                self.codes = together[fresh]
+            together = np.sort(np.concatenate((self.codes, fresh)))
+            first = np.ones(len(together), bool)
+            first[1:] = together[1:] != together[:-1]
+            if int(first.sum()) <= MAX_SERVED:
+                self.codes = together[first]

@@ -16,12 +16,15 @@ import numpy as np
 
 from tracer.ingest.names import name_text
 from tracer.ingest.snapshot import ListenQueue, Snapshot
-from tracer.model.labels import EventColumns, mix
+from tracer.ingest.transposed import RecordColumns, hashed, is_among, words_of
 from tracer.model.naming import OTHER
 from tracer.model.tcp import ROLE
 
 MOST = 50
 """Pairs of port and process that have figures of their own; what comes later is `other`."""
+
+MOST_NOTED = 1024
+"""Processes at ports that are known to have been noted."""
 
 Key = tuple[str, str]
 """Port and process."""
@@ -55,18 +58,23 @@ class Backlogs:
         self._dumped: set[int] = set()
         self._drops: dict[Key, int | None] = {}
         self._last_ns = -1
+        self._noted = np.empty(0, np.uint64)
 
-    def note(self, part: EventColumns) -> None:
+    def note(self, part: RecordColumns) -> None:
         """Take in who serves, from EVENT_HANDSHAKE records."""
-        served = np.flatnonzero(part["role"] == ROLE["server"])
+        process = words_of(part, "process")
+        served = np.flatnonzero((part["role"] == ROLE["server"]) & (process[0] != 0))
         if not len(served):
             return
-        netns, port, process = (part[name][served] for name in ("netns", "local_port", "process"))
-        halves = np.ascontiguousarray(process).view(np.uint64).reshape(-1, 2)
-        keys = netns.astype(np.uint64) << np.uint64(16) | port.astype(np.uint64)
-        _, first = np.unique(mix(mix(keys, halves[:, 0]), halves[:, 1]), return_index=True)
-        for at in first.tolist():
-            place, name = (int(netns[at]), int(port[at])), name_text(process[at])
+        netns, port, process = part["netns"][served], part["local_port"][served], process[:, served]
+        keys = hashed(netns, port, *process)
+        fresh = np.flatnonzero(~is_among(keys, self._noted))
+        if not len(fresh):
+            return
+        noted, first = np.unique(keys[fresh], return_index=True)
+        self._noted = np.union1d(self._noted, noted) if len(self._noted) < MOST_NOTED else noted
+        for at in fresh[first].tolist():
+            place, name = (int(netns[at]), int(port[at])), name_text(process[:, at].tobytes())
             if name and self._names.setdefault(place, name) != name:
                 self._names[place] = ""
 
@@ -107,3 +115,4 @@ class Backlogs:
         gone = {(queue.netns, queue.port) for queue in before.values() if queue.cookie not in cookies}
         for place in gone & self._names.keys():
             del self._names[place]
+            self._noted = self._noted[:0]

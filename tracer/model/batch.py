@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import EVENT, Events
+from tracer.ingest.aborts import explain, late_resets
+from tracer.ingest.decode import Events
+from tracer.ingest.transposed import WIDE, Derive, Transposed, Words, wide
 
 Rows = NDArray[np.intp]
 
-ENOUGH = 4096
-"""Records with which the cost of a batch is small beside theirs; they take 2 MB."""
-
-_BYTES = f"V{EVENT.itemsize}"
+ENOUGH = 16384
+"""Records with which the cost of a batch is small beside theirs; they take 6 MB."""
 
 
 class Batch:
@@ -31,36 +31,52 @@ class Batch:
             self._parts.append(events)
             self._records += len(events)
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self._records > 0
+
     @property
     def is_full(self) -> bool:
         """Whether there is nothing to be gained by more of them."""
         return self._records >= ENOUGH
 
-    def take(self) -> Events:
-        """Return all of them, shape (n,), and be empty."""
-        parts, self._parts, self._records = self._parts, [], 0
-        if len(parts) == 1:
-            return parts[0]
-        # of plain bytes, since numpy copies structured arrays member by member
-        return np.concatenate([part.view(_BYTES) for part in parts]).view(EVENT) if parts else np.empty(0, EVENT)
+    def take(self) -> Transposed:
+        """Return all of them, one at least, with late resets applied (aborts.py), and be empty.
+
+        Over all readings: where a CPU was taken away in between, a reset is in the one after its end's.
+        """
+        records, self._parts, self._records = Transposed.of(*self._parts), [], 0
+        late = late_resets(records)
+        return records.where(~explain(records, late)) if len(late) else records
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some records of a batch, by their positions: a column is gathered when asked for, as copying whole records costs more."""
+    """Some records of a batch, by their positions: a column is gathered when asked for."""
 
-    events: Events
+    records: Transposed
     index: Rows
     _gathered: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, column: str, /) -> NDArray[Any]:
-        if column not in self._gathered:
-            self._gathered[column] = self.events[column][self.index]
-        return self._gathered[column]
+    def __getitem__(self, which: Any, /) -> Any:
+        if not isinstance(which, str):
+            return self.records[self.index[which]]
+        if which not in self._gathered:
+            is_wide = which in WIDE
+            self._gathered[which] = wide(self.words_of(which), which) if is_wide else self.records[which][self.index]
+        return self._gathered[which]
+
+    def once(self, derive: Derive) -> NDArray[Any]:
+        """Return what is derived from the records, of these, shape (n,)."""
+        return self.records.once(derive)[self.index]
+
+    def words_of(self, member: str) -> Words:
+        """Return the words of a member that has whole ones, shape (words, n)."""
+        return self.records.words_of(member).take(self.index, axis=1)
 
     def where(self, mask: NDArray[np.bool_]) -> Part:
         """Return those of them for which mask, shape (n,), is true."""
-        return Part(self.events, self.index[mask])
+        return self if mask.all() else Part(self.records, self.index[np.flatnonzero(mask)])

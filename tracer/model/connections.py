@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import Moment, OpenService, Snapshot
+from tracer.ingest.transposed import RecordColumns, once
 from tracer.model.columns import tally
 from tracer.model.grid import Grid
-from tracer.model.labels import EventColumns, LabelSets, service_ports
+from tracer.model.labels import LabelSets, service_ports
 from tracer.model.tcp import FLAG, ROLE, ROLES, STATE
 
 Rows = NDArray[np.intp]
@@ -63,22 +64,23 @@ class OpenConnections:
         """Have room for so many label sets."""
         self._open.reserve(rows)
 
-    def opened(self, part: EventColumns, rows: Rows) -> None:
+    def opened(self, part: RecordColumns, rows: Rows) -> None:
         """Add the connections of EVENT_HANDSHAKE records; rows: their label sets."""
-        codes = _codes(part)
+        codes = once(part, _codes)
         self._remember(codes, part["time_ns"], 1)
         self._add(codes, rows, 1)
 
-    def closed(self, part: EventColumns, rows: Rows) -> None:
+    def closed(self, part: RecordColumns, rows: Rows) -> None:
         """Take off those of EVENT_CLOSE records that were counted."""
-        partial = part["flags"] & FLAG["partial"] != 0
-        began = part["visited"] & _OPENING != 0
-        codes = _codes(part)
+        counted = (part["flags"] & FLAG["partial"] == 0) | (part["visited"] & _OPENING != 0)
+        codes = once(part, _codes)
         self._remember(codes, part["time_ns"], -1)
-        # older ones were counted where a dump has told of them, also when the namespace is let go of meanwhile
-        counted = np.isin(codes >> 16 + _ROLE_BITS, list(self._ever_dumped)) | ~partial | began
-        self._add(codes[counted], rows[counted], -1)
-        self._even_out(rows[counted])
+        if not counted.all():
+            # older ones were counted where a dump has told of them, also when the namespace is let go of meanwhile
+            counted |= np.isin(codes >> 16 + _ROLE_BITS, list(self._ever_dumped))
+            codes, rows = codes[counted], rows[counted]
+        self._add(codes, rows, -1)
+        self._even_out(rows)
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
         """Hold the counts against a dump; all records from before its end have been added, and it may come more than once."""
@@ -109,7 +111,7 @@ class OpenConnections:
 
     def _add(self, codes: Codes, rows: Rows, by: int) -> None:
         self._open.add(rows, 0, by)
-        for code, count in _tally(codes):
+        for code, count in _by_service(codes, rows):
             self._services[code] += by * count
             missing = -self._services[code]
             if not missing:
@@ -196,9 +198,10 @@ class OpenConnections:
         return np.isin(codes >> 16 + _ROLE_BITS, list(self._dumped))
 
 
-def _codes(part: EventColumns) -> Codes:
-    codes: Codes = part["netns"].astype(np.int64) << _ROLE_BITS | part["role"]
-    return codes << 16 | service_ports(part)
+def _codes(records: RecordColumns) -> Codes:
+    where = records["netns"].astype(np.int64) << _ROLE_BITS | records["role"]
+    codes: Codes = where << 16 | once(records, service_ports)
+    return codes
 
 
 def _code(service: OpenService) -> int:
@@ -207,6 +210,18 @@ def _code(service: OpenService) -> int:
 
 def _netns(code: int) -> int:
     return code >> 16 + _ROLE_BITS
+
+
+def _by_service(codes: Codes, rows: Rows) -> Iterable[tuple[int, int]]:
+    """Return each service in order, and how often it is there; rows: label sets, most of which have one service alone."""
+    example = np.zeros(int(rows.max(initial=-1)) + 1, np.int64)
+    example[rows] = codes
+    other = np.flatnonzero(example[rows] != codes)
+    counts = np.bincount(rows, minlength=len(example)) - np.bincount(rows[other], minlength=len(example))
+    found = Counter[int](dict(_tally(codes[other])))
+    for row in np.flatnonzero(counts).tolist():
+        found[int(example[row])] += int(counts[row])
+    return sorted(found.items())
 
 
 def _tally(codes: Codes) -> Iterable[tuple[int, int]]:

@@ -36,11 +36,14 @@ class Grid(Generic[Number]):
 
     def add(self, rows: NDArray[Any], columns: NDArray[Any] | int, amounts: NDArray[Any] | int = 1) -> None:
         """Add amounts at (rows, columns), each of shape (n,) or a scalar; a cell may occur more than once."""
-        np.add.at(self.values.reshape(-1), rows * self.columns + columns, self.values.dtype.type(amounts))
+        places = rows if self.columns == 1 else rows * self.columns + columns
+        np.add.at(self.values.reshape(-1), places, self.values.dtype.type(amounts))
 
     def raise_to(self, rows: NDArray[Any], values: NDArray[Any]) -> None:
         """Keep the larger of what is in column 0 and values, shape (n,)."""
-        np.maximum.at(self.values.reshape(-1), rows * self.columns, values.astype(self.values.dtype, copy=False))
+        values = values.astype(self.values.dtype, copy=False)
+        higher = np.flatnonzero(values > self.values[:, 0][rows])
+        np.maximum.at(self.values[:, 0], rows[higher], values[higher])
 
     def fold(self, rows: NDArray[Any], onto: NDArray[Any], how: np.ufunc = np.add) -> None:
         """Add rows to others, both of shape (n,), and empty them; how: np.maximum for what is a maximum."""

@@ -45,11 +45,13 @@ _MIDDLE = _LOWER * 2.0 ** (1 / (2 * PER_OCTAVE))
 _CLASSIC_COLUMNS = [*range(0, PER_OCTAVE * len(CLASSIC_BOUNDS), PER_OCTAVE), BUCKETS - 1]
 
 
-# For the look-up in bucket_index: 64 equal cells in every octave from 2**9 ns on, numbered by the top bits of a float64.
+# For the look-up in bucket_index: 64 equal cells in every octave, numbered by the top bits of a float64.
 _MANTISSA_REST = np.uint64(52 - 6)
-_FIRST_CELL = int(np.float64(2**9).view(np.uint64) >> _MANTISSA_REST)
-_CELL_EDGES = np.array([(64 + cell % 64) << (3 + cell // 64) for cell in range(64 * 44)], np.uint64)
-_BUCKET_OF_CELL = np.searchsorted(BOUNDS_NS, _CELL_EDGES, side="left")
+_FIRST_CELL, _LAST_CELL, _END_CELL = (int(np.float64(2**n).view(np.uint64) >> _MANTISSA_REST) for n in (9, 53, 64))
+_CELL_EDGES = (np.arange(_FIRST_CELL, _LAST_CELL, dtype=np.uint64) << _MANTISSA_REST).view(np.float64)
+_BUCKET_OF_CELL = np.zeros(_END_CELL + 1, np.int16)
+_BUCKET_OF_CELL[_FIRST_CELL:_LAST_CELL] = np.searchsorted(BOUNDS_NS.astype(np.float64), _CELL_EDGES, side="left")
+_BUCKET_OF_CELL[_LAST_CELL:] = BUCKETS - 1
 _BOUNDS_AND_END = np.append(BOUNDS_NS, np.iinfo(np.uint64).max)
 
 
@@ -59,11 +61,10 @@ def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
     The same as np.searchsorted(BOUNDS_NS, ns), whose branches real data mispredict, several times faster: a table gives the
     bucket of the lower edge of the time's cell, and a cell holds one bound at most.
     """
-    inside = np.clip(ns, 2**9, BOUNDS_NS[-1] + 1).astype(np.float64)
-    cell = (inside.view(np.uint64) >> _MANTISSA_REST).view(np.intp) - _FIRST_CELL
-    bucket = _BUCKET_OF_CELL[cell]
-    later: NDArray[np.intp] = bucket + (ns > _BOUNDS_AND_END[bucket])
-    return later
+    cells = (ns.astype(np.float64).view(np.uint64) >> _MANTISSA_REST).view(np.intp)
+    bucket = _BUCKET_OF_CELL.take(cells).astype(np.intp)
+    bucket += ns > _BOUNDS_AND_END.take(bucket)
+    return bucket
 
 
 @dataclass(frozen=True)

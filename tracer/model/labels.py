@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import Listening
+from tracer.ingest.transposed import RecordColumns, once
 from tracer.ingest.workloads import Workload
 from tracer.model.labelnames import BASE, CGROUP_LABELS, PEER_LABELS, optional_names
 from tracer.model.naming import OTHER, Naming
@@ -82,13 +81,13 @@ class LabelSets:
     def __len__(self) -> int:
         return len(self.sets)
 
-    def rows(self, events: Events, now_ns: int = 0, *, noted: bool = True) -> Rows:
+    def rows(self, events: RecordColumns, now_ns: int = 0, *, noted: bool = True) -> Rows:
         """Return the row of each record's label set, shape (n,); new sets that are earned are taken in.
 
         noted: whether they count among the records of the sets.
         """
         self._now_ns = now_ns
-        port = service_ports(events)
+        port = once(events, service_ports)
         keys = self._pack(events, port)
         rows = self.find(keys)
         if (rows < 0).any():
@@ -104,16 +103,16 @@ class LabelSets:
             self.tenure.note(rows, now_ns)
         return rows
 
-    def keys(self, events: Events) -> Keys:
+    def keys(self, events: RecordColumns) -> Keys:
         """Return what find() takes, shape (n,)."""
-        return self._pack(events, service_ports(events))
+        return self._pack(events, once(events, service_ports))
 
     def find(self, keys: Keys) -> Rows:
         """Return the rows of the label sets of these keys, shape (n,), -1 for those that have none."""
         if not len(self._keys):
             return np.full(len(keys), -1, np.intp)
-        found = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
-        return np.where(self._keys[found] == keys, self._key_rows[found], -1)
+        found = np.searchsorted(self._keys, keys)
+        return np.where(self._keys.take(found, mode="clip") == keys, self._key_rows.take(found, mode="clip"), -1)
 
     def expire(self, before_ns: int) -> None:
         """Have all sets leave that had no record since then, and no connection is open."""
@@ -175,7 +174,7 @@ class LabelSets:
             self._without_key.add(ROLE[values[0]] << 16 | int(values[1]))
         return self._row_of(values)
 
-    def _find(self, keys: Keys, unknown: Rows, events: Events, port: NDArray[np.uint16]) -> bool:
+    def _find(self, keys: Keys, unknown: Rows, events: RecordColumns, port: NDArray[np.uint16]) -> bool:
         """Learn the keys of records that earn nothing, of sets that are there already; return whether there are any."""
         codes = events["role"][unknown].astype(np.int64) << 16 | port[unknown]
         unknown = unknown[np.isin(codes, list(self._without_key))]
@@ -185,7 +184,7 @@ class LabelSets:
         self._learn(unique[:NEW_AT_ONCE][rows >= 0], rows[rows >= 0])
         return bool((rows >= 0).any())
 
-    def _earns(self, events: Events, port: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    def _earns(self, events: RecordColumns, port: NDArray[np.uint16]) -> NDArray[np.bool_]:
         """Return which records, shape (n,), earn a set of their own."""
         kind, open_ = events["kind"], _OPEN[events["from_state"]]
         data = (kind == KIND["retransmit"]) & ~np.isin(events["retransmit_kind"], OPENING)
@@ -195,7 +194,7 @@ class LabelSets:
             earns |= (events["role"] == ROLE["server"]) & np.isin(kind, (KIND["failure"], KIND["retransmit"]))
         return earns | np.isin(port, self._given) if len(self._given) else earns
 
-    def _admit(self, keys: Keys, new: Rows, events: Events, port: NDArray[np.uint16]) -> None:
+    def _admit(self, keys: Keys, new: Rows, events: RecordColumns, port: NDArray[np.uint16]) -> None:
         """Take in the new label sets of these records, those with most of them first."""
         unique, first, counts = np.unique(keys[new], return_index=True, return_counts=True)
         # those that were there before must not all give way at once
@@ -245,9 +244,9 @@ class LabelSets:
         order = np.argsort(together)
         self._keys, self._key_rows = together[order], np.concatenate([self._key_rows, rows])[order]
 
-    def _pack(self, events: Events, port: NDArray[np.uint16]) -> Keys:
+    def _pack(self, events: RecordColumns, port: NDArray[np.uint16]) -> Keys:
         """Return one number per label set: exact for role and port alone, mixed to 64 bits with more labels."""
-        keys = events["role"].astype(np.uint64) << np.uint64(16) | port
+        keys: Keys = events["role"].astype(np.uint64) << np.uint64(16) | port
         for name in self.names[len(BASE) :]:
             for column in self._naming.columns(name, events):
                 keys = mix(keys, column)
@@ -268,22 +267,18 @@ _OPEN[[STATE[name] for name in ("close", "listen", "syn_sent", "syn_recv", "new_
 _OPEN[0] = False
 
 
-class EventColumns(Protocol):
-    """Records by their columns: a batch, or a part of one."""
-
-    def __getitem__(self, name: str, /) -> NDArray[Any]:
-        """Return a column, shape (n,) or (n, elements)."""
-
-
-def service_ports(events: EventColumns) -> NDArray[np.uint16]:
+def service_ports(events: RecordColumns) -> NDArray[np.uint16]:
     """Return each record's service port, shape (n,): the local one of a server, the remote one of a client.
 
     Where the role is not known (the socket existed before) it is the lower of the two, as ephemeral ports are high; a
     port of 0 is no port.
     """
     role, local, remote = events["role"], events["local_port"], events["remote_port"]
-    lower = np.where((local != 0) & ((local < remote) | (remote == 0)), local, remote)
-    ports: NDArray[np.uint16] = np.where(role == ROLE["server"], local, np.where(role == ROLE["client"], remote, lower))
+    ports: NDArray[np.uint16] = np.where(role == ROLE["server"], local, remote)
+    unknown = np.flatnonzero((role != ROLE["server"]) & (role != ROLE["client"]))
+    if len(unknown):
+        local, remote = local[unknown], remote[unknown]
+        ports[unknown] = np.where((local != 0) & ((local < remote) | (remote == 0)), local, remote)
     return ports
 
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
 from tracer.ingest.snapshot import Snapshot
+from tracer.ingest.transposed import RecordColumns
 from tracer.model.connections import MARGIN_NS
 from tracer.model.grid import Grid
-from tracer.model.labels import EventColumns, LabelSets
+from tracer.model.labels import LabelSets
 from tracer.model.leaks import Leak, leaks
 from tracer.model.openfigures import ends_key
 from tracer.model.recent import Recent, renumber
@@ -79,12 +80,12 @@ class Ledger:
         self._dumped: frozenset[int] = frozenset()
         self._last_ns = -1
 
-    def opened(self, part: EventColumns, rows: Rows) -> None:
+    def opened(self, part: RecordColumns, rows: Rows) -> None:
         """Note the connections of records that say that they are open now; rows: their label sets."""
         syn = (part["role"] == ROLE["client"]) & (part["flags"] & FLAG["repair"] == 0)
         self._opened.add(ends_key(part), part["time_ns"], row=rows.copy(), syn=syn, process=part["process"])
 
-    def closed(self, part: EventColumns, rows: Rows) -> None:
+    def closed(self, part: RecordColumns, rows: Rows) -> None:
         """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: their label sets."""
         keys = ends_key(part)
         self._closed.add(keys, part["time_ns"])
@@ -94,10 +95,12 @@ class Ledger:
             entries = self._table[places]
             elder = (part["flags"] & FLAG["partial"] != 0) | (_began(part) < self._start_ns)
             before = np.where(elder[hits, None], entries["last"], entries["counted"])
-            exact[hits] = _growth(before, exact[hits])
+            exact[:, hits] = _growth(before, exact[:, hits].T).T
             self._table["gone"][places] = True
         self._figures.reserve(len(self._sets))
-        np.add.at(self._figures.values, rows, exact)
+        for place, column in enumerate(exact):
+            if column.any():
+                self._figures.add(rows, place, column)
 
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Add what the open connections of a dump have carried since the one before; it may come more than once."""
@@ -134,7 +137,7 @@ class Ledger:
         self.queues.reserve(rows)
         self.rtt.reserve(rows)
 
-    def _find(self, keys: Counts, part: EventColumns) -> tuple[Rows, Rows]:
+    def _find(self, keys: Counts, part: RecordColumns) -> tuple[Rows, Rows]:
         """Return which records have an entry, each entry once, and the places of these; shape (k,) each."""
         if not len(self._table):
             return np.empty(0, np.intp), np.empty(0, np.intp)
@@ -210,16 +213,20 @@ class Ledger:
             self.rtt.values[rows[order[starts]], column] = times[order[starts + ranks]] / 1e6
 
 
-def _began(part: EventColumns) -> NDArray[np.int64]:
+def _began(part: RecordColumns) -> NDArray[np.int64]:
     """Return when the connections of records of ends began, as far as that was seen, shape (n,)."""
     began: NDArray[np.int64] = part["time_ns"].astype(np.int64) - part["duration_ns"].astype(np.int64)
     return began
 
 
-def _at_end(part: EventColumns) -> Counts:
-    """Return FIGURES of records of ends, shape (n, columns); what a kernel does not tell there is 0, and adds nothing."""
-    columns = [part[f"{name[:-3]}_ms"].astype(np.uint64) * 1000 if name.endswith("_us") else part[name] for name in FIGURES]
-    return np.stack(columns, axis=1).astype(np.uint64)
+def _at_end(part: RecordColumns) -> Counts:
+    """Return FIGURES of records of ends, shape (columns, n); what a kernel does not tell there is 0, and adds nothing."""
+    found = np.empty((len(FIGURES), len(part)), np.uint64)
+    for place, name in enumerate(FIGURES):
+        found[place] = part[name.replace("_us", "_ms")]
+        if name.endswith("_us"):
+            found[place] *= np.uint64(1000)
+    return found
 
 
 def _growth(before: Counts, now: Counts) -> Counts:

@@ -9,9 +9,9 @@ from ipaddress import IPv6Address
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import Events
 from tracer.ingest.interfaces import interface_text, split_address
 from tracer.ingest.names import name_text
+from tracer.ingest.transposed import RecordColumns
 from tracer.ingest.workloads import Workload
 from tracer.model.labelnames import CGROUP_LABELS
 from tracer.model.peers import PeerGroups
@@ -37,7 +37,7 @@ class Naming:
     netns: Callable[[int, Workload | None], str] = unnamed
     peers: PeerGroups = field(default_factory=PeerGroups)
 
-    def columns(self, name: str, events: Events) -> Sequence[NDArray[np.uint64]]:
+    def columns(self, name: str, events: RecordColumns) -> Sequence[NDArray[np.uint64]]:
         """Return what tells the values of a label apart, columns of shape (n,)."""
         if name in CGROUP_LABELS:
             return [events["cgroup"]]

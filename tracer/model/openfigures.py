@@ -12,10 +12,10 @@ from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Dump
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
+from tracer.ingest.transposed import RecordColumns, hashed, words_of
 from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
 from tracer.model.evidence import Look, evidence, fin_received, sending_bytes, unread_bytes
-from tracer.model.labels import EventColumns, mix
 from tracer.model.openlist import largest_rows
 from tracer.model.openservices import chosen_connections
 from tracer.model.tcp import ROLE, STATE
@@ -24,14 +24,10 @@ from tracer.model.why import NO_RULE, verdicts
 Keys = NDArray[np.uint64]
 
 
-def ends_key(of: EventColumns) -> Keys:
-    """Return the namespace and both ends of records or sockets as one number each, mixed to 64 bits, shape (n,)."""
-    keys: Keys = of["netns"].astype(np.uint64) << np.uint64(32) | of["local_port"].astype(np.uint64) << np.uint64(16)
-    keys |= of["remote_port"].astype(np.uint64)
-    for name in ("local_address", "remote_address"):
-        halves = np.ascontiguousarray(of[name]).view(np.uint64).reshape(-1, 2)
-        keys = mix(mix(keys, halves[:, 0]), halves[:, 1])
-    return keys
+def ends_key(of: RecordColumns) -> Keys:
+    """Return the namespace and both ends of records or sockets as one number each, shape (n,)."""
+    ends = (*words_of(of, "local_address"), *words_of(of, "remote_address"))
+    return hashed(of["netns"], of["local_port"], of["remote_port"], *ends)
 
 
 class Looks:

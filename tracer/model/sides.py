@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.sockdiag import Sockets
-from tracer.model.columns import PORT_BITS, Columns, Keys, Mask, key, tally
+from tracer.ingest.transposed import is_among
+from tracer.model.columns import PORT_BITS, Columns, Mask, key, tally
 from tracer.model.tcp import STATE
 
 
@@ -30,7 +31,9 @@ def server_sides(sockets: Sockets, at: Columns, ephemeral: Ephemeral, served: Se
     served = served or ServedPorts()
     listeners = sockets[sockets["state"] == STATE["listen"]]
     served.note(codes_of(listeners["netns"], listeners["local_port"]))
-    local, remote = (_is_in(codes_of(sockets["netns"], sockets[port]), served.codes) for port in ("local_port", "remote_port"))
+    local, remote = (
+        is_among(codes_of(sockets["netns"], sockets[port]), served.codes) for port in ("local_port", "remote_port")
+    )
     server: Mask = (local & ~remote) | (~local & ~remote & ~ephemeral.local & ephemeral.remote)
     both = np.flatnonzero(local & remote)
     if len(both):
@@ -47,15 +50,7 @@ def _is_here(at: Columns, rows: NDArray[np.intp]) -> Mask:
     """Return whether the remote address is one of the namespace's own, of these sockets; shape (rows,)."""
     nowhere = np.uint64(0)
     own, _ = tally(key(at.place, at.local, nowhere * at.local))
-    return _is_in(key(at.place[rows], at.remote[rows], nowhere * at.remote[rows]), own)
-
-
-def _is_in(codes: Keys, known: Keys) -> Mask:
-    """Return which codes are among those that are known, which are sorted; shape (n,)."""
-    if not len(known):
-        return np.zeros(len(codes), bool)
-    found: Mask = known[np.searchsorted(known, codes).clip(max=len(known) - 1)] == codes
-    return found
+    return is_among(key(at.place[rows], at.remote[rows], nowhere * at.remote[rows]), own)
 
 
 def _how_much_more_often(at: Columns, rows: NDArray[np.intp]) -> NDArray[np.intp]:

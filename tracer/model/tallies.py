@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from tracer.ingest.figures import FIGURES
 from tracer.ingest.snapshot import Snapshot
+from tracer.ingest.transposed import RecordColumns
 from tracer.model.backlogs import Backlogs
 from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
-from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, EventColumns, LabelSets
+from tracer.model.labels import FIRST_ROLE, FIXED, OTHER_ROW, LabelSets
 from tracer.model.ledger import Ledger
 from tracer.model.report import Series
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, RETRANSMIT_KINDS
@@ -51,7 +52,7 @@ class Tallies:
         self.backlogs = Backlogs()
         self._whose = whose
 
-    def opened(self, part: EventColumns, rows: Rows) -> None:
+    def opened(self, part: RecordColumns, rows: Rows) -> None:
         """Take in connections that are open from now on."""
         self.open.opened(part, rows)
         self.ledger.opened(part, rows)
@@ -59,7 +60,7 @@ class Tallies:
             self.who.opened(part, rows)
         self.backlogs.note(part)
 
-    def closed(self, part: EventColumns, rows: Rows) -> None:
+    def closed(self, part: RecordColumns, rows: Rows) -> None:
         """Take in connections that have ended."""
         self.open.closed(part, rows)
         self.ledger.closed(part, rows)

@@ -35,7 +35,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.decode import LAYOUT
+from tracer.ingest.transposed import RecordColumns
 
 Codes = NDArray[np.uint8]
 
@@ -126,7 +127,7 @@ def close_reasons(from_state: NDArray[np.uint8], error: NDArray[np.int32], flags
     return _first_match(CLOSES, CLOSE_REASONS, from_state, error, flags)
 
 
-def is_restored(events: Events) -> NDArray[np.bool_]:
+def is_restored(events: RecordColumns) -> NDArray[np.bool_]:
     """Return which state records, shape (n,), say that TCP_REPAIR has restored a connection: it is open from there on."""
     restored: NDArray[np.bool_] = (events["flags"] & FLAG["repair"] != 0) & (events["to_state"] == STATE["established"])
     return restored
@@ -160,7 +161,9 @@ def _first_match(
     flags: NDArray[np.uint16],
 ) -> Codes:
     codes = np.full(len(state), reasons.index("other"), np.uint8)
-    for rule in reversed(rules):
+    bits, failed = int(np.bitwise_or.reduce(flags, initial=0)), bool(error.any())
+    possible = [rule for rule in rules if rule.flags & ~bits == 0 and (failed or not rule.error)]
+    for rule in reversed(possible):
         codes[_fits(rule, state, error, flags)] = reasons.index(rule.reason)
     return codes
 

@@ -10,10 +10,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.aborts import settle
-from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
+from tracer.ingest.transposed import Transposed
 from tracer.kernel.programs import FAILED_RETRANSMISSIONS
 from tracer.model.audit import Audit
 from tracer.model.batch import Batch, Part, Rows
@@ -131,9 +130,8 @@ class Model:
 
     def _add_batch(self) -> None:
         """Count the records that have come; a dump is held against counts with all records from before it."""
-        if len(records := self._batch.take()):
-            # over all readings: where a CPU was taken away in between, a reset is in the one after its end's
-            self._add_events(settle(records))
+        if self._batch:
+            self._add_events(self._batch.take())
 
     def _count_waiting(self, now_ns: int | None) -> None:
         """Count what waits for its label set and has waited for long enough; without a time all of it."""
@@ -156,12 +154,13 @@ class Model:
         self._listeners.hold(held)
         return held
 
-    def _add_events(self, events: Events) -> None:
-        kinds = np.ascontiguousarray(events["kind"])
-        self._events += np.bincount(kinds, minlength=len(self._events)).astype(np.uint64)
-        if (kinds == KIND["state"]).any():  # counted in the kernel, exactly; they must not open label sets
+    def _add_events(self, events: Transposed) -> None:
+        kinds = events["kind"]
+        counts = np.bincount(kinds, minlength=len(self._events)).astype(np.uint64)
+        self._events += counts
+        if counts[KIND["state"]]:  # counted in the kernel, exactly; they must not open label sets
             self._add_restored(Part(events, np.flatnonzero((kinds == KIND["state"]) & is_restored(events))))
-            events, kinds = events[kinds != KIND["state"]], kinds[kinds != KIND["state"]]
+            events, kinds = events.where(kinds != KIND["state"]), kinds[kinds != KIND["state"]]
         if self._unlisted:
             self._unlisted.add(events)
         rows = self._sets.rows(events, self._now_ns)
@@ -173,20 +172,20 @@ class Model:
             ("retransmit", self._add_retransmits),
             ("reset", self._add_resets),
         ):
-            part = Part(events, np.flatnonzero(kinds == KIND[name]))
-            if len(part):
+            if counts[KIND[name]]:
+                part = Part(events, np.flatnonzero(kinds == KIND[name]))
                 add(part, rows[part.index])
 
     def _add_handshakes(self, part: Part, rows: Rows) -> None:
         self._counts.handshakes.add(rows, 0)
         self._counts.opened(part, rows)
-        known = part["flags"] & FLAG["handshake_unknown"] == 0
+        known = np.flatnonzero(part["flags"] & FLAG["handshake_unknown"] == 0)
         self._counts.handshake_times.add(rows[known], part["handshake_ns"][known])
 
     def _add_restored(self, part: Part) -> None:
         """Add what TCP_REPAIR has restored: connections that are open without a handshake."""
         if len(part):
-            rows = self._sets.rows(part.events[part.index], self._now_ns)
+            rows = self._sets.rows(part, self._now_ns)
             self._counts.reserve(len(self._sets))
             self._counts.opened(part, rows)
 
@@ -199,20 +198,22 @@ class Model:
     def _add_elsewhere(self, part: Part, rows: Rows, *, resets: bool) -> None:
         part = part.where(rows < FIXED)
         if len(part):
-            self._elsewhere.add(np.minimum(part["role"], len(ROLES) - 1), service_ports(part), resets=resets)
+            self._elsewhere.add(np.minimum(part["role"], len(ROLES) - 1), part.once(service_ports), resets=resets)
 
     def _add_closes(self, part: Part, rows: Rows) -> None:
         flags = part["flags"]
         reasons = close_reasons(part["from_state"], part["error"], flags)
         self._counts.closes.add(rows, reasons)
-        self._counts.time_waits.add(rows[leaves_time_wait(flags)], 0)
-        srtt = part["srtt_us"].astype(np.uint64) * np.uint64(1000)
+        self._counts.time_waits.add(rows[np.flatnonzero(leaves_time_wait(flags))], 0)
         # 0 is no measurement: nothing of the connection's was ever acknowledged.
-        self._counts.srtt.add(rows[srtt > 0], srtt[srtt > 0])
+        measured = np.flatnonzero(part["srtt_us"])
+        self._counts.srtt.add(rows[measured], part["srtt_us"][measured] * np.uint64(1000))
         whole = flags & FLAG["partial"] == 0
-        self._counts.partial.add(rows[~whole], 0)
+        self._counts.partial.add(rows[np.flatnonzero(~whole)], 0)
         self._counts.closed(part, rows)
-        self._add_lives(part.where(whole), rows[whole])
+        lives = part.where(whole)  # what only connections seen from their start can tell
+        self._counts.connection_times.add(rows[np.flatnonzero(whole)], lives["duration_ns"])
+        self._add_states(lives)
 
     def _add_unrecorded(self, what: int, row: int, count: int) -> None:
         """Add what the kernel counted without a record; see unrecorded.py."""
@@ -232,15 +233,12 @@ class Model:
             }[what]
         grid.add(np.array([row]), column, count)
 
-    def _add_lives(self, part: Part, rows: Rows) -> None:
-        """Add what only connections seen from their start can tell."""
-        self._counts.connection_times.add(rows, part["duration_ns"])
-        self._add_states(part)
-
     def _add_states(self, part: Part) -> None:
         part = part.where(part["flags"] & FLAG["gap"] == 0)
-        visited = np.flatnonzero((part["visited"][:, None] & _STATE_BITS) != 0)
-        self._states.add(visited % TIMED_STATES, part["state_ns"].reshape(-1)[visited])
+        times = part.records.words_of("state_ns")
+        for state in np.flatnonzero(np.bitwise_or.reduce(part["visited"], initial=0) & _STATE_BITS).tolist():
+            been = part.index[np.flatnonzero(part["visited"] & _STATE_BITS[state] != 0)]
+            self._states.add(np.full(len(been), state), times[state][been])
 
     def _add_retransmits(self, part: Part, rows: Rows) -> None:
         failed = part["flags"] & FLAG["failed"] != 0
@@ -250,7 +248,7 @@ class Model:
         counted = ~failed
         waits = np.flatnonzero(counted & (rows < FIXED) & np.isin(kind, OPENING))
         if len(waits):
-            keys = self._sets.keys(part.events[part.index[waits]])
+            keys = self._sets.keys(Part(part.records, part.index[waits]))
             taken = self._waiting.add(keys, rows[waits], kind[waits], segments[waits], self._now_ns)
             counted[waits[:taken]] = False
         self._counts.retransmitted.add(rows[counted], kind[counted], segments[counted])

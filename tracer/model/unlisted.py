@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.decode import Events
 from tracer.ingest.snapshot import PortUse, Snapshot
-from tracer.model.batch import Part
+from tracer.ingest.transposed import Transposed, hashed, is_among, words_of
+from tracer.model.batch import Part, Rows
 from tracer.model.naming import OTHER, address_text
 from tracer.model.tcp import FLAG, KIND, ROLE, STATE, leaves_time_wait
 
@@ -32,6 +32,9 @@ LARGEST = 10
 
 _PLACE = np.dtype([("netns", "=u4"), ("server", "u1"), ("local", "u1", (16,)), ("remote", "u1", (16,)), ("port", ">u2")])
 """A service in a namespace (server: local is its address), or a destination and from where (remote is the service's)."""
+
+_SLOT_SHIFT = np.uint64(64 - 12)
+"""Places are told apart by the upper bits of a hash, and by sorting where that does not do."""
 
 _OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
 
@@ -81,25 +84,26 @@ class Unlisted:
                 del counts[place]
         self._seen = {netns: time for netns, time in self._seen.items() if netns not in skipped}
 
-    def add(self, events: Events) -> None:
+    def add(self, events: Transposed) -> None:
         """Take in a batch of records."""
-        others = Part(events, np.flatnonzero(~np.isin(events["netns"], self._skipped)))
+        others = Part(events, np.flatnonzero(~is_among(events["netns"], self._skipped)))
         if not len(others):
             return
         now = int(events["time_ns"][others.index[-1]])
-        self._seen.update(dict.fromkeys(others["netns"].tolist(), now))
+        netns = others["netns"]
+        self._seen.update(dict.fromkeys(netns[np.flatnonzero(np.diff(netns, append=netns[-1] ^ 1))].tolist(), now))
         kind, client = others["kind"], others["role"] == ROLE["client"]
-        _count(self._open, _places(others.where((kind == KIND["handshake"]) & client)), 1)
+        _count(self._open, others.where((kind == KIND["handshake"]) & client), 1)
         ended, flags = kind == KIND["close"], others["flags"]
         counted = (flags & FLAG["partial"] == 0) | (others["visited"] & _OPENING != 0)
-        _count(self._open, _places(others.where(ended & client & counted)), -1)
-        self._wait(now, _places(others.where(ended & leaves_time_wait(flags))))
+        _count(self._open, others.where(ended & client & counted), -1)
+        self._wait(now, others.where(ended & leaves_time_wait(flags)))
 
-    def _wait(self, now: int, places: list[bytes]) -> None:
+    def _wait(self, now: int, part: Part) -> None:
         second = now // 1_000_000_000
         if not self._waiting or self._waiting[-1][0] != second:
             self._waiting.append((second, Counter()))
-        _count(self._waiting[-1][1], places, 1)
+        _count(self._waiting[-1][1], part, 1)
         while self._waiting and (self._waiting[0][0] + 1) * 1_000_000_000 < now - TIMEWAIT_NS:
             self._waiting.popleft()
 
@@ -129,9 +133,28 @@ def _places(part: Part) -> list[bytes]:
     return places
 
 
-def _count(counts: Counter[bytes], places: list[bytes], by: int) -> None:
-    """Count places up or down, none below zero; beyond MAX_PLACES those of a namespace and side together."""
-    for place, number in Counter(places).items():
+def _distinct(part: Part) -> tuple[Rows, Rows]:
+    """Return where each place of these records occurs first, in order, and how often it does, shape (k,) each."""
+    server = part["role"] == ROLE["server"]
+    remote = (word * ~server for word in words_of(part, "remote_address"))
+    port = np.where(server, part["local_port"], part["remote_port"])
+    keys = hashed(part["netns"], server.view(np.uint8), port, *words_of(part, "local_address"), *remote)
+    slots = (keys >> _SLOT_SHIFT).view(np.intp)
+    first = np.zeros(1 << 12, np.intp)
+    first[slots[::-1]] = np.arange(len(part))[::-1]
+    same = keys[first[slots]] == keys
+    counts = np.bincount(slots[np.flatnonzero(same)], minlength=len(first))
+    found, rest = np.flatnonzero(counts), np.flatnonzero(~same)
+    _, others, more = np.unique(keys[rest], return_index=True, return_counts=True)
+    places = np.concatenate((first[found], rest[others]))
+    order = np.argsort(places)
+    return places[order], np.concatenate((counts[found], more))[order]
+
+
+def _count(counts: Counter[bytes], part: Part, by: int) -> None:
+    """Count the places of records up or down, none below zero; beyond MAX_PLACES those of a namespace and side together."""
+    at, numbers = _distinct(part)
+    for place, number in zip(_places(Part(part.records, part.index[at])), numbers.tolist(), strict=True):
         if place not in counts and len(counts) >= MAX_PLACES:
             place = place[:5] + bytes(_PLACE.itemsize - 5)  # noqa: PLW2901 - this is what it counts as
         counts[place] += by * number

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.names import name_text
-from tracer.model.labels import FIXED, EventColumns
+from tracer.ingest.transposed import RecordColumns, words_of
+from tracer.model.labels import FIXED
 from tracer.model.naming import address_text
 
 Rows = NDArray[np.intp]
@@ -61,18 +62,22 @@ class Handshakes:
         if rows > len(self._table):
             self._table = np.concatenate([self._table, np.zeros(rows - len(self._table), _WHO)])
 
-    def opened(self, part: EventColumns, rows: Rows) -> None:
+    def opened(self, part: RecordColumns, rows: Rows) -> None:
         """Note who had the connections of these records, rows: their label sets."""
-        own = rows >= FIXED
-        rows, table = rows[own], self._table
-        before = table[rows]
-        for name, column in (("process", "process"), ("address", "remote_address"), ("netns", "netns")):
-            table[name][rows] = part[column][own]
-        table["seen"][rows] = True
+        table, last = self._table, np.full(len(self._table), -1)
+        last[rows] = np.arange(len(rows))
+        last[:FIXED] = -1
+        own = np.flatnonzero(last >= 0)
+        latest = part[last[own]]
         for several, name, column in (("processes", "process", "process"), ("peers", "address", "remote_address")):
-            values = part[column][own]
-            others = _differ(values, table[name][rows]) | (before["seen"] & _differ(values, before[name]))
-            table[several][rows[others]] = True
+            table[several][own] |= table["seen"][own] & _differ(table[name][own], latest[column])
+            table[name][own] = latest[column]
+            if not table[several][own].all():  # others may have come before the latest
+                for word in words_of(part, column):
+                    its = word[np.maximum(last, 0)]
+                    table[several][rows[np.flatnonzero(its[rows] != word)]] = True
+        table["netns"][own], table["seen"][own] = latest["netns"], True
+        table[:FIXED] = np.zeros(1, _WHO)
 
     def fold(self, rows: Rows, _onto: Rows) -> None:
         """Forget the rows of label sets that leave."""

@@ -16,7 +16,7 @@ def test_a_batch_has_all_records_in_their_order_and_is_empty_afterwards() -> Non
     for port in (1, 2, 3):
         batch.add(events("handshake", port=port))
     assert batch.take()["remote_port"].tolist() == [1, 2, 3]
-    assert not len(batch.take())
+    assert not batch
 
 
 def test_a_batch_is_full_when_more_records_would_gain_nothing() -> None:
