@@ -121,7 +121,7 @@ def test_a_route_that_fails_for_the_port_that_was_found_is_not_for_want_of_one(
 def test_no_port_is_told_of_a_bound_socket_and_of_one_that_was_used_before(
     watch: Watching, service: int, side: Namespace, again: bool
 ) -> None:
-    known = len(watch.of(0, "failure", "client", remote_port=service + 1))
+    known = len(watch.of(None, "failure", "client", remote_port=service + 1))
     side.set("net.ipv4.ip_local_port_range", "40001 40001")
     with listening(side, LOOPBACK[4], service) as first, listening(side, LOOPBACK[4], service + 1) as second:
         late = fresh(side, LOOPBACK[4])

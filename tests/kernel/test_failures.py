@@ -120,14 +120,14 @@ def test_an_application_that_gives_up_is_canceled_with_the_time_it_had_waited(
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_connection_that_finds_no_free_port_is_no_port(watch: Watching, service: int, family: int) -> None:
-    known = len(watch.of(0, "failure", "client"))
+    known = len(watch.of(None, "failure", "client"))
     with route() as way, listening(way.server, SERVER[family], service) as listener:
         way.client.set("net.ipv4.ip_local_port_range", "40001 40001")
         before = way.client.counters()["ActiveOpens"]
         with connect(way.client, SERVER[family], service), listener.accept()[0]:
             with pytest.raises(OSError, match=os.strerror(errno.EADDRNOTAVAIL)):
                 connect(way.client, SERVER[family], service)
-            event = until(lambda: watch.of(0, "failure", "client")[known:], "the failure is printed")[0]
+            event = until(lambda: watch.of(None, "failure", "client")[known:], "the failure is printed")[0]
             assert way.client.counters()["ActiveOpens"] - before == 1
     assert (event["reason"], event["family"], event["remote_port"]) == ("no_port", family, service)
     assert event["port_range"] is None
@@ -140,7 +140,7 @@ IP_LOCAL_PORT_RANGE = 51
 @pytest.mark.needs_kernel("port_range")
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_socket_s_own_range_of_ports_is_told_when_none_of_it_is_free(watch: Watching, service: int, family: int) -> None:
-    known = len(watch.of(0, "failure", "client"))
+    known = len(watch.of(None, "failure", "client"))
     with route() as way, listening(way.server, SERVER[family], service), ExitStack() as stack:
         result = 0
         for _ in range(3):
@@ -149,7 +149,7 @@ def test_a_socket_s_own_range_of_ports_is_told_when_none_of_it_is_free(watch: Wa
             client.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("I", 40000 | 40001 << 16))
             result = client.connect_ex((SERVER[family], service))
         assert result == errno.EADDRNOTAVAIL
-        event = until(lambda: watch.of(0, "failure", "client")[known:], "the failure is printed")[0]
+        event = until(lambda: watch.of(None, "failure", "client")[known:], "the failure is printed")[0]
     assert (event["reason"], event["port_range"]) == ("no_port", "40000-40001")
 
 

@@ -40,8 +40,8 @@ class Watching:
         for line in self._process.stdout:
             self.events.append(json.loads(line))
 
-    def of(self, client_port: int, kind: str = "", role: str = "", **fields: object) -> list[Event]:
-        """Return the events of a connection, whose client has this port, that have these fields."""
+    def of(self, client_port: int | None, kind: str = "", role: str = "", **fields: object) -> list[Event]:
+        """Return the events of a connection, whose client has this port (None: has none yet), that have these fields."""
         wanted = {name: value for name, value in {"kind": kind, "role": role, **fields}.items() if value != ""}
         ports = [("local_port", "client"), ("remote_port", "server")]
         return [
