@@ -73,7 +73,9 @@ def _facts(report: Report, service: Service) -> list[Note]:
             (
                 f"{opened}: {', '.join(f'{name} {time}' for name, time in times.items())}",
                 f"{opened}: p50 {times['p50']}, p99 {times['p99']}",
-            ),
+            )
+            if service.handshakes
+            else (opened,),
         ),
         Note("open", (count_text(service.connections),)),
         Note("closed", (f"{count_text(service.closed)}{_middle(' after {}', series.connection_times, rows)}",)),

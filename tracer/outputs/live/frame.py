@@ -103,7 +103,8 @@ def _nothing(state: ViewState, history: History) -> str:
     """Return why there is no service."""
     if not history.services:
         return NOTHING
-    return f"nothing {f'with {state.search} ' if state.search else ''}happened in the {span_text(state.span)}; t: another span"
+    span = span_text(state.span) if state.span == SINCE_START else f"in the {span_text(state.span)}"
+    return f"nothing {f'with {state.search} ' if state.search else ''}happened {span}; t: another span"
 
 
 def _tables(report: Report, services: Sequence[Service]) -> list[Block]:

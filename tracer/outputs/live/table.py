@@ -12,6 +12,7 @@ from tracer.model.naming import OTHER
 from tracer.model.report import Service
 from tracer.model.spans import Lately, together
 from tracer.model.who import Whose
+from tracer.outputs.live.names import Names, names_of
 from tracer.outputs.live.search import Search
 from tracer.outputs.live.styled import Line, Piece, cut, line, plain, restyled
 from tracer.outputs.live.window import Key, Window
@@ -143,7 +144,8 @@ def arranged(history: History, window: Window, sort: str, search: Search) -> lis
     The largest come first, in the order of ports for `service` and where values are equal, so that rows move only for a reason.
     With `wrong` those come first of which most went wrong, then those with most handshakes.
     """
-    rows = [row for row in (_row(history, window, one) for one in window.found) if _fits(row, search)]
+    names: Names = names_of(history.records) if search and not search.is_port else {}
+    rows = [row for row in (_row(history, window, one) for one in window.found) if _fits(row, search, names)]
     rows.sort(key=lambda row: (len(row.service.port), row.service.port, row.service.key))
     if sort == WRONG:
         rows.sort(key=lambda row: (-row.service.wrong, -row.service.handshakes))
@@ -161,8 +163,10 @@ def _row(history: History, window: Window, one: Lately) -> ServiceRow:
     return ServiceRow(service.name, service, None if isnan(rate) else rate, one.sent_rate, one.received_rate, whose, moments)
 
 
-def _fits(row: ServiceRow, search: Search) -> bool:
-    return search.fits(row.service.port, row.whose.process, row.whose.peer, *(value for _, value in row.service.labels))
+def _fits(row: ServiceRow, search: Search, names: Names) -> bool:
+    service, shown = row.service, (row.whose.process, row.whose.peer)
+    lately = names.get((service.role, service.port), ())
+    return search.fits(service.port, *shown, *lately, *(value for _, value in service.labels))
 
 
 def services_table(

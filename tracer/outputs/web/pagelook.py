@@ -26,7 +26,9 @@ summary h2 { display: inline; } section > details { margin-top: 1.6rem; }
 .services th:first-child, .services td:first-child { min-width: 9rem; }
 .services svg.spark { height: 1.2rem; }
 #state:not(:empty) { background: var(--bad); color: var(--paper); padding: .3rem .8rem; position: sticky; top: 0; z-index: 1; }
-@media (max-width: 40rem) { svg.spark { width: 4.5rem; } .cards { gap: .4rem; }
+@media (max-width: 56rem) { .services { font-size: .85rem; } .services th, .services td { padding: .3rem .35rem; }
+  svg.spark { width: 4.5rem; } }
+@media (max-width: 40rem) { .cards { gap: .4rem; }
   .card { padding: .3rem .6rem; min-width: 6.6rem; flex: 1 1 6.6rem; }
   .services th:first-child, .services td:first-child { min-width: 8rem; }
   td dl { grid-template-columns: auto; max-width: 9rem; } td dd { margin-bottom: .2rem; } }

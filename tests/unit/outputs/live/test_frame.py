@@ -160,6 +160,8 @@ def test_rows_that_did_nothing_leave_and_that_is_said_where_none_is_left() -> No
     lines = drawn(now)
     assert lines[1] == " nothing happened in the last minute; t: another span"
     assert lines[0].endswith("0 handshakes · 0 failed")
+    lines = drawn(now, state=replace(SERVICES, span=0.0, search="wget"))
+    assert lines[1] == " nothing with wget happened since the start; t: another span"
 
 
 def test_what_is_paused_stays_and_is_marked() -> None:

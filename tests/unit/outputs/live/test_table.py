@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.outputs.conftest import model_of_traffic
-from tests.unit.outputs.live.screens import of_a_minute, of_many_services, of_nothing, of_traffic, texts
+from tests.unit.outputs.live.screens import of_a_minute, of_connections, of_many_services, of_nothing, of_traffic, texts
 from tracer.model.history import History, history
 from tracer.model.totals import Model
 from tracer.outputs.live.search import Search
@@ -137,3 +137,10 @@ def test_text_finds_processes_and_peers_in_whatever_case() -> None:
 def test_the_heading_of_the_column_that_sorts_is_marked() -> None:
     assert "▾p99" in drawn(of_traffic(), sort="p99")[1]
     assert "service▴" in drawn(of_traffic(), sort="service")[1]
+
+
+def test_a_text_finds_a_service_by_any_process_and_peer_of_its_latest_records() -> None:
+    now = of_connections()
+    (row,) = rows_of(now, "count", "192.0.2.1")
+    assert "curl" not in row.whose.process
+    assert [names(now, "count", text) for text in ("CURL", "192.0.2.", "wget")] == [["client 443"], ["client 443"], []]
