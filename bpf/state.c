@@ -162,12 +162,27 @@ static __always_inline void emit_step(const void *sk, struct conn *conn,
 }
 
 /*
+ * The states are read anew after what was decided by them: else the verifier
+ * goes through the rest once for each pair that it has told apart before.
+ */
+static __always_inline u8 state_left(struct bpf_raw_tracepoint_args *ctx)
+{
+	return *(volatile u64 *)&ctx->args[1];
+}
+
+static __always_inline u8 state_entered(struct bpf_raw_tracepoint_args *ctx)
+{
+	return *(volatile u64 *)&ctx->args[2];
+}
+
+/*
  * A connection's change of state. Returns the listening socket that another
  * process owns from now on, mostly 0.
  */
-static __always_inline u64 change_connection(const void *sk, u8 from, u8 to,
-					     u64 now_ns)
+static __always_inline u64 change_connection(
+	struct bpf_raw_tracepoint_args *ctx, const void *sk, u64 now_ns)
 {
+	u8 from = state_left(ctx), to = state_entered(ctx);
 	u8 role = opening_role(from, to);
 	struct tuple tuple;
 	s32 descriptor = -1;
@@ -189,6 +204,8 @@ static __always_inline u64 change_connection(const void *sk, u8 from, u8 to,
 	}
 	if (!conn)
 		return 0;
+	from = state_left(ctx);
+	to = state_entered(ctx);
 	if (conn->peer == PEER_LEARNT)
 		emit_beginning(sk, conn, &tuple);
 	note_gap(conn, from);
@@ -234,21 +251,23 @@ static __always_inline void emit_listening(const void *sk,
 }
 
 /* sk: typed_socket() */
-static __always_inline void change_state(const void *sk, u8 from, u8 to)
+static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
+					 const void *sk)
 {
+	u8 from = state_left(ctx), to = state_entered(ctx);
 	struct tuple tuple;
 	u64 owned;
 
 	/* a listener that is destroyed from outside (tcp_abort) closes twice */
 	if (from == STATE_CLOSE && to == STATE_CLOSE)
 		return;
-	audit_transition(sk, from, to);
 	if (is_listener(from, to)) {
 		locate(sk, &tuple, to);
 		owned = listener(sk, &tuple, from, to);
 	} else {
-		owned = change_connection(sk, from, to, bpf_ktime_get_ns());
+		owned = change_connection(ctx, sk, bpf_ktime_get_ns());
 	}
+	audit_transition(sk, from, to);
 	if (owned)
 		note_descriptor(owned);
 	if (EMIT_STATES && to == STATE_LISTEN &&
@@ -277,7 +296,7 @@ PROGRAM(inet_sock_set_state)
 	if (sk && IS_SECOND)
 		count(COUNTER_RESCUED, 1);
 	if (sk)
-		change_state(sk, ctx->args[1], ctx->args[2]);
+		change_state(ctx, sk);
 	if (!IS_SECOND)
 		note_handled(ctx);
 	return 0;
