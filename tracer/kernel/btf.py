@@ -51,6 +51,7 @@ class Btf:
         self._lib = _libbpf()
         found = self._lib.btf__parse(image.encode(), None) if image else self._lib.btf__load_vmlinux_btf()
         self._btf = ctypes.c_void_p(found)
+        self._found: dict[tuple[str, int], int] = {}
         if not self._btf.value or self._btf.value >= 2**64 - 4096:
             raise TcptraceError(
                 f"cannot read the kernel's type information from {image or BTF_FILE}",
@@ -116,7 +117,10 @@ class Btf:
         return bool(data) and b"\0%s\0" % name.encode() in ctypes.string_at(data, size.value)
 
     def _find(self, name: str, kind: int) -> int:
-        return int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind))
+        # libbpf goes through all types of the kernel, a fifth of a millisecond for each name
+        if (name, kind) not in self._found:
+            self._found[name, kind] = int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind))
+        return self._found[name, kind]
 
     def _name(self, offset: int) -> str:
         found = self._lib.btf__name_by_offset(self._btf, offset)
