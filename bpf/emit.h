@@ -8,16 +8,26 @@
 
 #define BPF_RB_FORCE_WAKEUP 2
 
+_Static_assert(__builtin_offsetof(struct event, cgroup) == RECORD_BEGINNING,
+	       "where the record's beginning ends");
+
+#define RECORD_BYTES (WHOLE_RECORDS ? sizeof(struct event) : RECORD_BEGINNING)
+
 static __always_inline struct event *reserve(u8 kind, u64 now_ns,
 					     const struct tuple *t)
 {
-	struct event *e = events.ringbuf_reserve(sizeof(struct event));
+	struct event *e = events.ringbuf_reserve(RECORD_BYTES);
 
 	if (!e) {
 		count(COUNTER_EVENTS_LOST, 1);
 		return NULL;
 	}
-	__builtin_memset(e, 0, sizeof(*e));
+	__builtin_memset(e, 0, RECORD_BEGINNING);
+	if (WHOLE_RECORDS) {
+		__builtin_memset((u8 *)e + RECORD_BEGINNING, 0,
+				 sizeof(*e) - RECORD_BEGINNING);
+		e->descriptor = -1;
+	}
 	e->kind = kind;
 	e->time_ns = now_ns;
 	__builtin_memcpy(e->local_address, t->local, 16);
@@ -27,7 +37,6 @@ static __always_inline struct event *reserve(u8 kind, u64 now_ns,
 	e->local_port = t->local_port;
 	e->remote_port = t->remote_port;
 	e->family = t->family;
-	e->descriptor = -1;
 	return e;
 }
 
@@ -35,20 +44,22 @@ static __always_inline void fill_identity(struct event *e,
 					  const struct conn *conn)
 {
 	e->connection = conn->id;
-	e->cgroup = conn->cgroup;
 	e->netns = conn->netns;
-	e->pid = conn->pid;
-	__builtin_memcpy(e->process, conn->process, 16);
 	e->role = conn->role;
 	e->flags = conn->flags;
 	e->visited = conn->visited;
 	e->handshake_ns = conn->handshake_ns;
-	e->initial_sequence = conn->initial_sequence;
-	e->peer_initial_sequence = conn->peer_initial_sequence;
 	e->retransmitted_segments = conn->retransmitted_segments;
 	e->reset_reason = conn->reset_reason;
 	if (!(conn->flags & FLAG_PARTIAL))
 		e->duration_ns = e->time_ns - conn->start_ns;
+	if (!WHOLE_RECORDS)
+		return;
+	e->cgroup = conn->cgroup;
+	e->pid = conn->pid;
+	__builtin_memcpy(e->process, conn->process, 16);
+	e->initial_sequence = conn->initial_sequence;
+	e->peer_initial_sequence = conn->peer_initial_sequence;
 }
 
 /*

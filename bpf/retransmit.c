@@ -182,12 +182,13 @@ PROGRAM(tcp_retransmit_skb)
 	e->from_state = state;
 	e->to_state = state;
 	e->retransmit_kind = kind;
-	e->sequence = segment.sequence;
 	e->segments = segment.segments;
 	e->attempt = conn->attempt;
 	e->error = err;
 	if (err < 0)
 		e->flags |= FLAG_FAILED;
+	if (WHOLE_RECORDS)
+		e->sequence = segment.sequence;
 	fill_position(e, sk, conn);
 	submit(e);
 	return 0;
@@ -219,13 +220,15 @@ PROGRAM(tcp_retransmit_synack)
 	}
 	e->role = ROLE_SERVER;
 	e->netns = netns;
-	e->cgroup = read_cgroup(sk);
 	e->from_state = STATE_SYN_RECV;
 	e->to_state = STATE_SYN_RECV;
 	e->retransmit_kind = RETRANSMIT_SYN_ACK;
-	e->sequence = READ(u32, req, tcp_request_sock, snt_isn);
 	e->segments = 1;
 	e->attempt = READ(u8, req, request_sock, num_retrans) + 1;
+	if (WHOLE_RECORDS) {
+		e->cgroup = read_cgroup(sk);
+		e->sequence = READ(u32, req, tcp_request_sock, snt_isn);
+	}
 	submit(e);
 	return 0;
 }

@@ -32,7 +32,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     DIRECT_LOADS: (),
     OWNERS: (),
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
-    "records": (("events.ringbuf_reserve(sizeof(struct event));", "NULL;"),),
+    "records": (("events.ringbuf_reserve(RECORD_BYTES);", "NULL;"),),
     "state times": (("\t\tconn->state_ns[left] += now_ns - conn->since_ns;\n", "\t\t;\n"),),
     "counters": (
         ("\tif (row && index < COUNTER_CELLS)\n", "\tif (0)\n"),

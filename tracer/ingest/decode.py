@@ -34,8 +34,23 @@ def event_dtype(layout: Layout) -> np.dtype[np.void]:
     )
 
 
+def beginning_of(dtype: np.dtype[np.void], size: int) -> np.dtype[np.void]:
+    """Return the dtype of the first bytes of a record, with the members that lie in them."""
+    fields = {name: field[:2] for name, field in (dtype.fields or {}).items() if field[1] < size}
+    return np.dtype(
+        {
+            "names": list(fields),
+            "formats": [kind for kind, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
+            "itemsize": size,
+        }
+    )
+
+
 LAYOUT = parse_layout(read_source("event.h"))
 EVENT = event_dtype(LAYOUT)
+BEGINNING = beginning_of(EVENT, LAYOUT.enums["record"]["RECORD_BEGINNING"])
+"""What records have that are not whole: `run` needs no more, unless it was asked for processes."""
 
 Events = NDArray[np.void]
-"""A batch: shape (n,), dtype EVENT, in the order of the ring."""
+"""A batch: shape (n,), dtype EVENT or BEGINNING, in the order of the ring."""

@@ -13,7 +13,7 @@ from tracer.errors import TcptraceError
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
-from tracer.ingest.decode import EVENT, LAYOUT, Events
+from tracer.ingest.decode import BEGINNING, EVENT, LAYOUT, Events
 from tracer.ingest.interfaces import LINK_LOCAL, learn, name_here
 from tracer.ingest.kernelcounters import KernelCounters, KernelCounts
 from tracer.ingest.late import Explained
@@ -46,7 +46,7 @@ class LiveSource:
         namespaces: Namespaces | None = None,
         numbers: Numbers | None = None,
     ) -> None:
-        self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT)
+        self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT if loaded.whole_records else BEGINNING)
         self._records = Explained(self._ring)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._refused = Refused()

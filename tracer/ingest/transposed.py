@@ -82,14 +82,16 @@ class Transposed:
 
     @classmethod
     def of(cls, *parts: Events) -> Transposed:
-        """Return the records of all parts in their order, copied."""
+        """Return the records of all parts, which are of one dtype, in their order, copied; what they do not have is 0."""
+        known = (parts[0].dtype if parts else EVENT).itemsize // _WORD
         words = np.empty((_WORDS, sum(map(len, parts))), np.uint64)
+        words[known:] = 0
         at = 0
         for part in parts:
-            rows = np.ascontiguousarray(part).view(np.uint64).reshape(len(part), _WORDS).T
+            rows = np.ascontiguousarray(part).view(np.uint64).reshape(len(part), known).T
             for first in range(0, len(part), BLOCK):
                 block = rows[:, first : first + BLOCK]
-                words[:, at : at + block.shape[1]] = block
+                words[:known, at : at + block.shape[1]] = block
                 at += block.shape[1]
         return cls(words)
 

@@ -24,6 +24,7 @@ class Loaded:
     """What the loader opened. Descriptors belong to whoever holds this; attached ones keep their programs running.
 
     programs: name of each raw tracepoint, to its program's descriptor and that of its attachment.
+    whole_records: see Settings.
     held: more that has to stay open for as long as the programs are to run.
     reset_reasons: the running kernel's enum sk_rst_reason by value, in lower case without its prefix.
     direct: whether sockets are read by direct loads, and not by helper calls.
@@ -43,6 +44,7 @@ class Loaded:
     bcc: str
     missing: tuple[str, ...]
     direct: bool = False
+    whole_records: bool = True
     reset_reasons: dict[int, str] = field(default_factory=dict)
     held: tuple[int, ...] = ()
     absent: tuple[str, ...] = ()

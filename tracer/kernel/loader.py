@@ -103,6 +103,7 @@ def load(settings: Settings) -> Loaded:
         kernel=platform.release(),
         bcc=attached.bytecode.bcc,
         direct=attached.direct,
+        whole_records=settings.whole_records,
         missing=program.missing + unknown,
         absent=tuple(point.name for point in wanted_tracepoints(settings) if point.name not in names),
         reset_reasons=reset_reasons(btf),

@@ -134,6 +134,11 @@ class Settings:
     direct: bool = True
     owners: bool = True
 
+    @property
+    def whole_records(self) -> bool:
+        """Whether records are to have all of struct event, and not its beginning alone."""
+        return self.owners or self.states or self.follow or self.segments
+
 
 @dataclass(frozen=True)
 class ProgramText:
@@ -182,6 +187,7 @@ def program_text(
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
         f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
+        f"#define WHOLE_RECORDS {constants.text(int(settings.whole_records))}\n",
         f"#define TICK_US {constants.text(tick_us())}\n",
         f"#define WAKE_MASK {constants.text(wake_mask(settings, cpus))}\n",
         f"#define PID_NAMESPACE {constants.text(pid_namespace)}\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
