@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from tests.kernel.until import until
-from tracer.ingest.decode import EVENT, Events
+from tracer.ingest.decode import Events
 from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
@@ -29,7 +29,7 @@ class Following:
 
     def __init__(self, source: LiveSource) -> None:
         self.source = source
-        self._batches = [np.empty(0, EVENT)]
+        self._batches: list[Events] = []
 
     @property
     def records(self) -> Events:

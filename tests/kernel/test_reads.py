@@ -1,9 +1,11 @@
-"""The same connections, told by programs that read sockets by direct loads and by programs that call the helper for it."""
+"""The same connections, told by direct loads and by calls of the helper, in whole records and in their beginnings."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.kernel.net import Namespace
 from tests.kernel.traffic import connect, listening
 from tests.kernel.until import until
 from tests.needs import LACKS
+from tracer.ingest.decode import BEGINNING
 from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
@@ -30,9 +33,9 @@ BYTES = 1000
 ENDS = 5
 
 
-def told(side: Namespace, port: int, *, direct: bool, follow: bool) -> tuple[str, list[tuple[bytes, ...]]]:
+def told(side: Namespace, settings: Settings, names: Sequence[str] = ALIKE) -> tuple[str, list[tuple[bytes, ...]]]:
     """Return how sockets were read, and what was told of a connection over each family and of one that was refused."""
-    settings = Settings(Filters(ports=(port,)), follow=follow, direct=direct)
+    (port,) = settings.filters.ports
     with closing(LiveSource(load_programs(settings))) as source:
         seen = Following(source)
         for address in ("127.0.0.1", "::1"):
@@ -47,7 +50,7 @@ def told(side: Namespace, port: int, *, direct: bool, follow: bool) -> tuple[str
         with pytest.raises(ConnectionRefusedError):
             connect(side, "127.0.0.1", port)
         until(lambda: sum(is_end(record) for record in seen.records) == ENDS, "all five ends are told")
-        records = [tuple(record[name].tobytes() for name in ALIKE) for record in seen.records]
+        records = [tuple(record[name].tobytes() for name in names) for record in seen.records]
         return source.context.reads, sorted(records)
 
 
@@ -58,9 +61,19 @@ def is_end(record: Record) -> bool:
 
 @pytest.mark.parametrize("follow", [False, True], ids=["run", "follow"])
 def test_direct_loads_and_helper_calls_tell_the_same(side: Namespace, service: int, follow: bool) -> None:
-    reads, direct = told(side, service, direct=True, follow=follow)
+    settings = Settings(Filters(ports=(service,)), follow=follow)
+    reads, direct = told(side, settings)
     if reads != "direct":
         pytest.skip(f"{LACKS} direct loads of typed sockets")
-    reads, by_helper = told(side, service, direct=False, follow=follow)
+    reads, by_helper = told(side, replace(settings, direct=False))
     assert reads == "helper"
     assert by_helper == direct
+
+
+def test_a_record_that_is_not_whole_begins_as_the_whole_one(side: Namespace, service: int) -> None:
+    whole = Settings(Filters(ports=(service,)))
+    beginning = replace(whole, owners=False)
+    assert (whole.whole_records, beginning.whole_records) == (True, False)
+    names = [name for name in ALIKE if name in (BEGINNING.names or ())]
+    assert set(ALIKE) - set(names) == {"cgroup", "pid", "process"}
+    assert told(side, beginning, names)[1] == told(side, whole, names)[1]

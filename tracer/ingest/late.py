@@ -73,5 +73,5 @@ def _joined(first: Events, second: Events) -> Events:
     # of plain bytes, since numpy copies structured arrays member by member
     if not len(first):
         return second
-    size = f"V{EVENT.itemsize}"
-    return np.concatenate((first.view(size), second.view(size))).view(EVENT)
+    size = f"V{first.dtype.itemsize}"
+    return np.concatenate((first.view(size), second.view(size))).view(first.dtype)

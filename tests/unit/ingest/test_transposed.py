@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.model.builder import events
-from tracer.ingest.decode import EVENT, Events
+from tracer.ingest.decode import BEGINNING, EVENT, Events
 from tracer.ingest.transposed import BLOCK, FEW, Transposed, is_among, words_of
 from tracer.model.batch import Part
 
@@ -43,6 +43,15 @@ def test_records_come_back_as_they_were() -> None:
     assert columns[np.array([9, 2])].tobytes() == plain[[9, 2]].tobytes()
     assert columns.where(plain["kind"] > 100)[:].tobytes() == plain[plain["kind"] > 100].tobytes()
     assert Transposed.of(plain, plain[:0], plain[4:])[10] == plain[4]
+
+
+def test_what_records_do_not_have_is_zero() -> None:
+    whole = records(BLOCK + 3)
+    part = np.ascontiguousarray(whole.view(np.uint8).reshape(len(whole), -1)[:, : BEGINNING.itemsize]).view(BEGINNING)[:, 0]
+    columns = Transposed.of(part, part)
+    for name in EVENT.names or ():
+        expected = whole[name] if name in (BEGINNING.names or ()) else np.zeros_like(whole[name])
+        assert (columns[name] == np.concatenate((expected, expected))).all()
 
 
 def test_an_address_has_the_same_words_in_records_sockets_and_columns() -> None:
