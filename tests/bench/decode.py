@@ -1,7 +1,7 @@
 """What a record costs in user space, from the ring's bytes to the model's counts.
 
 The ring is synthetic, so that neither kernel nor load blur the figure: the ordinary mix of a client's and a server's handshakes
-and closes, read in batches as a timer of 20 ms finds them.
+and closes, as `run` gets them, in batches as a timer of 20 ms finds them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench.tables import show
-from tests.unit.model.builder import CONTEXT, events, reading
-from tracer.ingest.decode import EVENT, Events
+from tests.unit.model.builder import CONTEXT, beginnings, events, reading
+from tracer.ingest.decode import BEGINNING, Events
 from tracer.ingest.ring import HEADER, take
 from tracer.ingest.snapshot import Snapshot
 from tracer.model.totals import Model
@@ -40,23 +40,23 @@ def traffic(count: int) -> Events:
 
 def ring_of(records: Events) -> NDArray[np.uint8]:
     """Return the data area of a ring that holds records from its beginning; its size is a power of two."""
-    stride = EVENT.itemsize + HEADER
-    data = np.zeros(1 << (len(records) * stride - 1).bit_length(), np.uint8)
-    rows = data[: len(records) * stride].reshape(len(records), stride)
-    rows[:, :4] = np.array([EVENT.itemsize], "<u4").view(np.uint8)
-    rows[:, HEADER:] = records.view(np.uint8).reshape(len(records), EVENT.itemsize)
+    size = records.dtype.itemsize
+    data = np.zeros(1 << (len(records) * (size + HEADER) - 1).bit_length(), np.uint8)
+    rows = data[: len(records) * (size + HEADER)].reshape(len(records), size + HEADER)
+    rows[:, :4] = np.array([size], "<u4").view(np.uint8)
+    rows[:, HEADER:] = records.view(np.uint8).reshape(len(records), size)
     return data
 
 
 def record_ns(data: NDArray[np.uint8], batch: int) -> tuple[float, float]:
     """Return nanoseconds of CPU per record, of taking them from the ring and of adding them to a model."""
-    stride = EVENT.itemsize + HEADER
+    stride = BEGINNING.itemsize + HEADER
     model = Model(CONTEXT)
     model.add(reading(snapshot=Snapshot(time_ns=1, namespaces=(0,))))  # whose sockets are listed, as those of nearly all are
     taking = adding = 0
     for first in range(0, RECORDS, batch):
         begin = time.thread_time_ns()
-        taken = take(data, first * stride, min(first + batch, RECORDS) * stride, EVENT)
+        taken = take(data, first * stride, min(first + batch, RECORDS) * stride, BEGINNING)
         taking += time.thread_time_ns() - begin
         new = reading(taken.records)
         begin = time.thread_time_ns()
@@ -68,7 +68,7 @@ def record_ns(data: NDArray[np.uint8], batch: int) -> tuple[float, float]:
 
 def decode(rounds: int) -> None:
     """Print it for several sizes of batches."""
-    data = ring_of(traffic(RECORDS))
+    data = ring_of(beginnings(traffic(RECORDS)))
     rows = []
     for batch in (10, 100, 2_000, 20_000):
         taken = [record_ns(data, batch) for _ in range(rounds)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.model.builder import events
+from tests.unit.model.builder import beginnings, events
 from tracer.ingest.decode import BEGINNING, EVENT, Events
 from tracer.ingest.transposed import BLOCK, FEW, Transposed, is_among, words_of
 from tracer.model.batch import Part
@@ -47,8 +47,7 @@ def test_records_come_back_as_they_were() -> None:
 
 def test_what_records_do_not_have_is_zero() -> None:
     whole = records(BLOCK + 3)
-    part = np.ascontiguousarray(whole.view(np.uint8).reshape(len(whole), -1)[:, : BEGINNING.itemsize]).view(BEGINNING)[:, 0]
-    columns = Transposed.of(part, part)
+    columns = Transposed.of(beginnings(whole), beginnings(whole))
     for name in EVENT.names or ():
         expected = whole[name] if name in (BEGINNING.names or ()) else np.zeros_like(whole[name])
         assert (columns[name] == np.concatenate((expected, expected))).all()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tests.unit.addresses import column
-from tracer.ingest.decode import EVENT, LAYOUT, Events
+from tracer.ingest.decode import BEGINNING, EVENT, LAYOUT, Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
 from tracer.model.labels import MAX_SETS
@@ -47,6 +47,12 @@ def events(
     for name, value in columns.items():
         batch[name] = value
     return batch
+
+
+def beginnings(records: Events) -> Events:
+    """Return records as a run has them that does not ask for whole ones."""
+    cut = records.view(np.uint8).reshape(len(records), EVENT.itemsize)[:, : BEGINNING.itemsize]
+    return np.ascontiguousarray(cut).view(BEGINNING)[:, 0]
 
 
 def reading(
