@@ -51,8 +51,8 @@ ENTRY_BYTES = 280
 WAKE_SHARE = 4
 """The reader of the ring is woken when a quarter may be full: what is left holds what comes until it runs."""
 
-RECORD_BYTES = 512
-"""More than a record takes in the ring."""
+WHOLE_BYTES, BEGINNING_BYTES = 512, 256
+"""More than a whole record takes in the ring, and what its beginning takes."""
 
 CLOCK_MONOTONIC_COARSE = 6
 """include/uapi/linux/time.h"""
@@ -247,7 +247,8 @@ def ring_bytes(settings: Settings, cpus: int) -> int:
 
 def wake_mask(settings: Settings, cpus: int) -> int:
     """Return 2**n - 1: a CPU wakes the reader whenever it has sent 2**n records, its share of a quarter of the ring."""
-    share = ring_bytes(settings, cpus) // RECORD_BYTES // WAKE_SHARE // cpus
+    record = WHOLE_BYTES if settings.whole_records else BEGINNING_BYTES
+    share = ring_bytes(settings, cpus) // record // WAKE_SHARE // cpus
     return (1 << max(share.bit_length() - 1, 0)) - 1
 
 
