@@ -101,7 +101,7 @@ struct cells {
 };
 
 /*
- * Where one entry is said, tracer/kernel/programs.py has the number: the size
+ * Where one entry is said, tracer/kernel/sizes.py has the number: the size
  * of a table is nothing that has to be compiled.
  */
 BPF_RINGBUF_OUTPUT(events, 1);

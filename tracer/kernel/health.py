@@ -21,7 +21,8 @@ from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, privileges_hint
 from tracer.kernel.loader import UNLOCK, lockdown, refusal
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability, unprivileged_user
-from tracer.kernel.programs import ENTRY_BYTES, TRACEPOINTS, Settings, Tracepoint, connection_entries, losses, lost_of_lists
+from tracer.kernel.programs import TRACEPOINTS, Settings, Tracepoint, losses, lost_of_lists
+from tracer.kernel.sizes import ENTRY_BYTES, connection_entries
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What sudo searches on Debian and Ubuntu (secure_path)."""
@@ -92,7 +93,7 @@ def _tracepoint(point: Tracepoint, arguments: int | None) -> Iterator[Finding]:
 
 
 def _connection_table() -> Finding:
-    entries = connection_entries(Settings(Filters()))
+    entries = connection_entries(None)
     return Finding("connection table", "ok", f"{entries} entries, {entries * ENTRY_BYTES >> 20} MiB of kernel memory")
 
 

@@ -27,7 +27,8 @@ from tracer.kernel.handles import open_handles
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
 from tracer.kernel.privileges import missing_capability
-from tracer.kernel.programs import MAX_LISTENERS, ProgramText, Settings, program_text, ring_bytes, wanted_tracepoints
+from tracer.kernel.programs import ProgramText, Settings, program_text, wanted_tracepoints
+from tracer.kernel.sizes import MAX_LISTENERS
 
 ITERATOR = "bpf_iter_task_file"
 """The kernel's name for what holders.c goes through; the program in it is called on_holders."""
@@ -97,7 +98,7 @@ def load(settings: Settings) -> Loaded:
         counters=tables["counters"],
         programs={name: (attached.programs[name], attached.attachments[name]) for name in names},
         held=tuple(fd for name, fd in attached.attachments.items() if name not in names),
-        ring_bytes=ring_bytes(settings, cpus),
+        ring_bytes=program.entries["events"],
         cpus=cpus,
         own_netns=own_netns,
         kernel=platform.release(),

@@ -6,7 +6,6 @@ One string, because bcc does not rewrite map calls in included files; #line keep
 from __future__ import annotations
 
 import mmap
-import os
 import time
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.shipped import read_source
+from tracer.kernel.sizes import table_entries, wake_mask
 
 HEADERS = (
     "event.h",
@@ -35,6 +35,7 @@ HEADERS = (
     "pace.h",
     "emit.h",
     "handshake.h",
+    "audit.h",
     "twice.h",
 )
 TYPED = "state.c"
@@ -45,23 +46,8 @@ FIRST_PID_NAMESPACE = 0xEFFFFFFC
 THREAD_BYTES = 16_384
 """A task's kernel stack (THREAD_SIZE on all 64-bit architectures, unless a page is larger)."""
 
-ENTRY_BYTES = 280
-"""An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
-
-WAKE_SHARE = 4
-"""The reader of the ring is woken when a quarter may be full: what is left holds what comes until it runs."""
-
-WHOLE_BYTES, BEGINNING_BYTES = 512, 256
-"""More than a whole record takes in the ring, and what its beginning takes."""
-
 CLOCK_MONOTONIC_COARSE = 6
 """include/uapi/linux/time.h"""
-
-MOST_CONNECTIONS = 262_144
-"""Entries of the connection table, unless asked for more or fewer: 70 MiB."""
-
-MAX_LISTENERS = 16_384
-"""Listening sockets, over all namespaces, whose processes are known."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +167,8 @@ def program_text(
         )
     if not btf.has_function("bpf_ringbuf_reserve"):
         raise TcptraceError("this kernel has no BPF ring buffers", "tcptrace needs Linux 5.8 or newer")
+    entries = table_entries(settings.ring_bytes, settings.max_connections, cpus)
+    wakes = wake_mask(entries["events"], cpus, whole=settings.whole_records)
     constants = Constants()
     own = constants.text(own_netns)
     head = [
@@ -189,7 +177,7 @@ def program_text(
         f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
         f"#define WHOLE_RECORDS {constants.text(int(settings.whole_records))}\n",
         f"#define TICK_US {constants.text(tick_us())}\n",
-        f"#define WAKE_MASK {constants.text(wake_mask(settings, cpus))}\n",
+        f"#define WAKE_MASK {constants.text(wakes)}\n",
         f"#define PID_NAMESPACE {constants.text(pid_namespace)}\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
         filter_macros(settings.filters, constants),
         macros,
@@ -202,7 +190,7 @@ def program_text(
     lost_sockets = lost_of_lists(btf) if settings.snapshots else ()
     missing = tuple(dict.fromkeys([*lost_points, *lost_fields, *lost_sockets]))
     others = "".join(_file(name) for name in (*files, HOLDERS))
-    return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, _entries(settings, cpus))
+    return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, entries)
 
 
 def losses(point: Tracepoint, arguments: int | None) -> tuple[str, ...]:
@@ -240,18 +228,6 @@ def _is_set(settings: Settings, name: str | None) -> bool:
     return name is None or bool(getattr(settings, name))
 
 
-def ring_bytes(settings: Settings, cpus: int) -> int:
-    """Return the size of the ring: as asked, else 4 MiB a CPU (8 at least, 64 at most), since CPUs bound what can come."""
-    return settings.ring_bytes or min(max(8 << 20, 1 << ((cpus << 22) - 1).bit_length()), 64 << 20)
-
-
-def wake_mask(settings: Settings, cpus: int) -> int:
-    """Return 2**n - 1: a CPU wakes the reader whenever it has sent 2**n records, its share of a quarter of the ring."""
-    record = WHOLE_BYTES if settings.whole_records else BEGINNING_BYTES
-    share = ring_bytes(settings, cpus) // record // WAKE_SHARE // cpus
-    return (1 << max(share.bit_length() - 1, 0)) - 1
-
-
 def allocates_on_demand(btf: Btf) -> bool:
     """Say whether the entries of small tables are allocated when they are needed, and not all at the start.
 
@@ -260,26 +236,9 @@ def allocates_on_demand(btf: Btf) -> bool:
     return btf.has_function("bpf_mem_alloc_init")
 
 
-def connection_entries(settings: Settings) -> int:
-    """Return how many connections the table has room for: as asked, else 262,144 or what fits into a 64th of the memory."""
-    memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
-    return settings.max_connections or min(MOST_CONNECTIONS, memory // 64 // ENTRY_BYTES)
-
-
 def tick_us() -> int:
     """Return how many microseconds the kernel takes one of its ticks for: a coarse clock moves by ticks (TICK_NSEC)."""
     return int(time.clock_getres(CLOCK_MONOTONIC_COARSE) * 1e9) // 1000
-
-
-def _entries(settings: Settings, cpus: int) -> dict[str, int]:
-    return {
-        "events": ring_bytes(settings, cpus),
-        "counters": cpus,
-        "conns": connection_entries(settings),
-        "listeners": MAX_LISTENERS,
-        "listening": MAX_LISTENERS,
-        "servers": MAX_LISTENERS,
-    }
 
 
 def _setting_macros(btf: Btf, settings: Settings) -> list[str]:

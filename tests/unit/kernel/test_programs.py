@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
 
 from tracer.errors import TcptraceError
-from tracer.ingest.decode import BEGINNING, EVENT
-from tracer.ingest.ring import HEADER
 from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.programs import (
-    ENTRY_BYTES,
-    FIRST_PID_NAMESPACE,
-    HEADERS,
-    HOLDERS,
-    TRACEPOINTS,
-    ProgramText,
-    Settings,
-    connection_entries,
-    program_text,
-    ring_bytes,
-    wake_mask,
-)
+from tracer.kernel.programs import FIRST_PID_NAMESPACE, HEADERS, HOLDERS, TRACEPOINTS, ProgramText, Settings, program_text
 from tracer.kernel.shipped import read_source
 
 SETTINGS = Settings(Filters())
@@ -161,13 +145,6 @@ def test_table_entries_are_allocated_on_demand_only_where_that_is_safe(old: bool
     assert definitions(whole(program_text(SomeKernel(old=old), SETTINGS, NETNS, 4)))["ON_DEMAND"] == flags
 
 
-def test_the_connection_table_takes_a_64th_of_the_memory_at_most_unless_its_size_is_given() -> None:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert connection_entries(SETTINGS) == min(262_144, memory // 64 // ENTRY_BYTES)
-    assert connection_entries(replace(SETTINGS, max_connections=23)) == 23
-    assert connection_entries(replace(SETTINGS, max_connections=1 << 24)) == 1 << 24
-
-
 def test_a_cgroup_is_refused_where_the_kernel_does_not_tell_that_of_a_socket(tmp_path: Path) -> None:
     asked = Settings(replace(Filters(), own_netns=True))
     object.__setattr__(asked.filters, "cgroup", str(tmp_path))
@@ -252,25 +229,3 @@ def test_the_compiler_checks_the_layout_that_python_read() -> None:
 def test_the_offsets_come_before_the_files_that_use_them() -> None:
     text = whole(program_text(SomeKernel(), SETTINGS, NETNS, 4))
     assert max(text.index(f"#define OFFSET_{field.macro} ") for field in FIELDS) < text.index("#line 1")
-
-
-@given(st.integers(1, 8192))
-def test_the_ring_is_a_power_of_two_between_4_and_64_mib_and_2_mib_a_cpu_in_between(cpus: int) -> None:
-    size = ring_bytes(SETTINGS, cpus)
-    assert size & (size - 1) == 0
-    assert 8 << 20 <= size <= 64 << 20
-    assert size >= min(cpus << 22, 64 << 20)
-
-
-@given(st.integers(1, 1024), st.sampled_from([1 << 12, 1 << 16, 1 << 23, 1 << 26]), st.booleans())
-def test_all_cpus_together_fill_a_quarter_of_the_ring_at_most_before_one_wakes_its_reader(
-    cpus: int, size: int, whole: bool
-) -> None:
-    every = wake_mask(Settings(Filters(), ring_bytes=size, owners=whole), cpus) + 1
-    record = HEADER + (EVENT if whole else BEGINNING).itemsize
-    assert every & (every - 1) == 0
-    assert every == 1 or every * cpus * record <= size // 4
-
-
-def test_a_ring_of_a_given_size_has_that_size() -> None:
-    assert ring_bytes(Settings(Filters(), ring_bytes=4096), 64) == 4096

@@ -1,0 +1,53 @@
+"""How large the kernel's tables and the ring are, which is nothing that has to be compiled."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+ENTRY_BYTES = 280
+"""An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
+
+MOST_CONNECTIONS = 262_144
+"""Entries of the connection table, unless asked for more or fewer: 70 MiB."""
+
+MAX_LISTENERS = 16_384
+"""Listening sockets, over all namespaces, whose processes are known."""
+
+WHOLE_BYTES, BEGINNING_BYTES = 512, 256
+"""More than a whole record takes in the ring, and what its beginning takes."""
+
+WAKE_SHARE = 4
+"""The reader of the ring is woken when a quarter may be full: what is left holds what comes until it runs."""
+
+
+def table_entries(ring: int, connections: int | None, cpus: int) -> dict[str, int]:
+    """Return the entries of the tables whose size bpf/maps.h leaves open, by name: of the ring the bytes.
+
+    ring, connections: as Settings has them.
+    """
+    return {
+        "events": ring_bytes(ring, cpus),
+        "counters": cpus,
+        "conns": connection_entries(connections),
+        "listeners": MAX_LISTENERS,
+        "listening": MAX_LISTENERS,
+        "servers": MAX_LISTENERS,
+    }
+
+
+def ring_bytes(asked: int, cpus: int) -> int:
+    """Return the size of the ring: as asked, else 4 MiB a CPU (8 at least, 64 at most), since CPUs bound what can come."""
+    return asked or min(max(8 << 20, 1 << ((cpus << 22) - 1).bit_length()), 64 << 20)
+
+
+def wake_mask(ring: int, cpus: int, *, whole: bool) -> int:
+    """Return 2**n - 1: a CPU wakes the reader whenever it has sent 2**n records, its share of a quarter of the ring."""
+    share = ring // (WHOLE_BYTES if whole else BEGINNING_BYTES) // WAKE_SHARE // cpus
+    return (1 << max(share.bit_length() - 1, 0)) - 1
+
+
+def connection_entries(asked: int | None) -> int:
+    """Return how many connections the table has room for: as asked, else 262,144 or what fits into a 64th of the memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+    return asked or min(MOST_CONNECTIONS, memory // 64 // ENTRY_BYTES)
