@@ -13,10 +13,9 @@ from __future__ import annotations
 import errno
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT, Events
-from tracer.ingest.transposed import RecordColumns, is_among
+from tracer.ingest.transposed import is_among
 
 _KINDS, _FLAGS = LAYOUT.enums["event_kind"], LAYOUT.enums["event_flag"]
 _RESET, _ENDS = _KINDS["EVENT_RESET"], (_KINDS["EVENT_CLOSE"], _KINDS["EVENT_FAILURE"])
@@ -27,32 +26,17 @@ OWN_ERRORS = (errno.ECONNRESET, errno.EPIPE)
 """What the kernel sets on a socket that it resets itself; another error is an older one, from ICMP say."""
 
 
-Rows = NDArray[np.intp]
-
-
 def settle(events: Events) -> Events:
     """Return the batch with such ends as reset by this side, and without the resets that nobody sent.
 
-    Unchanged, and not copied, when there are none. An end whose reset has not come keeps its first cause. Reading.events
-    does this for a reading; the model calls explain() for the readings that it counts together.
+    Unchanged, and not copied, when there are none. An end whose reset has not come keeps its first cause.
     """
-    late = late_resets(events)
+    resets = np.flatnonzero(events["kind"] == _RESET)
+    late = resets[(events["to_state"][resets] == _CLOSE) & (events["connection"][resets] != 0)]
     if not len(late):
         return events
-    events = events.copy()
-    kept: Events = events[~explain(events, late)]
-    return kept
-
-
-def late_resets(events: RecordColumns) -> Rows:
-    """Return the places of the resets that came behind the end that they explain."""
-    resets = np.flatnonzero(events["kind"] == _RESET)
-    late: Rows = resets[(events["to_state"][resets] == _CLOSE) & (events["connection"][resets] != 0)]
-    return late
-
-
-def explain(events: RecordColumns, late: Rows) -> NDArray[np.bool_]:
-    """Put the ends of these resets right where they are, and return which records are resets that nobody sent, shape (n,)."""
+    size = f"V{events.dtype.itemsize}"
+    events = events.view(size).copy().view(events.dtype)  # of plain bytes: numpy copies structured arrays member by member
     order = late[np.argsort(events["connection"][late], kind="stable")]
     causes = events["connection"][order]
     mine = np.flatnonzero(is_among(events["connection"], causes))
@@ -63,6 +47,7 @@ def explain(events: RecordColumns, late: Rows) -> NDArray[np.bool_]:
     events["flags"][ends] = events["flags"][ends] & before | events["flags"][cause]
     events["reset_reason"][ends] = events["reset_reason"][cause]
     events["error"][ends] = np.where(np.isin(events["error"][ends], OWN_ERRORS), events["error"][ends], 0)
-    never_sent = np.zeros(len(events), bool)
-    never_sent[mine] = (kinds == _RESET) & (events["flags"][mine] & _RECEIVED != 0)
-    return never_sent
+    sent = np.ones(len(events), bool)
+    sent[mine] = (kinds != _RESET) | (events["flags"][mine] & _RECEIVED == 0)
+    kept: Events = events.view(size)[sent].view(events.dtype)
+    return kept

@@ -2,12 +2,13 @@
 
 The kernel sends a reset of its own right after the change of state that it explains, so that the end's record comes first
 (bpf/end.h), and before it sometimes one of a reset that only seems to have been received (bpf/reset.c). Where a look at the
-ring falls between them, the reader waits a millisecond and looks once more; what came meanwhile and is not explained yet
+ring falls between them, the reader waits five milliseconds and looks once more; what came meanwhile and is not explained yet
 stays for the next reading. So every reading has all that came before it was asked for, in the order of the ring, and an end
 and its reset are in one batch: for the metrics, the events, and a recording alike.
 
 The alternatives: to wait in the kernel, where an end that no reset follows would wait for ever; and to correct the counts in a
-later batch, where counters would fall. A millisecond is a hundred times what lies between the two records. Where a process
+later batch, where counters would fall. Five milliseconds are hundreds of times what lies between the two records, and what a
+hypervisor takes a CPU away for as a rule. Where a process
 could lose its CPU in between, the end's record says by itself that we reset it, and the reset's record only adds the kernel's
 word for why (reset_follows() in bpf/end.h); where nothing but the reset tells, no other thread can run before it.
 """
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.decode import EVENT, LAYOUT, Events
 
-PATIENCE_NS = 1_000_000
+PATIENCE_NS = 5_000_000
 
 _UNEXPLAINED = LAYOUT.enums["event_flag"]["FLAG_UNEXPLAINED"]
 _RESET = LAYOUT.enums["event_kind"]["EVENT_RESET"]
@@ -45,7 +46,7 @@ class Explained:
         self._kept: Events = np.empty(0, EVENT)
 
     def read(self) -> Events:
-        """Return all records that have come up to the call; takes a millisecond longer when an end is not explained."""
+        """Return all records that have come up to the call; takes milliseconds longer when an end is not explained."""
         events = _joined(self._kept, self._ring.read())
         if not len(events):
             return events

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.aborts import explain, late_resets
 from tracer.ingest.decode import Events
 from tracer.ingest.transposed import WIDE, Derive, Transposed, Words, wide
 
@@ -41,13 +40,9 @@ class Batch:
         return self._records >= ENOUGH
 
     def take(self) -> Transposed:
-        """Return all of them, one at least, with late resets applied (aborts.py), and be empty.
-
-        Over all readings: where a CPU was taken away in between, a reset is in the one after its end's.
-        """
+        """Return all of them, one at least, and be empty."""
         records, self._parts, self._records = Transposed.of(*self._parts), [], 0
-        late = late_resets(records)
-        return records.where(~explain(records, late)) if len(late) else records
+        return records
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class Model:
             self._audit.add(reading.kernel_counts, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
             self._add_unrecorded(what, FIRST_ROLE + role, count)
-        self._batch.add(reading.records)
+        self._batch.add(reading.events)
         if is_dump or self._batch.is_full:
             self._add_batch()
         self._count_waiting(reading.time_ns)

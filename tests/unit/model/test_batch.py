@@ -30,8 +30,7 @@ def test_a_batch_is_full_when_more_records_would_gain_nothing() -> None:
 def test_readings_one_by_one_and_together_give_the_same_report() -> None:
     parts = [
         events("handshake", handshake_ns=1000),
-        events("close", error=104, connection=7),
-        events("reset", flags=("reset_sent",), connection=7),
+        np.concatenate([events("close", error=104, connection=7), events("reset", flags=("reset_sent",), connection=7)]),
         events("failure", from_state="syn_sent", error=111, port=9),
     ]
     single, whole = Model(CONTEXT), Model(CONTEXT)
