@@ -65,11 +65,18 @@ def fixture_churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.fixture(name="watch", scope="module")
-def fixture_watch(service: int) -> Iterator[Watching]:
+@pytest.fixture(name="watch_of_file", scope="module")
+def fixture_watch_of_file(service: int) -> Iterator[Watching]:
     """Return a `tcptrace events` that prints all of the file's two services, in every namespace."""
     with watching("--port", str(service), "--port", str(service + 1)) as watch:
         yield watch
+
+
+@pytest.fixture(name="watch")
+def fixture_watch(watch_of_file: Watching) -> Watching:
+    """Return it without what it printed in earlier tests: in their namespaces a client may have had the same port."""
+    watch_of_file.events.clear()
+    return watch_of_file
 
 
 @pytest.fixture(name="unreached", scope="session", autouse=True)
