@@ -233,7 +233,8 @@ def test_a_service_above_the_ephemeral_ports_does_not_confuse_the_roles(link: Li
             talk(link.client, listener, SERVER[4], times=TIMES)
         wait_until_quiet(link)
         summaries = [at_client.stop(), at_server.stop()]
-    assert [summary.transitions for summary in summaries] == [{}, {}]
+    # a tracer may have seen its own listener, of the metrics
+    assert [connections_only(summary.transitions) for summary in summaries] == [{}, {}]
 
 
 def test_a_port_filter_does_not_take_a_clients_own_port_for_the_service(link: Link, port: int, high_port: int) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import socket
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,9 @@ def bytes_of(steps: list[Rung], *, out: bool) -> int:
     return edges[-1][1] - 1
 
 
+LOOKS = 5
+"""Drawings at most, until no look at the ring falls between a client's beginning and its server's."""
+
 CLIENT_STATE, BOTH_ARROW, SERVER_STATE = slice(15, 26), slice(27, 41), slice(42, 53)
 """Columns of a drawing of both ends."""
 
@@ -179,22 +183,35 @@ def check_both_ends(text: str, sent: int) -> None:
     assert Counter(line[SERVER_STATE].strip() for line in joined) >= Counter(("CLOSE_WAIT", "LAST_ACK", "CLOSE")), text
 
 
+def one_drawing(draw: Callable[[], str]) -> str:
+    """Return a drawing of both ends from the beginning: where a look falls between them, the client's alone begins."""
+    for _ in range(LOOKS - 1):
+        text = draw()
+        if not re.search("^c2  ", text, re.MULTILINE):
+            return text
+    return draw()
+
+
 def test_both_ends_on_loopback_are_one_drawing(side: Namespace, port: int) -> None:
-    with following("--count", "2", "--netns", "own", port=port, side=side) as process:
-        with listening(side, HERE, port) as listener:
-            client = connect(side, HERE, port)
-            with client, listener.accept()[0] as server:
-                client.sendall(bytes(SIZE))
-                receive(server, SIZE)
-                client.shutdown(socket.SHUT_WR)
-                assert server.recv(1) == b""
-        text = ended(process)
-    check_both_ends(text, SIZE)
+    def draw() -> str:
+        with following("--count", "2", "--netns", "own", port=port, side=side) as process:
+            with listening(side, HERE, port) as listener:
+                client = connect(side, HERE, port)
+                with client, listener.accept()[0] as server:
+                    client.sendall(bytes(SIZE))
+                    receive(server, SIZE)
+                    client.shutdown(socket.SHUT_WR)
+                    assert server.recv(1) == b""
+            return ended(process)
+
+    check_both_ends(one_drawing(draw), SIZE)
 
 
 @pytest.mark.needs("nft")
 def test_both_ends_in_two_namespaces_are_one_drawing(port: int) -> None:
-    with route() as way, following("--count", "2", port=port) as process:
-        converse(way, port)
-        text = ended(process)
-    check_both_ends(text, SEGMENTS * SIZE)
+    def draw() -> str:
+        with route() as way, following("--count", "2", port=port) as process:
+            converse(way, port)
+            return ended(process)
+
+    check_both_ends(one_drawing(draw), SEGMENTS * SIZE)
