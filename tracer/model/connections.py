@@ -121,11 +121,13 @@ class OpenConnections:
 
     def _even_out(self, rows: Rows) -> None:
         """Have no label set below zero while another one of its service has what is missing there."""
-        for row in np.flatnonzero(np.bincount(rows)) if len(rows) else ():
-            missing = -self._open.values[row, 0]
-            if missing > 0:
-                self._open.values[row, 0] = 0
-                self._take(self._sets.rows_beside(int(row)), missing)
+        values = self._open.values[:, 0]
+        below = rows[values[rows] < 0]
+        for beside in self._sets.services_of(below) if len(below) else ():
+            own = np.array(beside[:-1], np.intp)
+            missing = -np.minimum(values[own], 0)
+            values[own] += missing
+            self._take(beside, float(missing.sum()))
 
     def _hold_against(self, moment: Moment, found: Counter[int]) -> None:
         opened, closed, after = self._changes_around(moment)

@@ -9,7 +9,7 @@ were idle for long leave anyhow. What leaves is added to the `other` of its role
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,12 +144,14 @@ class LabelSets:
         found = self._by_service.get(self._service(wanted), ())
         return [*sorted(found, key=lambda row: self.sets[row] != wanted), FIRST_ROLE + ROLE[role]]
 
-    def rows_beside(self, row: int) -> list[int]:
-        """Return the label sets of the same service as this one, it as the first, and the `other` of its role last."""
-        if row < FIXED:
-            return [row]
-        beside = self._by_service[self._service(self.sets[row])] - {row}
-        return [row, *beside, FIRST_ROLE + ROLE[self.sets[row][0]]]
+    def services_of(self, rows: Rows) -> Iterator[list[int]]:
+        """Yield the label sets of each service that these belong to, the first of these first, the `other` of its role last."""
+        first: dict[tuple[str, ...], int] = {}
+        for row in np.flatnonzero(np.bincount(rows)).tolist():
+            if row >= FIXED:
+                first.setdefault(self._service(self.sets[row]), row)
+        for service, row in first.items():
+            yield [row, *(self._by_service[service] - {row}), FIRST_ROLE + ROLE[self.sets[row][0]]]
 
     def workloads(self) -> tuple[Workload, ...]:
         """Return whose the label sets are, each once; none without the label `container`."""
