@@ -121,6 +121,7 @@ class OpenConnections:
 
     def _even_out(self, rows: Rows) -> None:
         """Have no label set below zero while another one of its service has what is missing there."""
+        self.reserve(len(self._sets))
         values = self._open.values[:, 0]
         below = rows[values[rows] < 0]
         for beside in self._sets.services_of(below) if len(below) else ():

@@ -181,3 +181,14 @@ def test_a_lost_end_is_settled_while_others_go_on() -> None:
     model.add(reading(time_ns=9 * SECOND, snapshot=dumped(("client", 443, 101), after=4)))
     assert open_of(model) == {CLIENT: 101}
     assert model.report().unseen_ends == 1
+
+
+def test_sets_below_zero_are_made_up_for_by_the_others_of_their_service_and_of_no_other() -> None:
+    ends = np.concatenate([closed(1, port=port, peer=f"192.0.2.{n}") for port in (80, 443) for n in range(2, 40)])
+    begun = np.concatenate([opened(50, port=port, peer="192.0.2.1") for port in (80, 443, 8080)])
+    model = model_of(begun, ends, labels=("peer",))
+    assert open_of(model) == {
+        ("client", "80", "192.0.2.1"): 12,
+        ("client", "443", "192.0.2.1"): 12,
+        ("client", "8080", "192.0.2.1"): 50,
+    }
