@@ -48,7 +48,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("\tif (IS_SECOND && was_handled(ctx))\n\t\treturn 0;\n", "\tif (IS_SECOND)\n\t\treturn 0;\n"),
     ),
     "the connection (all but audit and addresses)": (
-        ("\t\towned = change_connection(sk, from, to, bpf_ktime_get_ns());\n", "\t\towned = 0;\n"),
+        ("\t\towned = change_connection(ctx, sk, bpf_ktime_get_ns());\n", "\t\towned = 0;\n"),
     ),
     EMPTY: (("PROGRAM(inet_sock_set_state)\n{\n", "PROGRAM(inet_sock_set_state)\n{\n\treturn 0;\n"),),
 }

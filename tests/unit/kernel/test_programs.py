@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.partial import PARTS, without
 from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
@@ -229,3 +230,9 @@ def test_the_compiler_checks_the_layout_that_python_read() -> None:
 def test_the_offsets_come_before_the_files_that_use_them() -> None:
     text = whole(program_text(SomeKernel(), SETTINGS, NETNS, 4))
     assert max(text.index(f"#define OFFSET_{field.macro} ") for field in FIELDS) < text.index("#line 1")
+
+
+@pytest.mark.parametrize("part", [part for part, replaced in PARTS.items() if replaced])
+def test_what_the_bench_takes_out_is_in_the_programs(part: str) -> None:
+    program = program_text(SomeKernel(), SETTINGS, NETNS, 4)
+    assert whole(without(program, part)) != whole(program)
