@@ -17,13 +17,11 @@ static __always_inline bool holds_file(u64 files, s32 descriptor, u64 file)
 	u64 table = READ_AT(u64, files, files_struct, fdt);
 	u64 place = READ_AT(u64, table, fdtable, fd) +
 		    descriptor * sizeof(file);
-	u64 found = 0;
 
 	if (descriptor < 0 ||
 	    descriptor >= (s32)READ_AT(u32, table, fdtable, max_fds))
 		return false;
-	bpf_probe_read_kernel(&found, sizeof(found), (void *)place);
-	return file && found == file;
+	return file && READ_WORD(place) == file;
 }
 
 #define MAX_DESCRIPTORS 1024

@@ -45,15 +45,19 @@ static __always_inline const void *read_hashinfo(const void *sk)
 	return (const void *)READ(u64, proto, proto, h__hashinfo);
 }
 
+/* Without branches, each of which the verifier would follow from each place. */
 static __always_inline bool is_timewait_of(const void *other, const void *sk)
 {
-	return READ_AT(u8, other, sock_common, skc_state) == STATE_TIME_WAIT &&
-	       READ_AT(u16, other, sock_common, skc_dport) ==
-		       READ(u16, sk, sock_common, skc_dport) &&
-	       READ_AT(u16, other, sock_common, skc_num) ==
-		       bpf_ntohs(READ(u16, sk, inet_sock, inet_sport)) &&
-	       READ_AT(u32, other, sock_common, skc_daddr) ==
-		       READ(u32, sk, sock_common, skc_daddr);
+	u64 differing = READ_AT(u8, other, sock_common, skc_state) ^
+			STATE_TIME_WAIT;
+
+	differing |= READ_AT(u16, other, sock_common, skc_dport) ^
+		     READ(u16, sk, sock_common, skc_dport);
+	differing |= READ_AT(u16, other, sock_common, skc_num) ^
+		     bpf_ntohs(READ(u16, sk, inet_sock, inet_sport));
+	differing |= READ_AT(u32, other, sock_common, skc_daddr) ^
+		     READ(u32, sk, sock_common, skc_daddr);
+	return !differing;
 }
 
 #define CAN_FIND_TIMEWAIT                                                      \
@@ -74,11 +78,9 @@ static __always_inline bool finds_timewait(const void *sk)
 	const void *info = read_hashinfo(sk), *other = NULL;
 	u32 hash = READ(u32, sk, sock_common, skc_hash);
 	u64 slot = hash & READ(u32, info, inet_hashinfo, ehash_mask);
-	u64 node = 0;
+	u64 node = READ_WORD((void *)READ(u64, info, inet_hashinfo, ehash) +
+			     slot * sizeof(u64));
 
-	bpf_probe_read_kernel(&node, sizeof(node),
-			      (void *)READ(u64, info, inet_hashinfo, ehash) +
-				      slot * sizeof(node));
 #pragma clang loop unroll(disable)
 	for (u32 i = 0; i < MAX_CHAIN; i++) {
 		if (!node || node & NULLS_MARK)
@@ -86,8 +88,7 @@ static __always_inline bool finds_timewait(const void *sk)
 		other = (void *)node - OFFSET(sock_common, skc_nulls_node);
 		if (READ_AT(u32, other, sock_common, skc_hash) == hash)
 			return is_timewait_of(other, sk);
-		if (bpf_probe_read_kernel(&node, sizeof(node), (void *)node))
-			return false;
+		node = READ_WORD(node);
 	}
 	return true;
 }

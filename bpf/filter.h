@@ -47,20 +47,14 @@ static __always_inline bool pid_wanted(const void *sk, u8 role, bool connects)
 static __always_inline u64 ancestor_id(const void *cgroup, u32 level)
 {
 	const void *ancestor, *node;
-	u64 id = 0;
 
 	if (READ_AT(u32, cgroup, cgroup, level) < level)
 		return 0;
-	if (HAVE(cgroup, ancestor_ids)) {
-		bpf_probe_read_kernel(&id, sizeof(id),
-				      (void *)cgroup +
-					      OFFSET(cgroup, ancestor_ids) +
-					      8 * level);
-		return id;
-	}
-	bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
-			      (void *)cgroup + OFFSET(cgroup, ancestors) +
-				      8 * level);
+	if (HAVE(cgroup, ancestor_ids))
+		return READ_WORD((void *)cgroup + OFFSET(cgroup, ancestor_ids) +
+				 8 * level);
+	ancestor = (void *)READ_WORD((void *)cgroup + OFFSET(cgroup, ancestors) +
+				     8 * level);
 	node = (void *)READ_AT(u64, ancestor, cgroup, kn);
 	return READ_AT(u64, node, kernfs_node, id);
 }

@@ -51,7 +51,8 @@ struct conn {
 	u8 began;           /* BEGAN_ bits */
 	u8 first_error;     /* sk_err when it began: the last connection's */
 	u8 state;           /* entered last, 0: none was seen */
-	u8 reserved[4];
+	u16 ending;         /* flags of its end, see end.h */
+	u8 reserved[2];
 };
 
 /* Bits of conn.began. */

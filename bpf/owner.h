@@ -71,7 +71,7 @@ static __always_inline void count_waits(u64 listener, u32 tgid, u64 threads,
 	for (u32 i = 0; i < MAX_WAITS; i++) {
 		u64 entry, task, accepts, own;
 
-		bpf_probe_read_kernel(&node, sizeof(node), (void *)node);
+		node = READ_WORD(node);
 		counts &= ~equal(node, head);
 		entry = node - OFFSET(wait_queue_entry, entry);
 		accepts = READ_AT(u32, entry, wait_queue_entry, flags) &

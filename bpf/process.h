@@ -18,13 +18,11 @@
 static __always_inline u32 visible_pid(const void *task)
 {
 	const void *signal = (const void *)READ(u64, task, task_struct, signal);
-	u64 pids[2] = {}; /* enum pid_type: PIDTYPE_TGID is the second */
 	u64 group, number, ns;
 	u32 level;
 
-	bpf_probe_read_kernel(pids, sizeof(pids),
-			      (void *)signal + OFFSET(signal_struct, pids));
-	group = pids[1];
+	/* enum pid_type: PIDTYPE_TGID is the second */
+	group = READ_WORD((void *)signal + OFFSET(signal_struct, pids) + 8);
 	level = READ_AT(u32, group, pid, level);
 	for (u32 i = 0; i < MAX_PID_LEVELS && i <= level; i++) {
 		number = group + OFFSET(pid, numbers) +
@@ -39,15 +37,21 @@ static __always_inline u32 visible_pid(const void *task)
 #define visible_pid(task) READ(u32, task, task_struct, tgid)
 #endif
 
+static __always_inline void copy_name(char *to, u64 task)
+{
+	u64 *words = (u64 *)to;
+
+	words[0] = READ_WORD(task + OFFSET(task_struct, comm));
+	words[1] = READ_WORD(task + OFFSET(task_struct, comm) + 8);
+}
+
 /* The name that it has by now: it can change it, or run another program. */
 static __always_inline void read_name(struct process *p)
 {
 	u64 leader = p->leader;
 
 	if (READ_AT(u64, leader, task_struct, start_time) == p->start_ns)
-		bpf_probe_read_kernel(p->name, sizeof(p->name),
-				      (void *)leader +
-					      OFFSET(task_struct, comm));
+		copy_name(p->name, leader);
 }
 
 /*
@@ -66,8 +70,7 @@ static __always_inline bool read_process(const void *task, struct process *p)
 	p->files = READ_AT(u64, task, task_struct, files);
 	p->tgid = READ(u32, task, task_struct, tgid);
 	p->pid = visible_pid(task);
-	bpf_probe_read_kernel(p->name, sizeof(p->name),
-			      (void *)leader + OFFSET(task_struct, comm));
+	copy_name(p->name, leader);
 	return true;
 }
 

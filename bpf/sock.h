@@ -149,9 +149,9 @@ static __always_inline const void *read_listener(const void *sk)
 {
 	const void *pprev = (void *)READ(u64, sk, sock_common,
 					 skc_bind_node__pprev);
-	const void *node = NULL, *listener;
+	const void *node = (void *)READ_WORD(pprev), *listener;
 
-	if (!pprev || bpf_probe_read_kernel(&node, sizeof(node), pprev))
+	if (!node)
 		return NULL;
 	listener = node - OFFSET(sock_common, skc_bind_node);
 	if (READ_AT(u8, listener, sock_common, skc_state) != STATE_LISTEN ||

@@ -34,9 +34,12 @@ static __always_inline void emit_state(const void *sk, const struct conn *conn,
 static __always_inline void closed(const void *sk, struct conn *conn,
 				   const struct tuple *t, u8 from, u64 now_ns)
 {
-	u16 ending = ending_of(sk, from, conn->flags);
 	u64 key = (u64)sk;
+	u16 ending;
 
+	/* by way of memory, of which the verifier forgets what it was */
+	conn->ending = ending_of(sk, from, conn->flags);
+	ending = *(volatile u16 *)&conn->ending;
 	emit_end(sk, conn, t, from, ending, now_ns);
 	remember_end(sk, conn, t, from, ending);
 	conns.delete(&key);

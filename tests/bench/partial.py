@@ -18,7 +18,7 @@ from tracer.kernel.attached import attach_as  # noqa: E402 - the path comes firs
 from tracer.kernel.btf import Btf  # noqa: E402
 from tracer.kernel.filters import Filters  # noqa: E402
 from tracer.kernel.loader import possible_cpus  # noqa: E402
-from tracer.kernel.programs import ProgramText, Settings, program_text  # noqa: E402
+from tracer.kernel.programs import ProgramText, Reads, Settings, program_text  # noqa: E402
 
 RING_BYTES = 1 << 26
 
@@ -70,7 +70,8 @@ def main() -> None:
     settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=sys.argv[1] == OWNERS)
     btf = Btf()
     program = program_text(btf, settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
-    kept = attach_as(btf, without(program, sys.argv[1]), direct=sys.argv[1] != DIRECT_LOADS)
+    reads = Reads.CALLS if sys.argv[1] == DIRECT_LOADS else program.ways_to_read(btf)[0]
+    kept = attach_as(btf, without(program, sys.argv[1]), reads)
     print(len(kept.programs), flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         sys.stdin.read()

@@ -17,7 +17,6 @@ if __name__ == "__main__":  # the distribution's Python, which has bcc, and noth
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tracer.kernel import cache
-from tracer.kernel.attached import may_be_direct
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import ROLES, Filters
 from tracer.kernel.programs import Settings, program_text
@@ -78,7 +77,8 @@ def compile_shape(types: str, settings: Settings) -> None:
     """
     btf = Btf(types)
     program = program_text(btf, settings, 0, 1)
-    texts = {text for direct in {False, may_be_direct(btf)} for text in program.texts(direct=direct)}
+    ways = program.ways_to_read(btf)
+    texts = {text for reads in (ways[0], ways[-1]) for text in program.texts(reads)}
     names = {name for text in texts for name in cache.compiled(text).programs}
     if unguarded := names - {f"on_{point.name}" for point in program.tracepoints} - {"on_holders"}:
         raise ValueError(f"{', '.join(unguarded)}: this kernel lacks the tracepoint, and #if HAVE_... does not leave it out")

@@ -22,7 +22,7 @@ from tracer.kernel.bpf import attach
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Settings
+from tracer.kernel.programs import Reads, Settings
 from tracer.model.tcp import CELL, FLAG
 
 pytestmark = pytest.mark.kernel
@@ -37,7 +37,7 @@ class Programs(Following):
     def __init__(self, loaded: Loaded) -> None:
         self._program, attached = loaded.programs[POINT]
         self._attached = [attached, *loaded.held]
-        self._point = None if loaded.direct else POINT
+        self._point = POINT if loaded.reads == Reads.CALLS else None
         super().__init__(LiveSource(loaded))
 
     @contextmanager

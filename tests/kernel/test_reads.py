@@ -1,4 +1,4 @@
-"""The same connections, told by direct loads and by calls of the helper, in whole records and in their beginnings."""
+"""The same connections, told whatever way the kernel's memory is read, in whole records and in their beginnings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tracer.ingest.decode import BEGINNING
 from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Settings
+from tracer.kernel.programs import Reads, Settings
 from tracer.model.tcp import KIND
 
 pytestmark = pytest.mark.kernel
@@ -34,9 +34,10 @@ ENDS = 5
 
 
 def told(side: Namespace, settings: Settings, names: Sequence[str] = ALIKE) -> tuple[str, list[tuple[bytes, ...]]]:
-    """Return how sockets were read, and what was told of a connection over each family and of one that was refused."""
+    """Return how memory was read, and what was told of a connection over each family and of one that was refused."""
     (port,) = settings.filters.ports
-    with closing(LiveSource(load_programs(settings))) as source:
+    loaded = load_programs(settings)
+    with closing(LiveSource(loaded)) as source:
         seen = Following(source)
         for address in ("127.0.0.1", "::1"):
             with listening(side, address, port) as listener:
@@ -51,7 +52,7 @@ def told(side: Namespace, settings: Settings, names: Sequence[str] = ALIKE) -> t
             connect(side, "127.0.0.1", port)
         until(lambda: sum(is_end(record) for record in seen.records) == ENDS, "all five ends are told")
         records = [tuple(record[name].tobytes() for name in names) for record in seen.records]
-        return source.context.reads, sorted(records)
+        return loaded.reads, sorted(records)
 
 
 def is_end(record: Record) -> bool:
@@ -59,14 +60,15 @@ def is_end(record: Record) -> bool:
     return int(record["kind"]) in {KIND["close"], KIND["failure"]}
 
 
+@pytest.mark.parametrize("reads", [Reads.TYPED, Reads.CASTS])
 @pytest.mark.parametrize("follow", [False, True], ids=["run", "follow"])
-def test_direct_loads_and_helper_calls_tell_the_same(side: Namespace, service: int, follow: bool) -> None:
+def test_direct_loads_and_helper_calls_tell_the_same(side: Namespace, service: int, follow: bool, reads: Reads) -> None:
     settings = Settings(Filters(ports=(service,)), follow=follow)
-    reads, direct = told(side, settings)
-    if reads != "direct":
-        pytest.skip(f"{LACKS} direct loads of typed sockets")
-    reads, by_helper = told(side, replace(settings, direct=False))
-    assert reads == "helper"
+    used, direct = told(side, replace(settings, reads=reads))
+    if used != reads:
+        pytest.skip(f"{LACKS} what direct loads of this kind take")
+    used, by_helper = told(side, replace(settings, reads=Reads.CALLS))
+    assert used == Reads.CALLS
     assert by_helper == direct
 
 

@@ -26,6 +26,7 @@ from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.transposed import Seen
 from tracer.kernel.handoff import Loaded
+from tracer.kernel.programs import Reads
 
 
 class LiveSource:
@@ -130,7 +131,7 @@ def _context(loaded: Loaded, anchor_ns: int, asked: tuple[str, ...]) -> Context:
     return Context(
         kernel=loaded.kernel,
         bcc=loaded.bcc,
-        reads="direct" if loaded.direct else "helper",
+        reads="helper" if loaded.reads == Reads.CALLS else "direct",
         anchor_ns=anchor_ns,
         netns=loaded.own_netns,
         missing=loaded.missing,

@@ -12,26 +12,21 @@ from tracer.kernel.bpf import UNTYPED, ProgramRefusedError, attach, create_table
 from tracer.kernel.btf import Btf
 from tracer.kernel.bytecode import Bytecode, put_together
 from tracer.kernel.cache import compiled
-from tracer.kernel.programs import TYPED, ProgramText, Tracepoint
+from tracer.kernel.programs import TYPED, ProgramText, Reads, Tracepoint
 
 
 @dataclass(frozen=True)
 class Attached:
     """Descriptors of tables, programs and attachments, each by name; a second program of a tracepoint is again_NAME.
 
-    direct: whether the kernel took the programs that read by direct loads (bpf/read.h).
+    reads: how the programs read that the kernel took.
     """
 
     bytecode: Bytecode
     tables: dict[str, int]
     programs: dict[str, int]
     attachments: dict[str, int]
-    direct: bool
-
-
-def may_be_direct(btf: Btf) -> bool:
-    """Say whether the kernel has the helpers that give typed pointers (Linux 5.11). Whether it takes these is tried."""
-    return btf.has_function("bpf_get_current_task_btf")
+    reads: Reads
 
 
 def lift_memory_limit() -> None:
@@ -40,36 +35,42 @@ def lift_memory_limit() -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def attach_programs(btf: Btf, program: ProgramText, *, direct: bool = True) -> Attached:
-    """Compile, load and attach; with helper calls instead of direct loads where these are not wanted or the kernel refuses.
+def attach_programs(btf: Btf, program: ProgramText, fastest: Reads = Reads.CASTS) -> Attached:
+    """Compile, load and attach, reading the kernel's memory in the fastest way that the kernel takes, from that one on.
 
     Raises TcptraceError when the text does not compile, OSError when the kernel refuses.
     """
     lift_memory_limit()
-    if direct and may_be_direct(btf):
+    ways = program.ways_to_read(btf)
+    ways = ways[ways.index(fastest) if fastest in ways else 0 :]
+    for reads in ways[:-1]:
         with contextlib.suppress(ProgramRefusedError):
-            return attach_as(btf, program, direct=True)
-    return attach_as(btf, program, direct=False)
+            return attach_as(btf, program, reads)
+    return attach_as(btf, program, ways[-1])
 
 
-def attach_as(btf: Btf, program: ProgramText, *, direct: bool) -> Attached:
-    """Compile, load and attach, reading by direct loads or by helper calls; raises as attach_programs() does."""
-    first, others = (compiled(text) for text in program.texts(direct=direct))
+def attach_as(btf: Btf, program: ProgramText, reads: Reads) -> Attached:
+    """Compile, load and attach, reading the kernel's memory so; raises as attach_programs() does."""
+    first, others = (compiled(text) for text in program.texts(reads))
     bytecode = first.joined(others)
     tables = {table.name: create_table(table, program.entries.get(table.name, table.entries)) for table in bytecode.tables}
     programs, attachments = {}, {}
     try:
         for point, second, name in _in_order(program):
-            kind = typed(btf.tracepoint(point.name)) if direct and point.file == TYPED else UNTYPED
-            code = put_together(bytecode.programs[f"on_{point.name}"], tables, (second, *program.constants[1:]))
+            kind = typed(btf.tracepoint(point.name)) if _is_typed(point, reads) else UNTYPED
+            code = put_together(bytecode.programs[f"on_{point.name}"], tables, (second, *program.constants[1:]), program.cast)
             programs[name] = load_program(name, code, kind)
         for point, _, name in _in_order(program):
-            attachments[name] = attach(programs[name], None if direct and point.file == TYPED else point.name)
+            attachments[name] = attach(programs[name], None if _is_typed(point, reads) else point.name)
     except OSError:
         for descriptor in (*tables.values(), *programs.values(), *attachments.values()):
             os.close(descriptor)
         raise
-    return Attached(bytecode, tables, programs, attachments, direct)
+    return Attached(bytecode, tables, programs, attachments, reads)
+
+
+def _is_typed(point: Tracepoint, reads: Reads) -> bool:
+    return reads is not Reads.CALLS and point.file == TYPED
 
 
 def _in_order(program: ProgramText) -> Iterator[tuple[Tracepoint, int, str]]:

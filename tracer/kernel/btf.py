@@ -110,6 +110,10 @@ class Btf:
         """Return the number of a function's type, by which programs refer to it; 0 or less when there is none."""
         return self._find(name, FUNC)
 
+    def structure(self, name: str) -> int:
+        """Return the number of a struct; 0 or less when there is none."""
+        return self._find(name, STRUCT)
+
     def has_name(self, name: str) -> bool:
         """Say whether anything has this name: by number and kind, libbpf finds no enumerator of an enum without a name."""
         size = ctypes.c_uint32()

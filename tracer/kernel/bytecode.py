@@ -23,6 +23,15 @@ PSEUDO_MAP = 1
 CONSTANT_MARK = 0x74637074
 """Upper half of the value that stands for CONSTANT(n); the lower one is n."""
 
+CALL = 0x85
+"""BPF_JMP | BPF_CALL: of a helper by its number, or of a function of the kernel."""
+
+PSEUDO_FUNCTION = 2
+"""BPF_PSEUDO_KFUNC_CALL, as source register of CALL: the number is the function's in the kernel's BTF."""
+
+CAST_MARK = 0x7463
+"""Stands for the number of bpf_rdonly_cast() (bpf/read.h)."""
+
 SECOND = 0
 """CONSTANT(0): 1 in the second program of a tracepoint, else 0 (bpf/twice.h)."""
 
@@ -83,8 +92,11 @@ def take_apart(code: bytes, tables: dict[int, str]) -> CompiledProgram:
     return CompiledProgram(_pack(words).hex(), found)
 
 
-def put_together(program: CompiledProgram, tables: dict[str, int], constants: Sequence[int]) -> bytes:
-    """Return instructions to load: with descriptors of tables, by name, and values for CONSTANT(0), CONSTANT(1) and so on."""
+def put_together(program: CompiledProgram, tables: dict[str, int], constants: Sequence[int], cast: int = 0) -> bytes:
+    """Return instructions to load: with descriptors of tables, by name, and values for CONSTANT(0), CONSTANT(1) and so on.
+
+    cast: the number of bpf_rdonly_cast() in the kernel's BTF, which calls of it need.
+    """
     words = [list(word) for word in INSTRUCTION.iter_unpack(bytes.fromhex(program.code))]
     for place, name in program.tables.items():
         words[place][3] = tables[name]
@@ -92,6 +104,8 @@ def put_together(program: CompiledProgram, tables: dict[str, int], constants: Se
         if _is_constant(word, words[place + 1 : place + 2]):
             value = constants[word[3]]
             word[3], words[place + 1][3] = struct.unpack("=ii", struct.pack("=Q", value))
+        elif word[0] == CALL and word[3] == CAST_MARK:
+            word[1], word[3] = PSEUDO_FUNCTION << 4, cast
     return _pack(words)
 
 

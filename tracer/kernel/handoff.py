@@ -27,7 +27,7 @@ class Loaded:
     whole_records: see Settings.
     held: more that has to stay open for as long as the programs are to run.
     reset_reasons: the running kernel's enum sk_rst_reason by value, in lower case without its prefix.
-    direct: whether sockets are read by direct loads, and not by helper calls.
+    reads: how the kernel's memory is read, a value of Reads in tracer/kernel/programs.py.
     absent: names of tracepoints that this kernel does not have.
     accepted: ports of connections accepted before, as the network namespace's number above the 16 bits of the port.
     bound: those that clients had called bind() for before, likewise.
@@ -43,7 +43,7 @@ class Loaded:
     kernel: str
     bcc: str
     missing: tuple[str, ...]
-    direct: bool = False
+    reads: str = ""
     whole_records: bool = True
     reset_reasons: dict[int, str] = field(default_factory=dict)
     held: tuple[int, ...] = ()

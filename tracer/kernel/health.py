@@ -21,7 +21,7 @@ from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, privileges_hint
 from tracer.kernel.loader import UNLOCK, lockdown, refusal
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability, unprivileged_user
-from tracer.kernel.programs import TRACEPOINTS, Settings, Tracepoint, losses, lost_of_lists
+from tracer.kernel.programs import TRACEPOINTS, Reads, Settings, Tracepoint, losses, lost_of_lists
 from tracer.kernel.sizes import ENTRY_BYTES, connection_entries
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -37,6 +37,13 @@ LOADED = {
     "follow --segments": Settings(Filters(), follow=True, segments=True),
 }
 """What the commands load, by their names."""
+
+READS = {
+    Reads.CASTS: "direct loads",
+    Reads.TYPED: "direct loads; by helper calls, which cost more, where this kernel takes none",
+    Reads.CALLS: "helper calls, which cost more: this kernel refuses direct loads",
+}
+"""How the kernel's memory is read, in words."""
 
 
 @dataclass(frozen=True)
@@ -196,5 +203,5 @@ def _load() -> Iterator[Finding]:
             os.close(fd)
         for fd in (fd for handle in loaded.handles for fd in handle.descriptors):
             os.close(fd)
-        how = "direct loads" if loaded.direct else "helper calls, which cost more: this kernel refuses direct loads"
+        how = READS[Reads(loaded.reads)]
         yield Finding(commands, "ok", f"all {len(loaded.programs)} programs load and attach; sockets are read by {how}")

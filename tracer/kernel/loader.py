@@ -27,7 +27,7 @@ from tracer.kernel.handles import open_handles
 from tracer.kernel.handoff import Loaded, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
 from tracer.kernel.privileges import missing_capability
-from tracer.kernel.programs import ProgramText, Settings, program_text, wanted_tracepoints
+from tracer.kernel.programs import ProgramText, Reads, Settings, program_text, wanted_tracepoints
 from tracer.kernel.sizes import MAX_LISTENERS
 
 ITERATOR = "bpf_iter_task_file"
@@ -69,7 +69,7 @@ def settings_from_json(text: str) -> Settings:
     document = json.loads(text)
     filters = document.pop("filters")
     filters["ports"], filters["addresses"] = tuple(filters["ports"]), tuple(filters["addresses"])
-    return Settings(filters=Filters(**filters), **document)
+    return Settings(filters=Filters(**filters), reads=Reads(document.pop("reads")), **document)
 
 
 def load(settings: Settings) -> Loaded:
@@ -85,7 +85,7 @@ def load(settings: Settings) -> Loaded:
     cpus = possible_cpus()
     program = program_text(btf, settings, own_netns, cpus, os.stat("/proc/self/ns/pid").st_ino)
     try:
-        attached = attach_programs(btf, program, direct=settings.direct)
+        attached = attach_programs(btf, program, settings.reads)
     except OSError as error:
         raise explain_refusal(error) from error
     tables = attached.tables
@@ -103,7 +103,7 @@ def load(settings: Settings) -> Loaded:
         own_netns=own_netns,
         kernel=platform.release(),
         bcc=attached.bytecode.bcc,
-        direct=attached.direct,
+        reads=attached.reads,
         whole_records=settings.whole_records,
         missing=program.missing + unknown,
         absent=tuple(point.name for point in wanted_tracepoints(settings) if point.name not in names),
@@ -174,7 +174,7 @@ def seed_listeners(table: int) -> None:
 def seed_holders(btf: Btf, attached: Attached, program: ProgramText) -> bool:
     """Tell the programs who held which sockets already (bpf/holders.c); returns whether this kernel could be asked."""
     try:
-        code = put_together(attached.bytecode.programs["on_holders"], attached.tables, program.constants)
+        code = put_together(attached.bytecode.programs["on_holders"], attached.tables, program.constants, program.cast)
         descriptor = load_program("holders", code, iterator(btf.function(ITERATOR)))
     except OSError:
         return False

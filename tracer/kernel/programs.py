@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf
@@ -98,6 +99,14 @@ TRACEPOINTS = (
 )
 
 
+class Reads(StrEnum):
+    """How the kernel's memory is read (bpf/read.h), the fastest first: by loads, by loads of sockets alone, by helper calls."""
+
+    CASTS = "casts"
+    TYPED = "typed"
+    CALLS = "calls"
+
+
 @dataclass(frozen=True)
 class Settings:
     """What one run asks of the kernel side.
@@ -106,8 +115,8 @@ class Settings:
     table, None for what suits the machine.
     states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
     connection's life (bpf/follow.h), state changes among it, and handles to look up what it leaves. segments: a record for each
-    segment that arrives, too; with positions if follow is set. direct: try direct loads first (bpf/read.h). owners: whose
-    process and cgroup each connection is, which filters.pid needs, too.
+    segment that arrives, too; with positions if follow is set. reads: the fastest way to try. owners: whose process and
+    cgroup each connection is, which filters.pid needs, too.
     """
 
     filters: Filters
@@ -117,7 +126,7 @@ class Settings:
     snapshots: bool = False
     follow: bool = False
     segments: bool = False
-    direct: bool = True
+    reads: Reads = Reads.CASTS
     owners: bool = True
 
     @property
@@ -132,7 +141,7 @@ class ProgramText:
 
     head: what every text begins with. typed: programs whose tracepoint has a typed socket, which they can read by direct loads
     (bpf/read.h). others: the other programs. constants: the value of each CONSTANT(n) in the texts. entries: of the tables
-    whose size the texts leave open, by name.
+    whose size the texts leave open, by name. cast: the number of the kernel's bpf_rdonly_cast() (Linux 6.2), 0: it has none.
     """
 
     head: str
@@ -142,10 +151,18 @@ class ProgramText:
     missing: tuple[str, ...]
     constants: tuple[int, ...]
     entries: dict[str, int]
+    cast: int
 
-    def texts(self, *, direct: bool) -> tuple[str, str]:
-        """Return what to compile, each by itself; direct: the first one reads by direct loads, else by helper calls."""
-        return f"#define DIRECT {int(direct)}\n{self.head}{self.typed}", f"#define DIRECT 0\n{self.head}{self.others}"
+    def texts(self, reads: Reads) -> tuple[str, str]:
+        """Return what to compile, each by itself, reading the kernel's memory so."""
+        casts = f"#define CASTS {int(reads is Reads.CASTS)}\n{self.head}"
+        return f"#define DIRECT {int(reads is not Reads.CALLS)}\n{casts}{self.typed}", f"#define DIRECT 0\n{casts}{self.others}"
+
+    def ways_to_read(self, btf: Btf) -> tuple[Reads, ...]:
+        """Return those for which the kernel has the functions, the fastest first. Whether it takes the programs is tried."""
+        typed = btf.has_function("bpf_get_current_task_btf")  # Linux 5.11
+        lacking = {Reads.CASTS: not self.cast or not typed, Reads.TYPED: not typed}
+        return tuple(reads for reads in Reads if not lacking.get(reads))
 
 
 def program_text(
@@ -190,7 +207,8 @@ def program_text(
     lost_sockets = lost_of_lists(btf) if settings.snapshots else ()
     missing = tuple(dict.fromkeys([*lost_points, *lost_fields, *lost_sockets]))
     others = "".join(_file(name) for name in (*files, HOLDERS))
-    return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, entries)
+    cast = max(btf.function("bpf_rdonly_cast"), 0) if btf.structure("timespec64") > 0 else 0
+    return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, entries, cast)
 
 
 def losses(point: Tracepoint, arguments: int | None) -> tuple[str, ...]:
@@ -247,6 +265,7 @@ def _setting_macros(btf: Btf, settings: Settings) -> list[str]:
         "THREAD_BYTES": max(THREAD_BYTES, mmap.PAGESIZE),
         "EMIT_STATES": int(settings.states or settings.follow),
         "EMIT_FOLLOW": int(settings.follow),
+        "WORD_TYPE": btf.structure("timespec64"),
     }
     return [f"#define {name} {value}\n" for name, value in values.items()]
 

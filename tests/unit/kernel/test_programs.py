@@ -14,7 +14,16 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.programs import FIRST_PID_NAMESPACE, HEADERS, HOLDERS, TRACEPOINTS, ProgramText, Settings, program_text
+from tracer.kernel.programs import (
+    FIRST_PID_NAMESPACE,
+    HEADERS,
+    HOLDERS,
+    TRACEPOINTS,
+    ProgramText,
+    Reads,
+    Settings,
+    program_text,
+)
 from tracer.kernel.shipped import read_source
 
 SETTINGS = Settings(Filters())
@@ -35,8 +44,11 @@ class SomeKernel(Btf):
     def tracepoint_arguments(self, name: str) -> int | None:
         return None if name in self._lacking else 2 if self._old else 3
 
-    def has_function(self, name: str) -> bool:
-        return (not self._old or name == "bpf_ringbuf_reserve") and name not in self._lacking
+    def function(self, name: str) -> int:
+        return 7 if (not self._old or name == "bpf_ringbuf_reserve") and name not in self._lacking else 0
+
+    def structure(self, name: str) -> int:
+        return 0 if name in self._lacking else 8
 
     def has_name(self, name: str) -> bool:
         return not self._old and name not in self._lacking
@@ -214,13 +226,30 @@ def test_each_file_is_in_the_program_once_and_every_tracepoint_has_its_program()
 
 def test_what_reads_by_direct_loads_is_compiled_apart_from_all_else() -> None:
     program = program_text(SomeKernel(), EVERYTHING, NETNS, 4)
-    (direct, others), (by_helper, same) = program.texts(direct=True), program.texts(direct=False)
+    (direct, others), (by_helper, same) = program.texts(Reads.TYPED), program.texts(Reads.CALLS)
     assert "PROGRAM(inet_sock_set_state)" in direct
     assert "PROGRAM(inet_sock_set_state)" not in others
     assert definitions(direct)["DIRECT"] == "1"
     assert by_helper == direct.replace("#define DIRECT 1", "#define DIRECT 0")
     assert others == same
     assert definitions(others)["DIRECT"] == "0"
+    assert program.texts(Reads.CASTS) == tuple(
+        text.replace("#define CASTS 0", "#define CASTS 1") for text in program.texts(Reads.TYPED)
+    )
+
+
+@pytest.mark.parametrize(
+    ("lacking", "ways"),
+    [
+        ((), [Reads.CASTS, Reads.TYPED, Reads.CALLS]),
+        (("bpf_rdonly_cast",), [Reads.TYPED, Reads.CALLS]),
+        (("timespec64",), [Reads.TYPED, Reads.CALLS]),
+        (("bpf_get_current_task_btf",), [Reads.CALLS]),
+    ],
+)
+def test_a_kernel_without_the_functions_reads_in_a_slower_way(lacking: tuple[str, ...], ways: list[Reads]) -> None:
+    kernel = SomeKernel(*lacking)
+    assert list(program_text(kernel, SETTINGS, NETNS, 4).ways_to_read(kernel)) == ways
 
 
 def test_the_compiler_checks_the_layout_that_python_read() -> None:
