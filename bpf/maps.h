@@ -86,9 +86,10 @@ struct owner {
 	u64 since_ns;
 	s32 descriptor; /* of the socket in the process, -1: not held */
 	u8 evidence;
-	u8 asked;   /* --pid: the process asked for holds it */
-	u8 accepts; /* threads of it were seen to wait in accept() */
+	u8 asked;       /* --pid: the process asked for holds it */
+	u8 with_others; /* somebody else was seen to wait for it */
 	u8 reserved;
+	u64 accepted_ns; /* a thread of it waited first in accept(), 0: never */
 };
 
 /* A process that owns listening sockets, while it lives. */

@@ -38,7 +38,7 @@ static __always_inline bool has_forked_since(const struct owner *owner)
 
 /* include/linux/wait.h */
 #define WQ_FLAG_EXCLUSIVE 1
-#define MAX_WAITS 4
+#define MAX_WAITS (CASTS ? 16 : 4)
 
 /* 1 or 0, without a branch: each would double what the verifier looks at. */
 static __always_inline u64 equal(u64 a, u64 b)
@@ -53,6 +53,7 @@ static __always_inline u64 equal(u64 a, u64 b)
 struct waits {
 	u64 holding;   /* so many hold the socket's file */
 	u64 accepting; /* the first of all in accept(), who is woken first */
+	u64 of_others; /* somebody else waits, too */
 };
 
 /*
@@ -82,41 +83,70 @@ static __always_inline void count_waits(u64 listener, u32 tgid, u64 threads,
 			(accepts - 1));
 		own = counts &
 		      equal(READ_AT(u32, task, task_struct, tgid), tgid);
+		waits->of_others |= counts & ~own;
 		waits->holding += own & (threads | ~accepts);
 		waits->accepting |= own & accepts & is_first;
 		is_first &= ~(counts & accepts);
 	}
 }
 
+/* Beside the process's own threads: clone() with CLONE_FILES makes such ones. */
+static __always_inline bool others_share_table(const struct process *p, u32 tasks)
+{
+	u64 signal = READ_AT(u64, p->leader, task_struct, signal);
+
+	return HAVE(signal_struct, nr_threads) &&
+	       READ_AT(u32, signal, signal_struct, nr_threads) < tasks;
+}
+
+#define BURST_NS 100000000
+
+/*
+ * A thread that was woken in accept() holds the socket for a while and waits no
+ * more. Such ones are taken for the process's own in a burst: while there is
+ * something to accept, for BURST_NS from when the first that waited was its own,
+ * as many as there are. Unless it has forked, or somebody else was seen to wait.
+ */
+static __always_inline bool accepts_in_burst(const struct owner *owner,
+					     u64 listener,
+					     const struct waits *waits,
+					     u64 now_ns)
+{
+	if (now_ns - owner->accepted_ns > BURST_NS || owner->with_others ||
+	    owner->evidence == OWNER_SERVED || has_forked_since(owner))
+		return false;
+	return waits->accepting ||
+	       READ_AT(u32, listener, sock, sk_ack_backlog);
+}
+
 /*
  * Only this process can accept from the socket: it lives, holds the socket,
- * and all that hold it besides are waits of its own. A thread that was woken in
- * accept() holds it for a while and waits no more; of a process that has not
- * forked these are taken for its own as long as there is something to accept,
- * and as many as there are while the first that waits is its own.
+ * and all that hold it besides are waits of its own.
  */
-static __always_inline bool is_only_server(struct owner *owner, u64 listener)
+static __always_inline bool is_only_server(struct owner *owner, u64 listener,
+					   u64 now_ns)
 {
 	const struct process *p = &owner->process;
-	u64 files = p->files;
 	u64 file = read_file((const void *)listener);
 	struct waits waits = {};
-	u64 holders, threads;
+	u64 holders;
+	u32 tasks;
 
-	if (!is_alive(p) || !holds_file(files, owner->descriptor, file))
+	if (!is_alive(p) || !holds_file(p->files, owner->descriptor, file))
+		return false;
+	tasks = READ_AT(u32, p->files, files_struct, count);
+	if (tasks > 1 && others_share_table(p, tasks))
 		return false;
 	holders = count_holders(file);
 	if (holders <= 1)
 		return true;
-	threads = !equal(READ_AT(u32, files, files_struct, count), 1);
-	count_waits(listener, p->tgid, threads, &waits);
-	owner->accepts |= waits.accepting & threads;
+	count_waits(listener, p->tgid, tasks > 1, &waits);
+	owner->with_others |= waits.of_others;
+	if (waits.accepting)
+		owner->accepted_ns = now_ns;
 	if (holders <= 1 + waits.holding)
 		return true;
-	if (!owner->accepts || owner->evidence == OWNER_SERVED ||
-	    has_forked_since(owner))
-		return false;
-	return waits.accepting || READ_AT(u32, listener, sock, sk_ack_backlog);
+	return tasks > 1 && accepts_in_burst(owner, listener, &waits, now_ns);
 }
 
 /* The name can be known when the number is not. */
@@ -127,7 +157,7 @@ static __always_inline void name_server(struct conn *conn, const void *sk)
 
 	if (!owner)
 		return;
-	only = is_only_server(owner, conn->listener);
+	only = is_only_server(owner, conn->listener, conn->start_ns);
 	if (only) {
 		read_name(&owner->process);
 		conn->pid = owner->process.pid;

@@ -7,7 +7,9 @@ the client's end, and closes. A line `ready` says that the layout stands. The en
 from __future__ import annotations
 
 import array
+import ctypes
 import os
+import platform
 import select
 import signal
 import socket
@@ -17,6 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 IP_TRANSPARENT = 19
+CLONE_FILES = 0x400
+CLONE = {"x86_64": 56, "aarch64": 220}
+"""The system call's number, by machine."""
+
+POOL = 3
+"""Threads of a pool."""
 
 BECOMES = "becomes"
 """Instead of a layout, then descriptors: of the socket to serve on, and of where to say that it stands."""
@@ -180,6 +188,49 @@ def shared(address: str, port: int) -> None:
     child(old)
 
 
+def table(address: str, port: int) -> None:
+    """Two processes that share their table of descriptors; one listens, the other serves."""
+    kept.append(listening := listener(address, port))
+    rename("the-manager")
+    pid = ctypes.CDLL(None).syscall(CLONE[platform.machine()], CLONE_FILES | signal.SIGCHLD, 0, 0, 0, 0)
+    if not pid:
+        serve(listening, "the-successor")
+    children.append(pid)
+
+
+def pool(address: str, port: int) -> None:
+    """A process with threads that serve a connection each, and then gives the socket to the threads of another one."""
+    ours, theirs = socket.socketpair()
+
+    def once(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(str(os.getpid()).encode())
+            connection.recv(1)
+
+    def old() -> None:
+        listening = listener(address, port)
+        threads = [threading.Thread(target=once, args=(listening,)) for _ in range(POOL)]
+        for thread in threads:
+            thread.start()
+        os.write(stands, b".")
+        for thread in threads:
+            thread.join()
+        threading.Thread(target=signal.pause).start()
+        socket.send_fds(ours, [b"x"], [listening.fileno()])
+        signal.pause()
+
+    def new() -> None:
+        _, fds, _, _ = socket.recv_fds(theirs, 1, 1)
+        listening = socket.socket(fileno=fds[0])
+        for _ in range(POOL):
+            threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        signal.pause()
+
+    child(old)
+    child(new)
+
+
 def intercepted(address: str, port: int) -> None:
     """A decoy that listens on the port, and a proxy on the next one that a firewall gives the connections to (TPROXY)."""
     child(lambda: serve(listener(address, port)))
@@ -194,10 +245,9 @@ def intercepted(address: str, port: int) -> None:
     child(proxy)
 
 
-LAYOUTS = {
-    each.__name__: each
-    for each in (single, two_sockets, threads, polling, becoming, prefork, activated, daemon, handed_over, shared, intercepted)
-}
+ALONE = (single, two_sockets, threads, polling, becoming)
+SEVERAL = (prefork, activated, daemon, handed_over, shared, table, pool, intercepted)
+LAYOUTS = {each.__name__: each for each in ALONE + SEVERAL}
 SERVERS = {"intercepted": 2, "two_sockets": 2, "threads": 3, "prefork": 2}
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from tests.needs import needs_mptcp
 
 LAYOUTS = Path(__file__).with_name("servers.py")
 TIMES = 7
+POOL = 3
+"""As in servers.py."""
 IPPROTO_MPTCP = 262
 ADDRESS = {4: "127.0.0.1", 6: "::1"}
 
@@ -102,7 +104,8 @@ def test_a_process_that_serves_its_own_socket_is_named(
 
 @pytest.mark.parametrize("begins", ["before", "after"])
 @pytest.mark.parametrize(
-    ("layout", "name"), [("prefork", "the-worker"), ("activated", "the-service"), ("shared", "the-successor")]
+    ("layout", "name"),
+    [("prefork", "the-worker"), ("activated", "the-service"), ("shared", "the-successor"), ("table", "the-successor")],
 )
 def test_of_several_processes_that_hold_a_socket_none_is_guessed(
     side: Namespace, port: int, layout: str, name: str, begins: str
@@ -123,6 +126,29 @@ def test_a_process_that_takes_a_socket_over_is_named_once_it_has_served(side: Na
     with watching("--port", str(port), side=side) as watch, serving(side, layout, ADDRESS[4], port):
         found = asked(side, watch, ADDRESS[4], port)
     assert [pid for _, pid, _ in found] == [None] + [served.pid for served, _, _ in found[1:]]
+
+
+def waiting_in_accept(pid: int) -> int:
+    """Return how many threads of a process wait in accept()."""
+    return sum(path.read_text() == "inet_csk_accept" for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
+
+
+def test_a_pool_that_has_given_its_socket_away_is_not_named_in_a_burst(side: Namespace, port: int) -> None:
+    """Its threads waited in accept() a moment ago, and those that do now are woken at once."""
+    with watching("--port", str(port), side=side) as watch, serving(side, "pool", ADDRESS[4], port) as (old, new):
+        until(lambda: waiting_in_accept(old) == POOL, "all threads wait")
+        earlier = [ask(side, ADDRESS[4], port) for _ in range(POOL)]
+        until(lambda: waiting_in_accept(new) == POOL, "all threads of the successor wait")
+        with side.inside(), ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection((ADDRESS[4], port), timeout=30)) for _ in range(8 * POOL)]
+            for client in clients:
+                assert int(client.recv(16)) == new
+                client.shutdown(socket.SHUT_WR)
+            later = [client.getsockname()[1] for client in clients]
+        told = [watch.one(client, "handshake", "server")["pid"] for client in later]
+        before = [watch.one(served.port, "handshake", "server")["pid"] for served in earlier]
+    assert {served.pid for served in earlier} == set(before) == {old}
+    assert set(told) <= {new, None}
 
 
 @pytest.mark.parametrize("layout", ["daemon", "handed_over"])

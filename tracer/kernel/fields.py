@@ -58,7 +58,7 @@ OPTIONAL_MEMBERS = {
         "file": "f_inode private_data",
         "inode": "i_mode",
         "task_struct": "signal files",
-        "signal_struct": "live",
+        "signal_struct": "live nr_threads",
         "files_struct": "fdt count",
         "fdtable": "fd max_fds",
         "socket_wq": "wait.head",
