@@ -53,8 +53,8 @@ static __always_inline u64 ancestor_id(const void *cgroup, u32 level)
 	if (HAVE(cgroup, ancestor_ids))
 		return READ_WORD((void *)cgroup + OFFSET(cgroup, ancestor_ids) +
 				 8 * level);
-	ancestor = (void *)READ_WORD((void *)cgroup + OFFSET(cgroup, ancestors) +
-				     8 * level);
+	ancestor = (void *)READ_WORD((void *)cgroup +
+				     OFFSET(cgroup, ancestors) + 8 * level);
 	node = (void *)READ_AT(u64, ancestor, cgroup, kn);
 	return READ_AT(u64, node, kernfs_node, id);
 }

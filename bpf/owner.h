@@ -91,7 +91,8 @@ static __always_inline void count_waits(u64 listener, u32 tgid, u64 threads,
 }
 
 /* Beside the process's own threads: clone() with CLONE_FILES makes such ones. */
-static __always_inline bool others_share_table(const struct process *p, u32 tasks)
+static __always_inline bool others_share_table(const struct process *p,
+					       u32 tasks)
 {
 	u64 signal = READ_AT(u64, p->leader, task_struct, signal);
 
@@ -115,8 +116,7 @@ static __always_inline bool accepts_in_burst(const struct owner *owner,
 	if (now_ns - owner->accepted_ns > BURST_NS || owner->with_others ||
 	    owner->evidence == OWNER_SERVED || has_forked_since(owner))
 		return false;
-	return waits->accepting ||
-	       READ_AT(u32, listener, sock, sk_ack_backlog);
+	return waits->accepting || READ_AT(u32, listener, sock, sk_ack_backlog);
 }
 
 /*
