@@ -17,7 +17,7 @@ from tests.bench.cost import churn, compile_churn
 from tests.bench.partial import EMPTY, NOTHING, PARTS
 from tests.bench.process import Runs, bpf_stats, program_runs
 from tests.bench.tables import show
-from tracer.kernel.launch import SYSTEM_PYTHON
+from tracer.kernel.starter import SYSTEM_PYTHON
 
 CONNECTIONS = 20_000
 PAIR = ("inet_sock_set_s", "again_inet_sock")

@@ -21,7 +21,7 @@ from tests.bench.headers import make_tree
 from tests.bench.partial import EMPTY
 from tests.bench.process import programs, wait_until_quiet
 from tests.needs import ROOT, find_tool
-from tracer.kernel.launch import SYSTEM_PYTHON
+from tracer.kernel.starter import SYSTEM_PYTHON
 
 PATIENCE = 60
 OURS = (sys.executable, "-m", "tracer", "run", "--listen", "127.0.0.1:0", "--json", "--no-view")

@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tracer.kernel.filters import Filters  # noqa: E402 - the path comes first
-from tracer.kernel.loader import load  # noqa: E402
+from tracer.kernel.loader import kernel_types, load  # noqa: E402
 from tracer.kernel.programs import Settings  # noqa: E402
 
 ASKED = {
@@ -30,7 +30,7 @@ def main() -> None:
     bcc = ""
     for command, settings in ASKED.items():
         start = time.monotonic()
-        loaded = load(settings)
+        loaded = load(kernel_types(), settings)
         bcc = loaded.bcc
         missing = ", ".join(loaded.missing) or "nothing"
         print(f"{command}: {len(loaded.programs)} programs in {time.monotonic() - start:.2f} s; missing: {missing}")

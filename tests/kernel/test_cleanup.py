@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,8 @@ import pytest
 from tests.kernel.tracing import BpfObjects, start, tracing
 from tests.kernel.until import PATIENCE, until
 from tracer.kernel.filters import Filters
-from tracer.kernel.launch import loader_command
 from tracer.kernel.programs import Settings
+from tracer.kernel.starter import TRACING, loader_command
 
 pytestmark = pytest.mark.needs("bpftool")
 
@@ -106,12 +109,23 @@ def test_killing_it_during_the_start_ends_the_loader_too() -> None:
         until(lambda: not session(process.pid), "both processes have ended")
 
 
-def test_a_loader_that_nobody_waits_for_any_more_ends_quietly() -> None:
+@pytest.mark.parametrize("asked", ["", json.dumps(asdict(Settings(Filters())))], ids=["not asked", "asked"])
+def test_a_loader_that_nobody_waits_for_any_more_ends_quietly(asked: str) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.close()
+    with ours:
+        ours.send(asked.encode())
     with theirs:
-        command = loader_command(theirs.fileno(), Settings(Filters()))
+        command = loader_command(theirs.fileno())
         done = subprocess.run(
             command, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False, timeout=PATIENCE
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("verb", TRACING)
+def test_a_command_line_that_is_refused_leaves_no_loader_behind(verb: str) -> None:
+    with start(command=(sys.executable, "-m", "tracer", verb, "--no-such-option")) as process:
+        _, log = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 2
+        assert "No such option: --no-such-option" in log.decode()
+        assert not session(process.pid)

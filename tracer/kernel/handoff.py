@@ -1,6 +1,6 @@
-"""The one message between the two processes: a JSON document and file descriptors, over a socket pair with SCM_RIGHTS.
+"""The two messages between the two processes: what to load, and then a JSON document and file descriptors (SCM_RIGHTS).
 
-The loader sends either what it opened or the error that stopped it; there is no second message and no answer.
+The loader is asked once, and sends either what it opened or the error that stopped it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from tracer.errors import TcptraceError
 from tracer.kernel.handles import NamespaceHandle
 
+MAX_ASKED = 1 << 20
 MAX_BYTES = 1 << 17
 MAX_DESCRIPTORS = 253
 """The most that the kernel lets through in one message (SCM_MAX_FD)."""
@@ -53,6 +54,13 @@ class Loaded:
     handles: tuple[NamespaceHandle, ...] = ()
 
 
+def receive_asked(channel: socket.socket) -> str:
+    """Wait for what is to be loaded; raises BrokenPipeError where nobody is there to say it any more."""
+    if asked := channel.recv(MAX_ASKED):
+        return asked.decode()
+    raise BrokenPipeError
+
+
 def send_loaded(channel: socket.socket, loaded: Loaded) -> None:
     """Send all of it; the descriptors travel in the order ring, counters, program and attachment by turns, held, handles."""
     pairs = [fd for pair in loaded.programs.values() for fd in pair]
@@ -71,7 +79,10 @@ def receive_loaded(channel: socket.socket) -> Loaded:
 
     Raises the loader's TcptraceError, or one of our own when the loader died without a word.
     """
-    message, descriptors, flags, _ = socket.recv_fds(channel, MAX_BYTES, MAX_DESCRIPTORS)
+    try:
+        message, descriptors, flags, _ = socket.recv_fds(channel, MAX_BYTES, MAX_DESCRIPTORS)
+    except ConnectionResetError:  # it has not even read what it was asked for
+        message, descriptors, flags = b"", [], 0
     for fd in descriptors:
         os.set_inheritable(fd, False)
     if not message:

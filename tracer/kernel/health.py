@@ -17,12 +17,13 @@ from tracer.kernel.btf import Btf
 from tracer.kernel.cache import directory, is_kept
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters
-from tracer.kernel.launch import SYSTEM_PYTHON, load_programs, privileges_hint
+from tracer.kernel.launch import load_programs, privileges_hint
 from tracer.kernel.loader import UNLOCK, lockdown, refusal
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability, unprivileged_user
 from tracer.kernel.programs import TRACEPOINTS, Reads, Settings, Tracepoint, losses, lost_of_lists
 from tracer.kernel.sizes import ENTRY_BYTES, connection_entries
+from tracer.kernel.starter import SYSTEM_PYTHON
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What sudo searches on Debian and Ubuntu (secure_path)."""

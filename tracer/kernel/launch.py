@@ -1,4 +1,4 @@
-"""Starts the loader and waits for what it opened; the only place that knows how the two processes are told apart."""
+"""Says to the loader what to load, and waits for what it opened."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 import os
 import resource
 import shlex
-import socket
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,21 +16,7 @@ from tracer.kernel.handoff import Loaded, receive_loaded
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability
 from tracer.kernel.programs import Settings
-from tracer.kernel.shipped import PACKAGE
-
-DESCRIPTORS = 512
-"""Programs and attachments, three a network namespace (kernel/handles.py), connections of scrapers."""
-
-SYSTEM_PYTHON = "/usr/bin/python3"
-
-# It ends with its parent (PR_SET_PDEATHSIG, 1), also when that one was killed before it could ask for this. The package comes
-# behind the system's own directories, so that nothing of a virtual environment (such as PyPI's unrelated bcc) comes first.
-_LOADER = (
-    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0); "
-    "os.getppid() == int(sys.argv[4]) or os._exit(1); "
-    "sys.dont_write_bytecode = True; sys.path.append(sys.argv[1]); "
-    "from tracer.kernel.loader import main; main(int(sys.argv[2]), sys.argv[3])"
-)
+from tracer.kernel.starter import DESCRIPTORS, SYSTEM_PYTHON, take_loader
 
 
 def load_programs(settings: Settings) -> Loaded:
@@ -59,42 +43,19 @@ class Loading:
             )
         require_descriptors()
         self.settings = settings
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                self._loader = _started(loader_command(theirs.fileno(), settings), theirs.fileno())
-            except TcptraceError:
-                self._channel.close()
-                raise
+        self._loader = take_loader()
+        self._loader.ask(json.dumps(asdict(settings)))
 
     def wait(self) -> Loaded:
         """Return the descriptors that it opened; raises TcptraceError with its reason if it failed."""
-        return receive_loaded(self._channel)
+        return receive_loaded(self._loader.channel)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error_type: object, *_: object) -> None:
         """Wait for its end; at an error (Ctrl-C among them) end it: nothing goes on as root."""
-        if error_type:
-            self._loader.kill()
-        self._channel.close()
-        self._loader.wait()
-
-
-def loader_command(fd: int, settings: Settings) -> list[str]:
-    """Return the command that loads what settings ask for and sends it over a socket that it gets as a descriptor."""
-    return [SYSTEM_PYTHON, "-I", "-c", _LOADER, str(PACKAGE.parent), str(fd), json.dumps(asdict(settings)), str(os.getpid())]
-
-
-def _started(command: list[str], fd: int) -> subprocess.Popen[bytes]:
-    """Start the loader; elsewhere than here, since this directory may have been deleted."""
-    try:
-        return subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL, process_group=0, cwd="/")
-    except OSError as error:
-        raise TcptraceError(
-            f"cannot start the loader ({SYSTEM_PYTHON}): {error.strerror}", "processes, memory or descriptors are limited here"
-        ) from error
+        self._loader.end(at_once=error_type is not None)
 
 
 def require_descriptors() -> None:

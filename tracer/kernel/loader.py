@@ -24,7 +24,7 @@ from tracer.kernel.btf import Btf
 from tracer.kernel.bytecode import Table, put_together
 from tracer.kernel.filters import Filters
 from tracer.kernel.handles import open_handles
-from tracer.kernel.handoff import Loaded, send_error, send_loaded
+from tracer.kernel.handoff import Loaded, receive_asked, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
 from tracer.kernel.privileges import missing_capability
 from tracer.kernel.programs import ProgramText, Reads, Settings, program_text, wanted_tracepoints
@@ -41,20 +41,27 @@ SMALLEST = Table("smallest", type=9, key_bytes=4, value_bytes=4, entries=1, flag
 UNLOCK = "boot with lockdown=integrity or none"
 
 
-def main(channel_fd: int, settings_json: str) -> None:
+def main(channel_fd: int) -> None:
     """Do all of the loader's work and end the process; the outcome goes over the channel, never up the stack."""
     channel = socket.socket(fileno=channel_fd)
     with contextlib.suppress(BrokenPipeError):  # whoever waited for it was ended meanwhile
-        send_outcome(channel, settings_json)
+        send_outcome(channel)
     # without the interpreter's tidying up, which takes time and can change nothing any more
     sys.stderr.flush()
     os._exit(0)
 
 
-def send_outcome(channel: socket.socket, settings_json: str) -> None:
-    """Load, and send what was opened or the error that stopped it; raises BrokenPipeError where nobody waits any more."""
+def send_outcome(channel: socket.socket) -> None:
+    """Load what is asked for, and send what was opened or the error that stopped it.
+
+    Raises BrokenPipeError where nobody waits any more.
+    """
     try:
-        send_loaded(channel, load(settings_from_json(settings_json)))
+        try:
+            btf = kernel_types()
+        finally:  # in any case: what is unread when this process ends would be the reader's error
+            asked = receive_asked(channel)
+        send_loaded(channel, load(btf, settings_from_json(asked)))
     except TcptraceError as error:
         send_error(channel, error)
     except BrokenPipeError:
@@ -72,8 +79,8 @@ def settings_from_json(text: str) -> Settings:
     return Settings(filters=Filters(**filters), reads=Reads(document.pop("reads")), **document)
 
 
-def load(settings: Settings) -> Loaded:
-    """Compile and attach, and return the open descriptors; raises TcptraceError with the remedy for whatever is missing."""
+def kernel_types() -> Btf:
+    """Return the kernel's types; raises TcptraceError where they cannot be had, or no BPF is allowed, whatever is asked for."""
     if lacking := missing_capability():
         raise lacking
     if lockdown() == "confidentiality":
@@ -81,6 +88,11 @@ def load(settings: Settings) -> Loaded:
     btf = Btf()
     if refused := refusal():
         raise refused
+    return btf
+
+
+def load(btf: Btf, settings: Settings) -> Loaded:
+    """Compile and attach, and return the open descriptors; raises TcptraceError with the remedy for whatever is missing."""
     own_netns = os.stat("/proc/self/ns/net").st_ino
     cpus = possible_cpus()
     program = program_text(btf, settings, own_netns, cpus, os.stat("/proc/self/ns/pid").st_ino)

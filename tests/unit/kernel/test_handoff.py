@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tracer.errors import TcptraceError
-from tracer.kernel.handoff import MAX_BYTES, MAX_DESCRIPTORS, Loaded, receive_loaded, send_error, send_loaded
+from tracer.kernel.handoff import MAX_BYTES, MAX_DESCRIPTORS, Loaded, receive_asked, receive_loaded, send_error, send_loaded
 
 ROOT = Path(__file__).resolve().parents[3]
 Pair = tuple[socket.socket, socket.socket]
@@ -134,6 +134,23 @@ def test_a_loader_that_is_killed_gives_the_same_sentence() -> None:
         child.kill()
         with child, pytest.raises(TcptraceError, match="the loader died"):
             receive_loaded(ours)
+
+
+def test_a_loader_that_dies_before_it_has_read_what_it_is_asked_for_gives_the_same_sentence(pair: Pair) -> None:
+    ours, theirs = pair
+    ours.send(b"{}")
+    theirs.close()
+    with pytest.raises(TcptraceError, match="the loader died"):
+        receive_loaded(ours)
+
+
+def test_what_is_asked_arrives_and_that_nobody_asks_any_more_is_an_error(pair: Pair) -> None:
+    ours, theirs = pair
+    ours.send("ä".encode() * 50_000)
+    ours.close()
+    assert receive_asked(theirs) == "ä" * 50_000
+    with pytest.raises(BrokenPipeError):
+        receive_asked(theirs)
 
 
 def test_all_reasons_of_a_kernel_and_all_programs_fit_into_the_one_message(pair: Pair, files: list[int]) -> None:
