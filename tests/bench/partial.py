@@ -23,13 +23,14 @@ from tracer.kernel.programs import ProgramText, Reads, Settings, program_text  #
 RING_BYTES = 1 << 26
 
 NOTHING = "nothing"
-DIRECT_LOADS = "direct loads (helper calls instead)"
+READS = {"loads of what has no type (helper calls instead)": Reads.TYPED, "loads of sockets, too": Reads.CALLS}
+"""Parts by how the kernel's memory is read without them."""
 OWNERS = "nothing, and processes and cgroups are asked for"
 EMPTY = "all: two programs that return at once"
 
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     NOTHING: (),
-    DIRECT_LOADS: (),
+    **dict.fromkeys(READS, ()),
     OWNERS: (),
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
     "records": (("events.ringbuf_reserve(RECORD_BYTES);", "NULL;"),),
@@ -70,8 +71,7 @@ def main() -> None:
     settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=sys.argv[1] == OWNERS)
     btf = Btf()
     program = program_text(btf, settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
-    reads = Reads.CALLS if sys.argv[1] == DIRECT_LOADS else program.ways_to_read(btf)[0]
-    kept = attach_as(btf, without(program, sys.argv[1]), reads)
+    kept = attach_as(btf, without(program, sys.argv[1]), READS.get(sys.argv[1], program.ways_to_read(btf)[0]))
     print(len(kept.programs), flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         sys.stdin.read()
