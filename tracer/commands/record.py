@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from tracer.commands import optiongroups, options
+from tracer.commands.latest import Latest
+from tracer.commands.lineview import LineView, view_class
 from tracer.commands.optiongroups import grouped
 from tracer.commands.rotation import KEPT, STDOUT, never_due, open_files, parse_rotation
 from tracer.commands.session import complain, open_kernel, stop_on_signals, watch_sockets
 from tracer.commands.terminal import is_drawn
-from tracer.commands.view import Latest, View
 from tracer.errors import TcptraceError, UsageError
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
@@ -61,7 +62,7 @@ def record(
     What does not change is written once in ten seconds, so that an idle machine's recording hardly grows. With --rotate all N
     files are made at the start, since tcptrace is unprivileged later. When all are full, the oldest is overwritten.
     """
-    due = parse_rotation(rotate) if rotate else never_due
+    due, show_with = parse_rotation(rotate) if rotate else never_due, view_class(view)
     if rotate and output == STDOUT:
         raise UsageError("--rotate is for files, not for standard output", "leave one of them out")
     settings = Settings(filters, max_connections=max_connections, snapshots=True, follow=follow or segments, segments=segments)
@@ -77,14 +78,14 @@ def record(
         with closing(pipeline), stop_on_signals() as stop:
             print(f"tcptrace: recording to {output}", file=sys.stderr, flush=True)
             stop.wake_on(source.filling)
-            with View(stop, table=view, color=context.obj, latest=latest) as shown:
+            with show_with(stop, color=context.obj, latest=latest) as shown:
                 drain(pipeline, stop, duration, shown.show, shown.poll, lambda: pause(source, shown))
             spool.close()
     print(f"{output}: {int(pipeline.report().events.sum())} events", file=sys.stderr if output == STDOUT else sys.stdout)
     stop.leave()
 
 
-def pause(source: RemainsSource, shown: View) -> float:
+def pause(source: RemainsSource, shown: LineView) -> float:
     """Return the seconds until the next look, which is kept: soon while an ended connection is asked for."""
     return min(shown.pause(), ASK_SECONDS if source.waiting else IDLE_SECONDS)
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tracer.commands.latest import Latest
+from tracer.commands.lineview import LineView, view_class
 from tracer.commands.optiongroups import Shown
 from tracer.commands.recorded import Pace, become_unprivileged, choose, open_recording
 from tracer.commands.serving import Kept, shipped_files
-from tracer.commands.session import stop_on_signals
+from tracer.commands.session import Stop, stop_on_signals
 from tracer.commands.tracing import print_summary
-from tracer.commands.view import Latest, View
 from tracer.errors import UsageError
 from tracer.ingest.chosen import Chosen
 from tracer.ingest.recording import RecordedSource
@@ -40,6 +41,7 @@ def replay_run(file: Path, filters: Filters, shown: Shown, speed: float | None) 
     listener = bind(shown.listen) if shown.listen else None
     recorded = open_recording(file)
     source = choose(recorded, filters)
+    show_with = view_class(shown.view if speed else False)
     become_unprivileged()
     latest = Latest() if speed and shown.view is not False else None
     naming = Naming(recorded.whose if recorded.context.start_ns else numbered, recorded.named, peers)
@@ -49,7 +51,8 @@ def replay_run(file: Path, filters: Filters, shown: Shown, speed: float | None) 
     server = serve(listener, pipeline.report, lambda: True) if listener else None
     if server:
         print(f"tcptrace: replaying {file}; metrics on {server.url}metrics", file=sys.stderr, flush=True)
-    play_all(pipeline, server, shown, speed, latest, kept, partial(say_what_is_missing, recorded))
+    begin = partial(show_with, color=shown.color, latest=latest)
+    play_all(pipeline, server, shown, speed, begin, kept, partial(say_what_is_missing, recorded))
 
 
 def play_all(
@@ -57,7 +60,7 @@ def play_all(
     server: http.Server | None,
     shown: Shown,
     speed: float | None,
-    latest: Latest | None,
+    begin: Callable[[Stop], LineView],
     kept: Kept,
     say_more: Callable[[Report], None],
 ) -> None:
@@ -65,9 +68,9 @@ def play_all(
 
     say_more: is called behind a summary of the whole recording.
     """
-    table, stopped = shown.view if speed else False, False
+    stopped = False
     try:
-        with stop_on_signals() as stop, View(stop, table=table, color=shown.color, latest=latest) as view:
+        with stop_on_signals() as stop, begin(stop) as view:
             play(pipeline, stop, speed, view, kept.beside(view.show, view))
             stopped = stop.is_set()
             if server and not stop.is_set():
@@ -94,7 +97,7 @@ def say_what_is_missing(recorded: RecordedSource, report: Report) -> None:
     print(f"tcptrace: {recorded.name} tells what open connections carried {how}", file=sys.stderr)
 
 
-def play(pipeline: Pipeline, stop: StopRequest, speed: float | None, view: View, show: Callable[[Report], None]) -> None:
+def play(pipeline: Pipeline, stop: StopRequest, speed: float | None, view: LineView, show: Callable[[Report], None]) -> None:
     """Pump to the end, sleeping between readings as long as it took then, divided by speed; None neither sleeps nor shows."""
     began, shown, pace = time.monotonic(), 0.0, Pace(speed)
     while not stop.is_set() and (reading := pipeline.pump()) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tracer.commands.dashboard import DASHBOARDS
-from tracer.commands.view import View
+from tracer.commands.lineview import LineView
 from tracer.kernel.shipped import shipped
 from tracer.model.report import Report
 from tracer.model.spans import Spans, spans
@@ -18,7 +18,7 @@ class Kept:
     def __init__(self) -> None:
         self.spans: Spans | None = None
 
-    def beside(self, show: Callable[[Report], None], view: View) -> Callable[[Report], None]:
+    def beside(self, show: Callable[[Report], None], view: LineView) -> Callable[[Report], None]:
         """Return what shows a Report and keeps what has happened since the one before."""
 
         def take(report: Report) -> None:

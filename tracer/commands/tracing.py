@@ -6,12 +6,13 @@ import json
 import os
 from functools import partial
 
+from tracer.commands.latest import Latest
+from tracer.commands.lineview import view_class
 from tracer.commands.notify import ServiceManager
 from tracer.commands.optiongroups import Shown
 from tracer.commands.serving import Kept, shipped_files
 from tracer.commands.session import announce, open_kernel, stop_on_signals, watch_sockets
 from tracer.commands.terminal import is_drawn
-from tracer.commands.view import Latest, View
 from tracer.ingest.cgroups import CgroupNames
 from tracer.ingest.netnames import NamespaceNames
 from tracer.kernel.launch import Loading
@@ -36,7 +37,7 @@ def trace(loading: Loading, shown: Shown, start: float, user: str | None, durati
     labels, drawn, access = series.labels(), is_drawn(shown.view), series.access()
     naming = Naming(CgroupNames().workload, NamespaceNames(), series.peers())
     listener = bind(shown.listen or "")
-    kept, files = Kept(), shipped_files()
+    kept, files, show_with = Kept(), shipped_files(), view_class(shown.view)
     manager = ServiceManager(os.environ)
     source = open_kernel(loading, user, with_cgroups=not CGROUP_LABELS.isdisjoint(labels))
     watch = watch_sockets(source, filters, INTERVAL_SECONDS if drawn else UNSEEN_SECONDS)
@@ -49,7 +50,7 @@ def trace(loading: Loading, shown: Shown, start: float, user: str | None, durati
     with stop_on_signals() as stop:
         stop.wake_on(source.filling)
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
-        view = View(stop, table=shown.view, color=shown.color, latest=latest)
+        view = show_with(stop, color=shown.color, latest=latest)
         with view, manager.serving(server.url, view.show) as show:
             drain(pipeline, stop, duration, kept.beside(show, view), view.poll, view.pause)
     report = pipeline.last_report()
