@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +64,8 @@ def write(text: str, bytecode: Bytecode) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not is_kept():
         return
+    import tempfile  # noqa: PLC0415 - a start with kept programs writes nothing
+
     body = bytecode.to_json()
     with contextlib.suppress(OSError):
         descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".json")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,6 +81,8 @@ def _code(lib: Any, module: Any, name: bytes) -> bytes:
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[Any]:
     """Catch what C libraries write to descriptor 2; yields a function that returns it so far."""
+    import tempfile  # noqa: PLC0415 - a start with kept programs compiles nothing
+
     with tempfile.TemporaryFile() as file:
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)

@@ -11,11 +11,9 @@ import errno
 import itertools
 import json
 import os
-import platform
 import socket
 import struct
 import sys
-import traceback
 
 from tracer.errors import TcptraceError
 from tracer.kernel.attached import Attached, attach_programs, lift_memory_limit
@@ -67,6 +65,8 @@ def send_outcome(channel: socket.socket) -> None:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - nothing else reports errors here
+        import traceback  # noqa: PLC0415 - only here, and it takes its time
+
         traceback.print_exc()
         send_error(channel, TcptraceError(f"the loader failed: {error}", "please report this with what is above"))
 
@@ -113,7 +113,7 @@ def load(btf: Btf, settings: Settings) -> Loaded:
         ring_bytes=program.entries["events"],
         cpus=cpus,
         own_netns=own_netns,
-        kernel=platform.release(),
+        kernel=os.uname().release,
         bcc=attached.bytecode.bcc,
         reads=attached.reads,
         whole_records=settings.whole_records,
