@@ -7,6 +7,7 @@ and closes, as `run` gets them, in batches as a timer of 20 ms finds them.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from tests.bench.tables import show
 from tests.unit.model.builder import CONTEXT, beginnings, events, reading
 from tracer.ingest.decode import BEGINNING, Events
-from tracer.ingest.ring import HEADER, take
+from tracer.ingest.ring import HEADER, find
 from tracer.ingest.snapshot import Snapshot
+from tracer.ingest.transposed import Transposed
 from tracer.model.totals import Model
 
 RECORDS = 40_000
@@ -56,9 +58,10 @@ def record_ns(data: NDArray[np.uint8], batch: int) -> tuple[float, float]:
     taking = adding = 0
     for first in range(0, RECORDS, batch):
         begin = time.thread_time_ns()
-        taken = take(data, first * stride, min(first + batch, RECORDS) * stride, BEGINNING)
+        found = find(data, first * stride, min(first + batch, RECORDS) * stride, BEGINNING)
+        columns = Transposed.of(found.runs)
         taking += time.thread_time_ns() - begin
-        new = reading(taken.records)
+        new = replace(reading(), columns=columns)
         begin = time.thread_time_ns()
         model.add(new)
         adding += time.thread_time_ns() - begin
@@ -74,4 +77,5 @@ def decode(rounds: int) -> None:
         taken = [record_ns(data, batch) for _ in range(rounds)]
         take_ns, add_ns = median(t for t, _ in taken), median(a for _, a in taken)
         rows.append([f"{batch:,}", f"{take_ns:,.0f}", f"{add_ns:,.0f}", f"{take_ns + add_ns:,.0f}"])
-    show("Decode: nanoseconds of CPU per record", ["records at a time", "ring to array", "array to model", "together"], rows)
+    head = ["records at a time", "ring to columns", "columns to model", "together"]
+    show("Decode: nanoseconds of CPU per record", head, rows)

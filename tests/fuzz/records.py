@@ -16,9 +16,10 @@ from tracer.errors import TcptraceError
 from tracer.ingest.aborts import settle
 from tracer.ingest.decode import EVENT, LAYOUT
 from tracer.ingest.plausible import BOUNDS
-from tracer.ingest.ring import take
+from tracer.ingest.ring import find
 from tracer.ingest.sockdiag import last_heard, listeners_cgroups, normalize, parse_reply
 from tracer.ingest.source import Reading
+from tracer.ingest.transposed import together
 from tracer.kernel.btf import Btf
 from tracer.model.follow.followed import Followed
 from tracer.model.report import Report
@@ -48,10 +49,10 @@ def ring(data: bytes) -> None:
     consumer, length = (number & ~7 for number in _POSITIONS.unpack_from(data))
     area = np.zeros(RING_BYTES, np.uint8)
     area[: len(data) - _POSITIONS.size] = np.frombuffer(data[_POSITIONS.size :][:RING_BYTES], np.uint8)
-    taken = take(area, consumer, consumer + min(length, RING_BYTES), EVENT)
-    assert consumer <= taken.position <= consumer + RING_BYTES
-    if len(taken.records):
-        OUTPUTS[data[-1] % len(OUTPUTS)](bounded(taken.records))
+    found = find(area, consumer, consumer + min(length, RING_BYTES), EVENT)
+    assert consumer <= found.position <= consumer + RING_BYTES
+    if found.runs:
+        OUTPUTS[data[-1] % len(OUTPUTS)](bounded(together(found.runs)))
 
 
 def bounded(records: Records) -> Records:

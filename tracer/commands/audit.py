@@ -47,7 +47,7 @@ def audit(duration: Seconds = 10.0, format_name: options.TableOrJson = "table", 
     pipeline.pump()
     with stop_on_signals() as stop:
         print(f"tcptrace: counting for {duration:g} s; Ctrl-C ends it sooner", file=sys.stderr, flush=True)
-        stop.wake_on(source.filling)
+        stop.wake_on(source.filling, source.gather)
         drain(pipeline, stop, duration, lambda _: None)
         report = report_without_drift(pipeline)
     pipeline.close()

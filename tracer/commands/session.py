@@ -19,6 +19,7 @@ import numpy.ma  # noqa: F401
 import typer
 
 from tracer.errors import TcptraceError
+from tracer.ingest.gather import FIRST_SECONDS
 from tracer.ingest.livesource import LiveSource
 from tracer.ingest.memory import bound_heaps
 from tracer.ingest.namespaces import Namespaces
@@ -32,19 +33,19 @@ from tracer.kernel.shipped import PACKAGE
 from tracer.model.sockets import Summarizer
 from tracer.watch import INTERVAL_SECONDS, Watch
 
-GATHER_SECONDS = 0.005
-"""Each CPU wakes the reader a few times in a row when the ring fills (bpf/emit.h). So much later all have, and one look is
-enough; at a million records a second the ring has room for three times as long.
-"""
-
 
 def open_kernel(
-    loading: Loading, user_name: str | None, look_every_ns: int = 1_000_000_000, *, with_cgroups: bool = False
+    loading: Loading,
+    user_name: str | None,
+    look_every_ns: int = 1_000_000_000,
+    *,
+    with_cgroups: bool = False,
+    columns: bool = False,
 ) -> LiveSource:
     """Load and attach, then become the unprivileged user; returns the source, raises TcptraceError.
 
     loading: a loader at work, which is waited for.
-    with_cgroups: whether snapshots are to say in which cgroups there are listeners.
+    with_cgroups: whether snapshots are to say in which cgroups there are listeners. columns: see LiveSource.
     What only root can open (a listening socket below 1024, a file of root's) is opened before.
     """
     with loading:
@@ -55,7 +56,7 @@ def open_kernel(
     if loaded.handles and settings.snapshots:
         namespaces = Namespaces(loaded.handles, later=later, numbers=numbers, with_cgroups=with_cgroups, with_details=True)
     asked = tuple(name for name in ASKED if getattr(settings, name))
-    source = LiveSource(loaded, look_every_ns, asked, namespaces, numbers)
+    source = LiveSource(loaded, look_every_ns, asked, namespaces, numbers, columns=columns)
     for what in unseen_unprivileged(sockets=settings.snapshots and later):
         complain(TcptraceError(what))
     give_up_privileges(user)
@@ -94,6 +95,11 @@ def complain(error: TcptraceError) -> None:
     print(f"tcptrace: {error}", file=sys.stderr, flush=True)
 
 
+def pause() -> None:
+    """Wait until all CPUs have woken the reader that do so together."""
+    time.sleep(FIRST_SECONDS)
+
+
 class Stop:
     """Set by a signal; interrupted says whether it was Ctrl-C, which shows in the exit status.
 
@@ -105,7 +111,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
-        self._others: list[select.epoll] = []
+        self._others: list[tuple[select.epoll, Callable[[], None]]] = []
         self._requested = False
         self.interrupted = False
         self.before_exit: Callable[[], None] = lambda: None
@@ -125,17 +131,17 @@ class Stop:
         """Say whether the end was asked for."""
         return self._requested
 
-    def wake_on(self, what: select.epoll) -> None:
-        """Have wait() return early for this, too; edge-triggered."""
-        self._others.append(what)
+    def wake_on(self, what: select.epoll, gather: Callable[[], None] = pause) -> None:
+        """Have wait() return early for this, too; edge-triggered. gather: waits until all have come that come together."""
+        self._others.append((what, gather))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep for so many seconds, but not beyond the request to end; return whether there was one."""
-        others = [other for other in self._others if not other.closed]
-        ready, _, _ = select.select([self._reader, *(other.fileno() for other in others)], [], [], timeout)
-        if ready and not self._requested:
-            time.sleep(GATHER_SECONDS)
-        for other in others:
+        others = [(other, gather) for other, gather in self._others if not other.closed]
+        ready, _, _ = select.select([self._reader, *(other.fileno() for other, _ in others)], [], [], timeout)
+        for other, gather in others:
+            if other.fileno() in ready and not self._requested:
+                gather()
             other.poll(0)
         return self._requested
 

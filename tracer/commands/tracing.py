@@ -39,7 +39,7 @@ def trace(loading: Loading, shown: Shown, start: float, user: str | None, durati
     listener = bind(shown.listen or "")
     kept, files, show_with = Kept(), shipped_files(), view_class(shown.view)
     manager = ServiceManager(os.environ)
-    source = open_kernel(loading, user, with_cgroups=not CGROUP_LABELS.isdisjoint(labels))
+    source = open_kernel(loading, user, with_cgroups=not CGROUP_LABELS.isdisjoint(labels), columns=not drawn)
     watch = watch_sockets(source, filters, INTERVAL_SECONDS if drawn else UNSEEN_SECONDS)
     model = Model(source.context, labels=labels, label_ttl=series.label_ttl or None, given=filters.ports, naming=naming)
     latest = Latest() if drawn else None
@@ -48,7 +48,7 @@ def trace(loading: Loading, shown: Shown, start: float, user: str | None, durati
     serve = partial(http.serve, access=access, max_series=series.max_series, past=lambda: kept.spans, files=files)
     server = serve(listener, pipeline.fresh_report, pipeline.healthy)
     with stop_on_signals() as stop:
-        stop.wake_on(source.filling)
+        stop.wake_on(source.filling, *(() if drawn else (source.gather,)))
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
         view = show_with(stop, color=shown.color, latest=latest)
         with view, manager.serving(server.url, view.show) as show:

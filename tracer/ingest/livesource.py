@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import select
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.errors import TcptraceError
+from tracer.ingest.aborts import settle_columns
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import BEGINNING, EVENT, LAYOUT, Events
+from tracer.ingest.gather import FIRST_SECONDS, next_pause
 from tracer.ingest.interfaces import LINK_LOCAL, learn, name_here
 from tracer.ingest.kernelcounters import KernelCounters, KernelCounts
 from tracer.ingest.late import Explained
@@ -24,9 +28,11 @@ from tracer.ingest.ring import Ring
 from tracer.ingest.served import ServedPorts
 from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
-from tracer.ingest.transposed import Seen
+from tracer.ingest.transposed import Seen, Transposed, together, words_of
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.programs import Reads
+
+NO_EVENTS: Events = np.empty(0, EVENT)
 
 
 class LiveSource:
@@ -36,6 +42,7 @@ class LiveSource:
     counters, read every time, take none. asked: see Context. numbers: where ends in unlisted namespaces are noted.
     namespaces: where single sockets can be looked up; given where another thread reads and looks after them, else own ones.
     served, bound: where the records' ports of servers, and ports of bind() are noted.
+    columns: whether nobody wants whole records; see Reading.
     filling: is ready when the ring fills up (bpf/emit.h).
     """
 
@@ -46,9 +53,12 @@ class LiveSource:
         asked: tuple[str, ...] = (),
         namespaces: Namespaces | None = None,
         numbers: Numbers | None = None,
+        *,
+        columns: bool = False,
     ) -> None:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT if loaded.whole_records else BEGINNING)
-        self._records = Explained(self._ring)
+        copied: Callable[[Sequence[Events]], Events | Transposed] = Transposed.of if columns else together
+        self._records = Explained(self._ring, copied)
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._refused = Refused()
         self._programs = Programs(loaded.programs, loaded.held, loaded.absent)
@@ -74,14 +84,12 @@ class LiveSource:
 
         Raises TcptraceError for records of another layout: then kernel and user side are of different versions.
         """
-        events = self._records.read()
+        events, columns = self._read_ring()
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
-        if len(events):
-            self._note(events)
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
         if now_ns - self._looked_ns < self._look_every_ns:
-            return Reading(events, self._cells(), now_ns, self._figures, anchor_ns=anchor_ns)
+            return Reading(events, self._cells(), now_ns, self._figures, anchor_ns=anchor_ns, columns=columns)
         if self.namespaces and self._looks:
             self.namespaces.look()
         figures = self._programs.read()
@@ -89,15 +97,35 @@ class LiveSource:
         cells = self._cells()
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         counts = KernelCounts(before, self._kernel_counts.read())
-        return Reading(events, cells, now_ns, self._figures, kernel_counts=counts, anchor_ns=anchor_ns)
+        return Reading(events, cells, now_ns, self._figures, kernel_counts=counts, anchor_ns=anchor_ns, columns=columns)
 
-    def _note(self, events: Events) -> None:
+    def _read_ring(self) -> tuple[Events, Transposed | None]:
+        """Return the records that have come, whole or by columns."""
+        found = self._records.read()
+        if len(found):
+            self._note(found)
+        if not isinstance(found, Transposed):
+            return found, None
+        return NO_EVENTS, settle_columns(found)
+
+    def _note(self, records: Events | Transposed) -> None:
         """Keep what the records tell of ports, namespaces and interfaces."""
-        seen = Seen(events)
+        seen = records if isinstance(records, Transposed) else Seen(records)
         for who in (self.served, self._numbers, self.bound):
             who.note_records(seen)
-        linked = events[events["remote_address"][:, 0] == LINK_LOCAL]
-        learn(linked["netns"], linked["remote_address"], partial(self._interface_name, linked))
+        first = np.ascontiguousarray(words_of(records, "remote_address")[0]).view(np.uint8)[:: np.uint64().itemsize]
+        linked = np.flatnonzero(first == LINK_LOCAL)
+        if len(linked):
+            some = records[linked]
+            learn(some["netns"], some["remote_address"], partial(self._interface_name, some))
+
+    def gather(self) -> None:
+        """Let the ring fill up, once it has begun to."""
+        filled, pause = self._ring.filled(), FIRST_SECONDS
+        while pause:
+            time.sleep(pause)
+            before, filled = filled, self._ring.filled()
+            pause = next_pause(before, filled, pause)
 
     def time_wait(self, event: np.void) -> TimeWait | None:
         """Return what the connection of a record has left behind, as Namespaces says."""

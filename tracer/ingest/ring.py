@@ -22,21 +22,34 @@ DISCARDED = 1 << 30
 LENGTH = DISCARDED - 1
 
 
-class Taken(NamedTuple):
-    """What a look at the ring gave: copied records, the position up to which it was read, and records not understood."""
+class Found(NamedTuple):
+    """Records where they lie in the ring: in runs, each of which begins at a position (in bytes since the start).
 
-    records: NDArray[np.void]
+    position: up to which all was looked at; foreign: records not understood.
+    """
+
+    runs: list[NDArray[np.void]]
+    starts: list[int]
     position: int
     foreign: int
 
+    def position_behind(self, records: int) -> int:
+        """Return the position behind the first so many records."""
+        for run, start in zip(self.runs, self.starts, strict=True):
+            if records < len(run):
+                return start + records * _stride(run.dtype.itemsize)
+            records -= len(run)
+        return self.position
 
-def take(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[np.void]) -> Taken:
-    """Return all complete records between two positions (in bytes since the start), up to the first one still being written.
+
+def find(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[np.void]) -> Found:
+    """Return all complete records between two positions, up to the first one still being written.
 
     data: the data area, uint8, shape (size,), size a power of two.
     Discarded records are passed over; so are those of another length than dtype's, which are counted as foreign.
     """
     runs: list[NDArray[np.void]] = []
+    starts: list[int] = []
     foreign = 0
     while consumer < producer:
         header = int(_headers(data, consumer, 1, HEADER)[0])
@@ -44,16 +57,18 @@ def take(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[
             break
         order_loads()  # before a record across the end is copied
         if header == dtype.itemsize:
-            run = _run(data, consumer, producer, dtype.itemsize)
-            runs.append(run)
-            consumer += len(run) * _stride(dtype.itemsize)
+            runs.append(_run(data, consumer, producer, dtype.itemsize).view(dtype))
+            starts.append(consumer)
+            consumer += len(runs[-1]) * _stride(dtype.itemsize)
         else:
             foreign += not header & DISCARDED
             consumer += _stride(header & LENGTH)
     order_loads()
-    # runs are of plain bytes until here: numpy copies structured arrays member by member, ten times as slow
     # a record that is not ours may claim any length
-    return Taken(np.concatenate(runs).view(dtype) if runs else np.empty(0, dtype), min(consumer, producer), foreign)
+    return Found(runs, starts, min(consumer, producer), foreign)
+
+
+NOTHING = Found([], [], 0, 0)
 
 
 def order_loads() -> None:
@@ -112,17 +127,27 @@ class Ring:
         self._data = np.frombuffer(self._theirs, np.uint8, size, page)
         self.foreign = 0
         self._most = 0
+        self._found = NOTHING
+        self._found = NOTHING
 
-    def read(self) -> NDArray[np.void]:
-        """Return the records that are there, copied, and give their room back to the kernel; shape (n,)."""
+    def look(self) -> list[NDArray[np.void]]:
+        """Return the records that are there, where they lie, in one or more runs of shape (n,): until they are let go of."""
         consumer, producer = int(self._consumer[0]), int(self._producer[0])
         self._most = max(self._most, producer - consumer)
         order_loads()
-        taken = take(self._data, consumer, producer, self._dtype)
+        self._found = find(self._data, consumer, producer, self._dtype)
+        self.foreign += self._found.foreign
+        return self._found.runs or [np.empty(0, self._dtype)]
+
+    def let_go(self, records: int) -> None:
+        """Give the room of the first so many of these records back to the kernel; they were copied by now."""
+        position, self._found = self._found.position_behind(records), NOTHING
         order_loads()
-        self._consumer[0] = taken.position
-        self.foreign += taken.foreign
-        return taken.records
+        self._consumer[0] = position
+
+    def filled(self) -> float:
+        """Return the share of the ring that has records which were not let go of."""
+        return (int(self._producer[0]) - int(self._consumer[0])) / len(self._data)
 
     def was_full(self) -> bool:
         """Say whether a look since this was asked before found no room for one more record; between looks it only fills."""
@@ -132,6 +157,6 @@ class Ring:
 
     def close(self) -> None:
         """Unmap; the arrays over the mappings go first."""
-        del self._consumer, self._producer, self._data
+        del self._consumer, self._producer, self._data, self._found
         self._own.close()
         self._theirs.close()

@@ -19,6 +19,7 @@ from tracer.ingest.decode import Events
 from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Snapshot
+from tracer.ingest.transposed import Transposed
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Reading:
     snapshot: the latest one of all sockets, which may be older than this reading; None before the first.
     kernel_counts: the kernel's own counters around the moment when cells was read, None when they were not looked at.
     remains: what ended connections have left, as far as it was asked for.
+    columns: the records by columns, with late resets applied, where nobody wants them whole; then `records` is empty.
     """
 
     records: Events
@@ -96,6 +98,7 @@ class Reading:
     kernel_counts: KernelCounts | None = None
     anchor_ns: int | None = None
     remains: tuple[Remains, ...] = ()
+    columns: Transposed | None = None
 
     @cached_property
     def events(self) -> Events:

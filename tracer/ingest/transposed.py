@@ -7,7 +7,7 @@ members come out of the processor's own cache, for no more than it takes to copy
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,57 +66,81 @@ class Seen:
         return self._columns[which]
 
 
+def together(runs: Sequence[Events]) -> Events:
+    """Return the records of runs, one at least and of one dtype, as one array, copied."""
+    dtype = runs[0].dtype  # as plain bytes, since numpy copies structured arrays member by member
+    copied: Events = np.concatenate([run.view(f"V{dtype.itemsize}") for run in runs]).view(dtype)
+    return copied
+
+
 Derive = Callable[[RecordColumns], NDArray[Any]]
 
 
 class Transposed:
     """Records by columns, read like an array of records: a name gives a column, anything else records.
 
-    words: shape (words of a record, n). Columns are views of it, but for addresses and names, and single bytes.
+    words: shape (words of a record, n). What lies behind the last word of a short record is 0. Columns are gathered once, as
+    they are looked at several times.
     """
 
     def __init__(self, words: Words) -> None:
         self.words = words
         self._derived: dict[Derive, NDArray[Any]] = {}
-        self._bytes: dict[str, NDArray[Any]] = {}
+        self._columns: dict[str, NDArray[Any]] = {}
 
     @classmethod
-    def of(cls, *parts: Events) -> Transposed:
-        """Return the records of all parts, which are of one dtype, in their order, copied; what they do not have is 0."""
-        known = (parts[0].dtype if parts else EVENT).itemsize // _WORD
-        words = np.empty((_WORDS, sum(map(len, parts))), np.uint64)
-        words[known:] = 0
+    def of(cls, parts: Sequence[Events]) -> Transposed:
+        """Return the records of all parts, one at least and of one dtype, in their order, copied."""
+        known = parts[0].dtype.itemsize // _WORD
+        words = np.empty((known, sum(map(len, parts))), np.uint64)
         at = 0
         for part in parts:
-            rows = np.ascontiguousarray(part).view(np.uint64).reshape(len(part), known).T
+            rows = _rows(part).T
             for first in range(0, len(part), BLOCK):
                 block = rows[:, first : first + BLOCK]
-                words[:known, at : at + block.shape[1]] = block
+                words[:, at : at + block.shape[1]] = block
                 at += block.shape[1]
         return cls(words)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Transposed]) -> Transposed:
+        """Return the records of all parts, one at least, in their order; copied, unless there is one."""
+        return parts[0] if len(parts) == 1 else cls(np.concatenate([part.words for part in parts], axis=1))
 
     def __len__(self) -> int:
         return int(self.words.shape[1])
 
     def __getitem__(self, which: Any, /) -> Any:
         if not isinstance(which, str):
-            return _bytes(self.words[:, which]).view(EVENT)[..., 0][()]
+            some = np.atleast_2d(self.words[:, which].T)
+            whole = np.zeros((len(some), _WORDS), np.uint64)
+            whole[:, : len(self.words)] = some
+            return whole.view(EVENT)[:, 0][0 if np.isscalar(which) else slice(None)]
         dtype, offset = _MEMBERS[which]
+        if offset >= self.words.shape[0] * _WORD:
+            return np.zeros(len(self), dtype)
         if which in WIDE:
             return wide(self.words_of(which), which)
-        if which in self._bytes:
-            return self._bytes[which]
+        if which not in self._columns:
+            self._columns[which] = np.ascontiguousarray(self._column(which))
+        return self._columns[which]
+
+    def put(self, member: str, places: NDArray[np.intp], values: Any) -> None:
+        """Have some records, by their places, have other values of a member, which is no address and no name."""
+        self._column(member)[places] = values
+        self._columns.pop(member, None)
+
+    def _column(self, member: str) -> NDArray[Any]:
+        dtype, offset = _MEMBERS[member]
         per_word = _WORD // dtype.itemsize
-        column = self.words[offset // _WORD].view(dtype)[offset // dtype.itemsize % per_word :: per_word]
-        if dtype.itemsize > 1:
-            return column
-        self._bytes[which] = np.ascontiguousarray(column)
-        return self._bytes[which]
+        column: NDArray[Any] = self.words[offset // _WORD].view(dtype)[offset // dtype.itemsize % per_word :: per_word]
+        return column
 
     def words_of(self, member: str) -> Words:
         """Return the words of a member that has whole ones, shape (words, n)."""
         dtype, offset = _MEMBERS[member]
-        return self.words[offset // _WORD : (offset + dtype.itemsize) // _WORD]
+        words = self.words[offset // _WORD : (offset + dtype.itemsize) // _WORD]
+        return words if len(words) else np.zeros((dtype.itemsize // _WORD, len(self)), np.uint64)
 
     def once(self, derive: Derive) -> NDArray[Any]:
         """Return what is derived from the records, shape (n,), which is done once."""
@@ -165,12 +189,26 @@ def hashed(*columns: NDArray[Any]) -> Words:
     """Return one number for the values that stand side by side in columns of integers, shape (n,), almost certainly its own.
 
     A sum of the values, each times an odd number of its column's. Of the upper half of a word a product keeps half of the bits
-    alone, so that it is mixed into the lower one before.
+    alone, so that it is mixed into the lower one before. A column of zeros adds nothing: the first words of IPv4's addresses.
     """
     keys = np.zeros(len(columns[0]), np.uint64)
-    for column, factor in zip(columns, _FACTORS, strict=False):
-        keys += (column ^ column >> _HALF if column.dtype == np.uint64 else column) * factor
+    for place, column in enumerate(columns):
+        if column.any():
+            keys += share(column, place)
     return keys
+
+
+def share(column: NDArray[Any], place: int) -> Words:
+    """Return what the column at a place adds to the numbers of hashed()."""
+    mixed = column ^ column >> _HALF if column.dtype == np.uint64 else column
+    added: Words = mixed * _FACTORS[place]
+    return added
+
+
+def _rows(part: Events) -> Words:
+    """Return the words of records as they lie, shape (n, words)."""
+    rows: Words = part.view([("words", np.uint64, (part.dtype.itemsize // _WORD,))])["words"]
+    return rows
 
 
 def _bytes(words: Words) -> NDArray[np.uint8]:

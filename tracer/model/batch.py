@@ -13,18 +13,18 @@ from tracer.ingest.transposed import WIDE, Derive, Transposed, Words, wide
 
 Rows = NDArray[np.intp]
 
-ENOUGH = 16384
-"""Records with which the cost of a batch is small beside theirs; they take 6 MB."""
+ENOUGH = 8192
+"""Records with which the cost of a batch is small beside theirs; they take 3 MB."""
 
 
 class Batch:
     """The records of some readings, in their order."""
 
     def __init__(self) -> None:
-        self._parts: list[Events] = []
+        self._parts: list[Events | Transposed] = []
         self._records = 0
 
-    def add(self, events: Events) -> None:
+    def add(self, events: Events | Transposed) -> None:
         """Take in the records of a reading."""
         if len(events):
             self._parts.append(events)
@@ -41,7 +41,8 @@ class Batch:
 
     def take(self) -> Transposed:
         """Return all of them, one at least, and be empty."""
-        records, self._parts, self._records = Transposed.of(*self._parts), [], 0
+        records = Transposed.joined([part if isinstance(part, Transposed) else Transposed.of([part]) for part in self._parts])
+        self._parts, self._records = [], 0
         return records
 
 
@@ -60,13 +61,13 @@ class Part:
         if not isinstance(which, str):
             return self.records[self.index[which]]
         if which not in self._gathered:
-            is_wide = which in WIDE
-            self._gathered[which] = wide(self.words_of(which), which) if is_wide else self.records[which][self.index]
+            found = wide(self.words_of(which), which) if which in WIDE else self.records[which].take(self.index)
+            self._gathered[which] = found
         return self._gathered[which]
 
     def once(self, derive: Derive) -> NDArray[Any]:
         """Return what is derived from the records, of these, shape (n,)."""
-        return self.records.once(derive)[self.index]
+        return self.records.once(derive).take(self.index)
 
     def words_of(self, member: str) -> Words:
         """Return the words of a member that has whole ones, shape (words, n)."""

@@ -34,7 +34,7 @@ class Grid(Generic[Number]):
             more = np.zeros(((1 << (rows - 1).bit_length()) - have, self.columns), self.values.dtype)
             self.values = np.concatenate([self.values, more])
 
-    def add(self, rows: NDArray[Any], columns: NDArray[Any] | int, amounts: NDArray[Any] | int = 1) -> None:
+    def add(self, rows: NDArray[Any] | int, columns: NDArray[Any] | int, amounts: NDArray[Any] | int = 1) -> None:
         """Add amounts at (rows, columns), each of shape (n,) or a scalar; a cell may occur more than once."""
         places = rows if self.columns == 1 else rows * self.columns + columns
         np.add.at(self.values.reshape(-1), places, self.values.dtype.type(amounts))

@@ -49,10 +49,10 @@ _CLASSIC_COLUMNS = [*range(0, PER_OCTAVE * len(CLASSIC_BOUNDS), PER_OCTAVE), BUC
 _MANTISSA_REST = np.uint64(52 - 6)
 _FIRST_CELL, _LAST_CELL, _END_CELL = (int(np.float64(2**n).view(np.uint64) >> _MANTISSA_REST) for n in (9, 53, 64))
 _CELL_EDGES = (np.arange(_FIRST_CELL, _LAST_CELL, dtype=np.uint64) << _MANTISSA_REST).view(np.float64)
-_BUCKET_OF_CELL = np.zeros(_END_CELL + 1, np.int16)
+_BUCKET_OF_CELL = np.zeros(_END_CELL + 1, np.intp)
 _BUCKET_OF_CELL[_FIRST_CELL:_LAST_CELL] = np.searchsorted(BOUNDS_NS.astype(np.float64), _CELL_EDGES, side="left")
 _BUCKET_OF_CELL[_LAST_CELL:] = BUCKETS - 1
-_BOUNDS_AND_END = np.append(BOUNDS_NS, np.iinfo(np.uint64).max)
+_BOUND_OF_CELL = np.append(BOUNDS_NS, np.iinfo(np.uint64).max)[_BUCKET_OF_CELL]
 
 
 def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
@@ -62,8 +62,8 @@ def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
     bucket of the lower edge of the time's cell, and a cell holds one bound at most.
     """
     cells = (ns.astype(np.float64).view(np.uint64) >> _MANTISSA_REST).view(np.intp)
-    bucket = _BUCKET_OF_CELL.take(cells).astype(np.intp)
-    bucket += ns > _BOUNDS_AND_END.take(bucket)
+    bucket = _BUCKET_OF_CELL.take(cells)
+    bucket += ns > _BOUND_OF_CELL.take(cells)
     return bucket
 
 
@@ -160,6 +160,12 @@ class Durations:
         self._counts.add(rows, bucket_index(ns))
         self._sums.add(rows, 0, ns / 1e9)
         self._maxima.raise_to(rows, ns)
+
+    def add_to(self, row: int, ns: NDArray[np.uint64]) -> None:
+        """Add times in nanoseconds, shape (n,), one at least, to one row: without a look at the row of each."""
+        self._counts.add(row, bucket_index(ns))
+        self._sums.values[row] += ns.sum(dtype=np.float64) / 1e9
+        self._maxima.values[row] = max(self._maxima.values[row, 0], ns.max())
 
     def fold(self, rows: NDArray[np.intp], onto: NDArray[np.intp]) -> None:
         """Add rows to others, both of shape (n,), and empty them."""

@@ -6,6 +6,7 @@ Each kind of record has a short function that adds its columns to grids, a numpy
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,11 @@ from tracer.model.batch import Batch, Part, Rows
 from tracer.model.connections import OpenConnections
 from tracer.model.elsewhere import Elsewhere
 from tracer.model.grid import frozen
-from tracer.model.histogram import Durations
 from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, OPENING, LabelSets, service_ports
 from tracer.model.listenersets import Listeners
 from tracer.model.naming import Naming
 from tracer.model.report import Report
+from tracer.model.statetimes import StateTimes
 from tracer.model.tallies import RESET_REASONS, Tallies
 from tracer.model.tcp import (
     CELL,
@@ -34,7 +35,6 @@ from tracer.model.tcp import (
     KINDS,
     RETRANSMIT_KINDS,
     ROLES,
-    STATES,
     close_reasons,
     failure_reasons,
     is_restored,
@@ -46,12 +46,6 @@ from tracer.model.waiting import Waiting
 
 LOOK_NS = 1_000_000_000
 """Label sets that are idle are looked for so often."""
-
-TIMED_STATES = 12
-"""Length of event.state_ns."""
-
-# A connection spends no time in CLOSE and LISTEN; those are where it comes from and where it ends.
-_STATE_BITS = np.array([0 if STATES[n] in {"close", "listen"} else 1 << n for n in range(TIMED_STATES)], np.uint16)
 
 
 class Model:
@@ -90,8 +84,7 @@ class Model:
         self._audit = Audit(failures_unseen=FAILED_RETRANSMISSIONS in context.missing)
         self._unrecorded = Unrecorded()
         self._events = np.zeros(256, np.uint64)
-        self._states = Durations()
-        self._states.reserve(len(STATES))
+        self._states = StateTimes()
         self._batch = Batch()
         self._open = OpenConnections(self._sets)
         self._listeners = Listeners(self._sets)
@@ -104,7 +97,7 @@ class Model:
         """Take in a reading; readings come in the order of their time."""
         if self._start_ns is None:
             self._start_ns = reading.time_ns
-        self._last, self._now_ns = reading, reading.time_ns
+        self._last, self._now_ns = replace(reading, columns=None), reading.time_ns
         is_dump = reading.snapshot is not None and reading.snapshot is not self._snapshot
         if reading.snapshot:
             self._snapshot = reading.snapshot
@@ -114,7 +107,7 @@ class Model:
             self._audit.add(reading.kernel_counts, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
             self._add_unrecorded(what, FIRST_ROLE + role, count)
-        self._batch.add(reading.events)
+        self._batch.add(reading.events if reading.columns is None else reading.columns)
         if is_dump or self._batch.is_full:
             self._add_batch()
         self._count_waiting(reading.time_ns)
@@ -193,7 +186,7 @@ class Model:
         flags = part["flags"]
         self._add_elsewhere(part, rows, resets=False)
         self._counts.failures.add(rows, failure_reasons(part["from_state"], part["error"], flags))
-        self._add_states(part.where(flags & FLAG["partial"] == 0))
+        self._states.add(part.where(flags & FLAG["partial"] == 0))
 
     def _add_elsewhere(self, part: Part, rows: Rows, *, resets: bool) -> None:
         part = part.where(rows < FIXED)
@@ -213,7 +206,7 @@ class Model:
         self._counts.closed(part, rows)
         lives = part.where(whole)  # what only connections seen from their start can tell
         self._counts.connection_times.add(rows[np.flatnonzero(whole)], lives["duration_ns"])
-        self._add_states(lives)
+        self._states.add(lives)
 
     def _add_unrecorded(self, what: int, row: int, count: int) -> None:
         """Add what the kernel counted without a record; see unrecorded.py."""
@@ -232,13 +225,6 @@ class Model:
                 WHAT["reset_received"]: (self._counts.resets_received, 0),
             }[what]
         grid.add(np.array([row]), column, count)
-
-    def _add_states(self, part: Part) -> None:
-        part = part.where(part["flags"] & FLAG["gap"] == 0)
-        times = part.records.words_of("state_ns")
-        for state in np.flatnonzero(np.bitwise_or.reduce(part["visited"], initial=0) & _STATE_BITS).tolist():
-            been = part.index[np.flatnonzero(part["visited"] & _STATE_BITS[state] != 0)]
-            self._states.add(np.full(len(been), state), times[state][been])
 
     def _add_retransmits(self, part: Part, rows: Rows) -> None:
         failed = part["flags"] & FLAG["failed"] != 0
@@ -272,7 +258,7 @@ class Model:
             time_ns=last.time_ns if last else 0,
             duration_seconds=(last.time_ns - (self._start_ns or 0)) / 1e9 if last else 0.0,
             series=self._counts.series(self._sets),
-            state_times=self._states.snapshot(slice(len(STATES))),
+            state_times=self._states.snapshot(),
             events=frozen(self._events[: len(KINDS)]),
             label_overflow=self._sets.overflowed,
             programs=last.programs if last else (),

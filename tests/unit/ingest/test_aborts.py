@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.unit.model.builder import events, report_of
-from tracer.ingest.aborts import settle
+from tracer.ingest.aborts import settle, settle_columns
 from tracer.ingest.decode import Events
+from tracer.ingest.transposed import Transposed
 from tracer.model.tcp import CLOSE_REASONS, FLAG, KIND, STATE
 
 RECEIVED = ("reset_received",)
@@ -87,3 +88,12 @@ def test_the_batch_that_was_read_is_not_changed() -> None:
     before = batch.tobytes()
     settle(batch)
     assert batch.tobytes() == before
+
+
+def test_records_by_columns_are_settled_as_records_are() -> None:
+    batches = (data_after_close(7), reset_by_peer(8), abort(9, "established", error=104), events("handshake", 3))
+    records = np.concatenate([*batches, abort(0, "close_wait"), data_after_close(9), events("failure", connection=9)])
+    for some in (records, records[:3], records[3:5]):
+        columns = settle_columns(Transposed.of([some]))
+        assert columns[:].tobytes() == settle(some).tobytes()
+        assert columns["flags"].tolist() == settle(some)["flags"].tolist()

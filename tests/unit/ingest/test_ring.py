@@ -15,7 +15,8 @@ from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT
-from tracer.ingest.ring import BUSY, DISCARDED, HEADER, Ring, take
+from tracer.ingest.ring import BUSY, DISCARDED, HEADER, Ring, find
+from tracer.ingest.transposed import together
 
 SMALL = np.dtype([("number", "<u8"), ("word", "<u4"), ("rest", "V4")])
 ODD = np.dtype([("number", "<u4"), ("byte", "u1")])
@@ -62,10 +63,10 @@ def filled(size: int, start: int, numbers: range) -> Writer:
 
 def read(writer: Writer, dtype: np.dtype[np.void] = SMALL) -> tuple[list[int], int, int]:
     """Return (numbers, bytes read, foreign)."""
-    taken = take(writer.data, writer.consumer, writer.producer, dtype)
-    assert taken.records.dtype == dtype
-    read_bytes, writer.consumer = taken.position - writer.consumer, taken.position
-    return taken.records["number"].tolist(), read_bytes, taken.foreign
+    found = find(writer.data, writer.consumer, writer.producer, dtype)
+    assert {run.dtype for run in found.runs} <= {dtype}
+    read_bytes, writer.consumer = found.position - writer.consumer, found.position
+    return [number for run in found.runs for number in run["number"].tolist()], read_bytes, found.foreign
 
 
 starts = st.integers(0, 1 << 20).map(lambda n: n * 8)
@@ -216,10 +217,10 @@ def test_any_mixture_gives_the_finished_ones_before_the_first_busy_one(
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_what_was_read_does_not_change_with_the_ring(start: int, n: int) -> None:
     writer = filled(256, start, range(n))
-    taken = take(writer.data, writer.consumer, writer.producer, SMALL)
-    assert not np.shares_memory(taken.records, writer.data)
+    records = together(find(writer.data, writer.consumer, writer.producer, SMALL).runs)
+    assert not np.shares_memory(records, writer.data)
     writer.data[:] = 0xFF
-    assert taken.records["number"].tolist() == list(range(n))
+    assert records["number"].tolist() == list(range(n))
 
 
 def test_reading_writes_nothing_into_the_ring() -> None:
@@ -236,8 +237,18 @@ def test_records_of_the_real_layout_come_whole_from_around_the_end() -> None:
     writer = Writer(1 << 14, (1 << 14) - 5 * stride(EVENT.itemsize) - 8)
     for row in wanted:
         assert writer.put(row.tobytes())
-    taken = take(writer.data, writer.consumer, writer.producer, EVENT)
-    assert taken.records.tobytes() == wanted.tobytes()
+    found = find(writer.data, writer.consumer, writer.producer, EVENT)
+    assert together(found.runs).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("records", range(10))
+@pytest.mark.parametrize("start", [0, 216, 232])
+def test_the_position_behind_some_records_is_where_the_next_ones_are_found(start: int, records: int) -> None:
+    writer = filled(256, start, range(9))
+    writer.set_flags(start + 4 * 24, SMALL.itemsize, DISCARDED)
+    found = find(writer.data, writer.consumer, writer.producer, SMALL)
+    writer.consumer = found.position_behind(records)
+    assert read(writer)[0] == [number for number in range(9) if number != 4][records:]
 
 
 SIZE = 4 * PAGESIZE
@@ -259,18 +270,27 @@ def mapped(start: int, numbers: range) -> Iterator[tuple[Ring, NDArray[np.uint64
         del consumer, producer
 
 
+def numbers_in(ring: Ring) -> list[int]:
+    return [number for run in ring.look() for number in run["number"].tolist()]
+
+
 def test_a_mapped_ring_gives_the_records_and_their_room_back() -> None:
     with mapped(SIZE - 40, range(23)) as (ring, consumer, producer):
-        assert ring.read()["number"].tolist() == list(range(23))
+        assert numbers_in(ring) == list(range(23))
+        assert (ring.filled(), int(consumer[0])) == (23 * 24 / SIZE, SIZE - 40)
+        ring.let_go(20)
+        assert numbers_in(ring) == [20, 21, 22]
+        ring.let_go(3)
         assert int(consumer[0]) == int(producer[0])
-        assert len(ring.read()) == 0
+        assert numbers_in(ring) == []
         assert ring.foreign == 0
         ring.close()
 
 
 def test_a_closed_ring_leaves_what_was_read_from_it() -> None:
     with mapped(0, range(5)) as (ring, _, _):
-        records = ring.read()
+        records = together(ring.look())
+        ring.let_go(len(records))
         ring.close()
         assert records["number"].tolist() == list(range(5))
 

@@ -23,7 +23,7 @@ def records(count: int) -> Events:
 @pytest.mark.parametrize("name", EVENT.names or ())
 def test_every_column_is_that_of_the_records(name: str, count: int) -> None:
     plain = records(count)
-    column = Transposed.of(plain)[name]
+    column = Transposed.of([plain])[name]
     assert (column.dtype, column.shape) == (plain[name].dtype, plain[name].shape)
     assert (column == plain[name]).all()
 
@@ -31,23 +31,23 @@ def test_every_column_is_that_of_the_records(name: str, count: int) -> None:
 @pytest.mark.parametrize("name", EVENT.names or ())
 def test_a_part_has_the_columns_of_its_records(name: str) -> None:
     plain, index = records(100), np.array([7, 3, 99])
-    part = Part(Transposed.of(plain), index)
+    part = Part(Transposed.of([plain]), index)
     assert (part[name] == plain[index][name]).all()
     assert (part.where(np.array([True, False, True]))[name] == plain[[7, 99]][name]).all()
 
 
 def test_records_come_back_as_they_were() -> None:
     plain = records(10)
-    columns = Transposed.of(plain)
+    columns = Transposed.of([plain])
     assert columns[3] == plain[3]
     assert columns[np.array([9, 2])].tobytes() == plain[[9, 2]].tobytes()
     assert columns.where(plain["kind"] > 100)[:].tobytes() == plain[plain["kind"] > 100].tobytes()
-    assert Transposed.of(plain, plain[:0], plain[4:])[10] == plain[4]
+    assert Transposed.of([plain, plain[:0], plain[4:]])[10] == plain[4]
 
 
 def test_what_records_do_not_have_is_zero() -> None:
     whole = records(BLOCK + 3)
-    columns = Transposed.of(beginnings(whole), beginnings(whole))
+    columns = Transposed.of([beginnings(whole), beginnings(whole)])
     for name in EVENT.names or ():
         expected = whole[name] if name in (BEGINNING.names or ()) else np.zeros_like(whole[name])
         assert (columns[name] == np.concatenate((expected, expected))).all()
@@ -55,7 +55,7 @@ def test_what_records_do_not_have_is_zero() -> None:
 
 def test_an_address_has_the_same_words_in_records_sockets_and_columns() -> None:
     plain = events("handshake", 3, peer="2001:db8::1")
-    assert (words_of(plain, "remote_address") == words_of(Transposed.of(plain), "remote_address")).all()
+    assert (words_of(plain, "remote_address") == words_of(Transposed.of([plain]), "remote_address")).all()
 
 
 @pytest.mark.parametrize("known", [0, 1, FEW - 1, FEW, 50])

@@ -102,3 +102,15 @@ def test_a_snapshot_does_not_change_and_cannot_be_changed() -> None:
     assert before.totals[0] == 0
     with pytest.raises(ValueError, match="read-only"):
         before.counts[0, 0] = 1
+
+
+def test_times_of_one_row_are_added_as_those_of_many() -> None:
+    times = np.array([0, 1000, 2**20 + 1, 5 * 10**9], np.uint64)
+    one, many = Durations(), Durations()
+    for durations in (one, many):
+        durations.reserve(3)
+    one.add_to(2, times)
+    one.add_to(2, times[:1])
+    many.add(np.full(5, 2), np.append(times, times[0]))
+    for name in ("counts", "sums", "maxima"):
+        assert np.allclose(getattr(one.snapshot(slice(3)), name), getattr(many.snapshot(slice(3)), name))
