@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
 from tracer.ingest.snapshot import Snapshot
-from tracer.ingest.transposed import RecordColumns
+from tracer.ingest.transposed import RecordColumns, once
 from tracer.model.connections import MARGIN_NS
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets
@@ -83,11 +83,11 @@ class Ledger:
     def opened(self, part: RecordColumns, rows: Rows) -> None:
         """Note the connections of records that say that they are open now; rows: their label sets."""
         syn = (part["role"] == ROLE["client"]) & (part["flags"] & FLAG["repair"] == 0)
-        self._opened.add(ends_key(part), part["time_ns"], row=rows.copy(), syn=syn, process=part["process"])
+        self._opened.add(once(part, ends_key), part["time_ns"], row=rows.copy(), syn=syn, process=part["process"])
 
     def closed(self, part: RecordColumns, rows: Rows) -> None:
         """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: their label sets."""
-        keys = ends_key(part)
+        keys = once(part, ends_key)
         self._closed.add(keys, part["time_ns"])
         exact = _at_end(part)
         hits, places = self._find(keys, part)
@@ -95,12 +95,15 @@ class Ledger:
             entries = self._table[places]
             elder = (part["flags"] & FLAG["partial"] != 0) | (_began(part) < self._start_ns)
             before = np.where(elder[hits, None], entries["last"], entries["counted"])
-            exact[:, hits] = _growth(before, exact[:, hits].T).T
+            now = np.zeros((len(hits), len(FIGURES)), np.uint64)
+            for place, column in exact.items():
+                now[:, place] = column[hits]
+            for place, column in exact.items():
+                column[hits] = _growth(before, now)[:, place]
             self._table["gone"][places] = True
         self._figures.reserve(len(self._sets))
-        for place, column in enumerate(exact):
-            if column.any():
-                self._figures.add(rows, place, column)
+        for place, column in exact.items():
+            self._figures.add(rows, place, column)
 
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Add what the open connections of a dump have carried since the one before; it may come more than once."""
@@ -142,13 +145,13 @@ class Ledger:
         if not len(self._table):
             return np.empty(0, np.intp), np.empty(0, np.intp)
         known = self._table["key"][self._by_key]
-        places = self._by_key[np.searchsorted(known, keys).clip(max=len(known) - 1)]
-        entries = self._table[places]
-        whole = part["flags"] & FLAG["partial"] == 0
-        same = (entries["key"] == keys) & ~entries["gone"] & ~(whole & (_began(part) > entries["seen_ns"]))
-        hits = np.flatnonzero(same)
-        _, first = np.unique(places[hits], return_index=True)
-        return hits[first], places[hits[first]]
+        ranks = np.searchsorted(known, keys).clip(max=len(known) - 1)
+        likely = np.flatnonzero(known.take(ranks) == keys)
+        places = self._by_key[ranks[likely]]
+        entries, whole = self._table[places], part["flags"][likely] & FLAG["partial"] == 0
+        same = np.flatnonzero(~entries["gone"] & ~(whole & (_began(part)[likely] > entries["seen_ns"])))
+        _, first = np.unique(places[same], return_index=True)
+        return likely[same[first]], places[same[first]]
 
     def _entries(self, found: NDArray[np.void], figures: Figures, now_ns: int) -> NDArray[np.void]:
         """Return the entry of each connection of a dump, old or new; row -1 where it is not certain that it is traced."""
@@ -219,13 +222,13 @@ def _began(part: RecordColumns) -> NDArray[np.int64]:
     return began
 
 
-def _at_end(part: RecordColumns) -> Counts:
-    """Return FIGURES of records of ends, shape (columns, n); what a kernel does not tell there is 0, and adds nothing."""
-    found = np.empty((len(FIGURES), len(part)), np.uint64)
+def _at_end(part: RecordColumns) -> dict[int, Counts]:
+    """Return those FIGURES of records of ends that are not all 0, shape (n,), by place; what a kernel does not tell is 0."""
+    found = {}
     for place, name in enumerate(FIGURES):
-        found[place] = part[name.replace("_us", "_ms")]
-        if name.endswith("_us"):
-            found[place] *= np.uint64(1000)
+        column = part[name.replace("_us", "_ms")]
+        if column.any():
+            found[place] = column * np.uint64(1000 if name.endswith("_us") else 1)
     return found
 
 

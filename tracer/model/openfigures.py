@@ -12,7 +12,7 @@ from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Dump
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
-from tracer.ingest.transposed import RecordColumns, hashed, words_of
+from tracer.ingest.transposed import RecordColumns, hashed, share, words_of
 from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
 from tracer.model.evidence import Look, evidence, fin_received, sending_bytes, unread_bytes
@@ -28,6 +28,17 @@ def ends_key(of: RecordColumns) -> Keys:
     """Return the namespace and both ends of records or sockets as one number each, shape (n,)."""
     ends = (*words_of(of, "local_address"), *words_of(of, "remote_address"))
     return hashed(of["netns"], of["local_port"], of["remote_port"], *ends)
+
+
+def place_key(of: RecordColumns, keys: Keys, *, server: bool) -> Keys:
+    """Return the same without what differs from one connection of a service to the next.
+
+    keys: of ends_key(). server: whether these are the service's side, where that is the other end; else it is the own port.
+    """
+    if not server:
+        return keys - share(of["local_port"], 1)
+    words = words_of(of, "remote_address")
+    return keys - share(of["remote_port"], 2) - share(words[0], 5) - share(words[1], 6)
 
 
 class Looks:

@@ -12,17 +12,22 @@ A destination and a local address are one key, counted up and down, so that the 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import PortUse, Snapshot
-from tracer.ingest.transposed import Transposed, hashed, is_among, words_of
+from tracer.ingest.transposed import Transposed, is_among, once
 from tracer.model.batch import Part, Rows
+from tracer.model.columns import Keys
 from tracer.model.naming import OTHER, address_text
+from tracer.model.openfigures import ends_key, place_key
 from tracer.model.tcp import FLAG, KIND, ROLE, STATE, leaves_time_wait
+
+Tally = Sequence[tuple[bytes, int]]
+"""Places, and how often each is there."""
 
 TIMEWAIT_NS = 60_000_000_000
 MAX_PLACES = 1 << 14
@@ -92,18 +97,21 @@ class Unlisted:
         now = int(events["time_ns"][others.index[-1]])
         netns = others["netns"]
         self._seen.update(dict.fromkeys(netns[np.flatnonzero(np.diff(netns, append=netns[-1] ^ 1))].tolist(), now))
-        kind, client = others["kind"], others["role"] == ROLE["client"]
-        _count(self._open, others.where((kind == KIND["handshake"]) & client), 1)
-        ended, flags = kind == KIND["close"], others["flags"]
-        counted = (flags & FLAG["partial"] == 0) | (others["visited"] & _OPENING != 0)
-        _count(self._open, others.where(ended & client & counted), -1)
-        self._wait(now, others.where(ended & leaves_time_wait(flags)))
+        ended, flags, client = others["kind"] == KIND["close"], others["flags"], others["role"] == ROLE["client"]
+        opened, left = others["kind"] == KIND["handshake"], ended & leaves_time_wait(flags)
+        ended &= client & ((flags & FLAG["partial"] == 0) | (others["visited"] & _OPENING != 0))
+        _count(self._open, _tally(others.where(opened & client)), 1)
+        gone = _tally(others.where(ended))
+        _count(self._open, gone, -1)
+        # most often the same connections
+        waiting = gone if np.array_equal(left & client, ended) else _tally(others.where(left & client))
+        self._wait(now, [*waiting, *_tally(others.where(left & ~client), server=True)])
 
-    def _wait(self, now: int, part: Part) -> None:
+    def _wait(self, now: int, left: Tally) -> None:
         second = now // 1_000_000_000
         if not self._waiting or self._waiting[-1][0] != second:
             self._waiting.append((second, Counter()))
-        _count(self._waiting[-1][1], part, 1)
+        _count(self._waiting[-1][1], left, 1)
         while self._waiting and (self._waiting[0][0] + 1) * 1_000_000_000 < now - TIMEWAIT_NS:
             self._waiting.popleft()
 
@@ -121,27 +129,30 @@ class Unlisted:
         return EventSockets(tuple(namespaces), tuple(_largest(_summed(waiting, _service))), ports, other)
 
 
-def _places(part: Part) -> list[bytes]:
+def _places(part: Part, *, server: bool) -> list[bytes]:
     """Return the place of each record."""
     found = np.zeros(len(part), _PLACE)
-    server = part["role"] == ROLE["server"]
     found["netns"], found["server"] = part["netns"], server
     found["local"] = part["local_address"]
-    found["remote"] = np.where(server[:, None], 0, part["remote_address"])
-    found["port"] = np.where(server, part["local_port"], part["remote_port"])
+    found["remote"] = 0 if server else part["remote_address"]
+    found["port"] = part["local_port" if server else "remote_port"]
     places: list[bytes] = found.view(f"V{_PLACE.itemsize}").tolist()
     return places
 
 
-def _distinct(part: Part) -> tuple[Rows, Rows]:
-    """Return where each place of these records occurs first, in order, and how often it does, shape (k,) each."""
-    server = part["role"] == ROLE["server"]
-    remote = (word * ~server for word in words_of(part, "remote_address"))
-    port = np.where(server, part["local_port"], part["remote_port"])
-    keys = hashed(part["netns"], server.view(np.uint8), port, *words_of(part, "local_address"), *remote)
+def _tally(part: Part, *, server: bool = False) -> Tally:
+    """Return the places of records, all of them a service's or all of them clients', and how often each is there."""
+    if not len(part):
+        return []
+    at, numbers = _distinct(place_key(part, once(part, ends_key), server=server))
+    return list(zip(_places(Part(part.records, part.index[at]), server=server), numbers.tolist(), strict=True))
+
+
+def _distinct(keys: Keys) -> tuple[Rows, Rows]:
+    """Return where each key occurs first, in order, and how often it does, shape (k,) each."""
     slots = (keys >> _SLOT_SHIFT).view(np.intp)
     first = np.zeros(1 << 12, np.intp)
-    first[slots[::-1]] = np.arange(len(part))[::-1]
+    first[slots[::-1]] = np.arange(len(keys))[::-1]
     same = keys[first[slots]] == keys
     counts = np.bincount(slots[np.flatnonzero(same)], minlength=len(first))
     found, rest = np.flatnonzero(counts), np.flatnonzero(~same)
@@ -151,10 +162,9 @@ def _distinct(part: Part) -> tuple[Rows, Rows]:
     return places[order], np.concatenate((counts[found], more))[order]
 
 
-def _count(counts: Counter[bytes], part: Part, by: int) -> None:
-    """Count the places of records up or down, none below zero; beyond MAX_PLACES those of a namespace and side together."""
-    at, numbers = _distinct(part)
-    for place, number in zip(_places(Part(part.records, part.index[at])), numbers.tolist(), strict=True):
+def _count(counts: Counter[bytes], places: Tally, by: int) -> None:
+    """Count places up or down, none below zero; beyond MAX_PLACES those of a namespace and side together."""
+    for place, number in places:
         if place not in counts and len(counts) >= MAX_PLACES:
             place = place[:5] + bytes(_PLACE.itemsize - 5)  # noqa: PLW2901 - this is what it counts as
         counts[place] += by * number

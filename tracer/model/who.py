@@ -74,6 +74,8 @@ class Handshakes:
             table[name][own] = latest[column]
             if not table[several][own].all():  # others may have come before the latest
                 for word in words_of(part, column):
+                    if not word.any():
+                        continue
                     its = word[np.maximum(last, 0)]
                     table[several][rows[np.flatnonzero(its[rows] != word)]] = True
         table["netns"][own], table["seen"][own] = latest["netns"], True
