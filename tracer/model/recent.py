@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.transposed import is_among
+
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.intp]
 
@@ -43,18 +45,28 @@ class Recent:
     def since(self, keys: Keys, from_ns: int) -> NDArray[np.bool_]:
         """Return which of these keys have a record from then on, shape (n,)."""
         late = [known[times >= from_ns] for known, times, _ in self._batches]
-        found: NDArray[np.bool_] = np.isin(keys, np.concatenate(late)) if late else np.zeros(len(keys), bool)
+        if not late:
+            return np.zeros(len(keys), bool)
+        known = np.concatenate(late)
+        found: NDArray[np.bool_] = np.isin(keys, known[_of_any(known, keys)])
         return found
 
     def find(self, keys: Keys) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
         """Return which of these keys have a record, and of those the arrays of each name, as the latest record has them."""
-        if not self._batches:
+        known = np.concatenate([np.empty(0, np.uint64), *(batch for batch, _, _ in self._batches)])
+        likely = _of_any(known, keys)
+        if not len(likely):
             return np.zeros(len(keys), bool), {name: np.empty(0, np.intp) for name in self._names}
-        known = np.concatenate([batch for batch, _, _ in self._batches])
+        known = known[likely]
         order = np.argsort(known, kind="stable")
         places = order[np.searchsorted(known[order], keys, side="right") - 1]
         hits: NDArray[np.bool_] = known[places] == keys
-        return hits, {name: np.concatenate(self.columns(name))[places[hits]] for name in self._names}
+        return hits, {name: np.concatenate(self.columns(name))[likely[places[hits]]] for name in self._names}
+
+
+def _of_any(known: Keys, keys: Keys) -> Rows:
+    """Return the places of what is known of these keys, which are few beside it: to sort all would take longer."""
+    return np.flatnonzero(is_among(known, np.sort(keys)))
 
 
 def renumber(values: NDArray[Any], rows: Rows, onto: Rows) -> None:
