@@ -2,8 +2,8 @@
 
 A record is an 8-byte header (u32 length, with bit 31 while it is being written and bit 30 when it was discarded; u32
 offset) and its payload, rounded up to 8 bytes. All records of ours have one size, which makes any run of them a strided
-array. The kernel offers the data twice in a row, so that a record across the end reads straight on; we map them once and put
-that one record together, because every mapped page counts as our memory. bcc's ring_buffer_poll, a Python callback per
+array. Each mapped page counts as our memory: but in bursts only those are mapped that have something to read, while it is read.
+The kernel offers the data twice in a row, so that these go on across the end. bcc's ring_buffer_poll, a Python callback per
 record, was the alternative: fifty times the time.
 """
 
@@ -119,44 +119,64 @@ class Ring:
 
     def __init__(self, fd: int, size: int, dtype: np.dtype[np.void]) -> None:
         page = mmap.PAGESIZE
-        self._dtype = dtype
+        self._fd, self._size, self._dtype = fd, size, dtype
         self._own = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
-        self._theirs = mmap.mmap(fd, page + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._theirs = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._own, np.uint64, 1)
         self._producer = np.frombuffer(self._theirs, np.uint64, 1)
-        self._data = np.frombuffer(self._theirs, np.uint8, size, page)
         self.foreign = 0
         self._most = 0
-        self._found = NOTHING
-        self._found = NOTHING
+        self._found, self._base = NOTHING, 0
+        self._whole: NDArray[np.uint8] | None = None
 
     def look(self) -> list[NDArray[np.void]]:
         """Return the records that are there, where they lie, in one or more runs of shape (n,): until they are let go of."""
         consumer, producer = int(self._consumer[0]), int(self._producer[0])
         self._most = max(self._most, producer - consumer)
         order_loads()
-        self._found = find(self._data, consumer, producer, self._dtype)
+        data, self._base = self._mapped(consumer, producer)
+        self._found = find(data, consumer - self._base, producer - self._base, self._dtype)
         self.foreign += self._found.foreign
         return self._found.runs or [np.empty(0, self._dtype)]
 
     def let_go(self, records: int) -> None:
         """Give the room of the first so many of these records back to the kernel; they were copied by now."""
-        position, self._found = self._found.position_behind(records), NOTHING
+        position, self._found = self._base + self._found.position_behind(records), NOTHING
         order_loads()
         self._consumer[0] = position
 
+    def _mapped(self, consumer: int, producer: int) -> tuple[NDArray[np.uint8], int]:
+        """Return what lies between two positions, as find() wants it, and the position at which it begins.
+
+        To map a page takes as long as to read the records in it, so that all stays mapped while much comes.
+        """
+        page, there = mmap.PAGESIZE, producer - consumer
+        if there > self._size // 8 and self._whole is None:
+            self._whole = self._map(0, self._size)
+        elif there < self._size // 64:
+            self._whole = None
+        if self._whole is not None:
+            return self._whole, consumer & -self._size
+        base = consumer & -page
+        return self._map(base & self._size - 1, max(page, 1 << (producer - base).bit_length())), base
+
+    def _map(self, place: int, length: int) -> NDArray[np.uint8]:
+        """Return a part of the data, which is mapped for as long as there are arrays over it."""
+        part = mmap.mmap(self._fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=2 * mmap.PAGESIZE + place)
+        return np.frombuffer(part, np.uint8)
+
     def filled(self) -> float:
         """Return the share of the ring that has records which were not let go of."""
-        return (int(self._producer[0]) - int(self._consumer[0])) / len(self._data)
+        return (int(self._producer[0]) - int(self._consumer[0])) / self._size
 
     def was_full(self) -> bool:
         """Say whether a look since this was asked before found no room for one more record; between looks it only fills."""
-        full = self._most + _stride(self._dtype.itemsize) > len(self._data)
+        full = self._most + _stride(self._dtype.itemsize) > self._size
         self._most = 0
         return full
 
     def close(self) -> None:
         """Unmap; the arrays over the mappings go first."""
-        del self._consumer, self._producer, self._data, self._found
+        del self._consumer, self._producer, self._found, self._whole
         self._own.close()
         self._theirs.close()

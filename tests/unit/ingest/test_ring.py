@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import PAGESIZE
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def mapped(start: int, numbers: range) -> Iterator[tuple[Ring, NDArray[np.uint64
     with tempfile.TemporaryFile() as file:
         file.write(struct.pack("<Q", start).ljust(PAGESIZE, b"\0"))
         file.write(struct.pack("<Q", writer.producer).ljust(PAGESIZE, b"\0"))
-        file.write(writer.data.tobytes())
+        file.write(writer.data.tobytes() * 2)
         file.flush()
         ring = Ring(file.fileno(), SIZE, SMALL)
         consumer = np.memmap(file, np.uint64, "r+", 0, (1,))
@@ -284,6 +285,24 @@ def test_a_mapped_ring_gives_the_records_and_their_room_back() -> None:
         assert int(consumer[0]) == int(producer[0])
         assert numbers_in(ring) == []
         assert ring.foreign == 0
+        ring.close()
+
+
+def mapped_places() -> set[str]:
+    return {line.split()[0] for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines() if "deleted" in line}
+
+
+@pytest.mark.parametrize("start", [0, 8, 24, PAGESIZE - 8, PAGESIZE, SIZE - 40, SIZE - 8, 7 * SIZE + 3 * PAGESIZE + 16])
+@pytest.mark.parametrize("count", [1, PAGESIZE // 24, SIZE // 48, SIZE // 24])
+def test_records_are_read_from_any_place_of_a_mapped_ring_however_many_there_are(start: int, count: int) -> None:
+    with mapped(start, range(count)) as (ring, consumer, producer):
+        before = mapped_places()
+        assert numbers_in(ring) == list(range(count))
+        ring.let_go(count)
+        assert int(consumer[0]) == int(producer[0])
+        assert numbers_in(ring) == []
+        ring.let_go(0)
+        assert mapped_places() == before
         ring.close()
 
 
