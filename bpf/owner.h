@@ -94,7 +94,8 @@ static __always_inline void count_waits(u64 listener, u32 tgid, u64 threads,
 static __always_inline bool others_share_table(const struct process *p,
 					       u32 tasks)
 {
-	u64 signal = READ_AT(u64, p->leader, task_struct, signal);
+	u64 leader = p->leader;
+	u64 signal = READ_AT(u64, leader, task_struct, signal);
 
 	return HAVE(signal_struct, nr_threads) &&
 	       READ_AT(u32, signal, signal_struct, nr_threads) < tasks;
@@ -127,14 +128,15 @@ static __always_inline bool is_only_server(struct owner *owner, u64 listener,
 					   u64 now_ns)
 {
 	const struct process *p = &owner->process;
+	u64 files = p->files;
 	u64 file = read_file((const void *)listener);
 	struct waits waits = {};
 	u64 holders;
 	u32 tasks;
 
-	if (!is_alive(p) || !holds_file(p->files, owner->descriptor, file))
+	if (!is_alive(p) || !holds_file(files, owner->descriptor, file))
 		return false;
-	tasks = READ_AT(u32, p->files, files_struct, count);
+	tasks = READ_AT(u32, files, files_struct, count);
 	if (tasks > 1 && others_share_table(p, tasks))
 		return false;
 	holders = count_holders(file);

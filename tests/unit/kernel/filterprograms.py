@@ -25,6 +25,8 @@ KERNEL = r"""
 #include <string.h>
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64; typedef int s32;
 #define __always_inline inline
+#define DIRECT 0
+#define CASTS 0
 #define bpf_htonl __builtin_bswap32
 #define bpf_ntohs __builtin_bswap16
 #define bpf_probe_read_kernel(to, size, from) (memcpy(to, from, size), 0)
