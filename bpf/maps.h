@@ -90,6 +90,7 @@ struct owner {
 	u8 with_others; /* somebody else was seen to wait for it */
 	u8 reserved;
 	u64 accepted_ns; /* a thread of it waited first in accept(), 0: never */
+	u64 shared_ns;   /* somebody else could accept, too, 0: never */
 };
 
 /* A process that owns listening sockets, while it lives. */

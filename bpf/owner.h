@@ -120,9 +120,13 @@ static __always_inline bool accepts_in_burst(const struct owner *owner,
 	return waits->accepting || READ_AT(u32, listener, sock, sk_ack_backlog);
 }
 
+#define SHARED_NS 1000000
+
 /*
  * Only this process can accept from the socket: it lives, holds the socket,
- * and all that hold it besides are waits of its own.
+ * and all that hold it besides are waits of its own. To look who waits takes some
+ * 500 ns, since other CPUs write what is read. So where others could accept, too,
+ * that stands for SHARED_NS; not with threads, which come and go in accept().
  */
 static __always_inline bool is_only_server(struct owner *owner, u64 listener,
 					   u64 now_ns)
@@ -142,13 +146,18 @@ static __always_inline bool is_only_server(struct owner *owner, u64 listener,
 	holders = count_holders(file);
 	if (holders <= 1)
 		return true;
+	if (now_ns - owner->shared_ns < SHARED_NS)
+		return false;
 	count_waits(listener, p->tgid, tasks > 1, &waits);
 	owner->with_others |= waits.of_others;
 	if (waits.accepting)
 		owner->accepted_ns = now_ns;
-	if (holders <= 1 + waits.holding)
+	if (holders <= 1 + waits.holding ||
+	    (tasks > 1 && accepts_in_burst(owner, listener, &waits, now_ns)))
 		return true;
-	return tasks > 1 && accepts_in_burst(owner, listener, &waits, now_ns);
+	if (tasks <= 1)
+		owner->shared_ns = now_ns;
+	return false;
 }
 
 /* The name can be known when the number is not. */
