@@ -85,12 +85,10 @@ static void *(*cast)(u64 address, u64 type) = (void *)0x7463;
 	})
 #endif
 #define READ_WORD(address) FETCH_ANYWHERE(u64, address, 0)
-#define FETCH_AT(ctype, base, type, member)                                    \
-	FETCH_ANYWHERE(ctype, base, OFFSET(type, member))
 #define READ_AT(ctype, base, type, member)                                     \
 	({                                                                     \
 		CHECK_SIZE(ctype, type, member);                               \
-		FETCH_AT(ctype, base, type, member);                           \
+		FETCH_ANYWHERE(ctype, base, OFFSET(type, member));             \
 	})
 
 #if DIRECT

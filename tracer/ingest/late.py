@@ -8,9 +8,9 @@ reset are in one batch: for the metrics, the events, and a recording alike.
 
 The alternatives: to wait in the kernel, where an end that no reset follows would wait for ever; and to correct the counts in a
 later batch, where counters would fall. Five milliseconds are hundreds of times what lies between the two records, and what a
-hypervisor takes a CPU away for as a rule. Where a process
-could lose its CPU in between, the end's record says by itself that we reset it, and the reset's record only adds the kernel's
-word for why (reset_follows() in bpf/end.h); where nothing but the reset tells, no other thread can run before it.
+hypervisor takes a CPU away for as a rule. Where a process could lose its CPU in between, the end's record says by itself that
+we reset it, and the reset's record only adds the kernel's word for why (reset_follows() in bpf/end.h); where nothing but the
+reset tells, no other thread can run before it.
 """
 
 from __future__ import annotations
