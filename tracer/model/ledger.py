@@ -156,13 +156,14 @@ class Ledger:
     def _entries(self, found: NDArray[np.void], figures: Figures, now_ns: int) -> NDArray[np.void]:
         """Return the entry of each connection of a dump, old or new; row -1 where it is not certain that it is traced."""
         entries = np.zeros(len(found), _LEDGER)
-        known = np.zeros(len(found), bool)
+        known, places = np.zeros(len(found), bool), np.empty(0, np.intp)
         if len(self._table):
             places = np.searchsorted(self._table["cookie"], found["cookie"]).clip(max=len(self._table) - 1)
             before = self._table[places]
             known = (before["cookie"] == found["cookie"]) & (before["key"] == found["key"]) & ~before["gone"]
-            entries[known] = before[known]
+            places = places[known]
         entries[~known] = self._begun(found[~known], figures, now_ns)
+        entries[known] = self._table[places]  # not before, as label sets may have left for those that have begun
         return entries
 
     def _begun(self, found: NDArray[np.void], figures: Figures, now_ns: int) -> NDArray[np.void]:
@@ -170,12 +171,13 @@ class Ledger:
         entries = np.zeros(len(found), _LEDGER)
         for name in ("cookie", "key", "netns"):
             entries[name] = found[name]
-        seen, noted = self._opened.find(found["key"])
         entries["row"], entries["syn"] = -1, found["role"] == ROLE["client"]
+        seen, noted = self._opened.find(found["key"])
+        if figures.all and not seen.all():
+            entries["row"][~seen] = self._rows(found[~seen], now_ns)
+            seen, noted = self._opened.find(found["key"])  # once more, as label sets may have left for these
         for name, values in noted.items():
             entries[name][seen] = values
-        if figures.all:
-            entries["row"][~seen] = self._rows(found[~seen], now_ns)
         old = ~seen & ~np.isin(found["netns"], list(self._dumped))
         entries["last"][old] = _without_syn(found["figures"][old], entries["syn"][old])
         return entries
