@@ -91,6 +91,7 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 	bool failed = !was_open(sk, conn, from);
 	struct event *e;
 	struct traffic traffic;
+	struct pace pace;
 
 	e = reserve(failed ? EVENT_FAILURE : EVENT_CLOSE, now_ns, t);
 	if (!e) {
@@ -116,7 +117,11 @@ static __always_inline void emit_end(const void *sk, const struct conn *conn,
 		e->received_bytes = traffic.received;
 		e->unacknowledged_bytes = traffic.unacknowledged;
 		fill_round_trips(e, sk, conn);
-		fill_pace(e, sk);
+		read_pace(sk, &pace);
+		e->out_of_order_segments = pace.out_of_order;
+		e->busy_ms = pace.busy_ms;
+		e->window_limited_ms = pace.window_ms;
+		e->buffer_limited_ms = pace.buffer_ms;
 	}
 	fill_position(e, sk, conn);
 	submit(e);

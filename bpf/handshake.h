@@ -161,7 +161,10 @@ static __always_inline void established(const void *sk, struct conn *conn,
 		conn->retransmitted_segments = READ(u32, sk, tcp_sock,
 						    total_retrans);
 	time_handshake(sk, conn, now_ns);
-	read_sequences(sk, conn);
+	if (WITH_TALLIES && tallies_handshake(conn, t, now_ns))
+		return;
+	if (WHOLE_RECORDS)
+		read_sequences(sk, conn);
 	e = reserve(EVENT_HANDSHAKE, now_ns, t);
 	if (!e) {
 		count_unrecorded(UNRECORDED_HANDSHAKE, conn->role, 1);

@@ -26,7 +26,10 @@ struct conn {
 	u64 start_ns;
 	u64 since_ns; /* entry into the present state */
 	u64 handshake_ns;
-	u64 cgroup;
+	union {
+		u64 cgroup; /* WITH_OWNERS */
+		u64 tallied; /* WITH_TALLIES: whether its handshake was counted */
+	};
 	u64 listener; /* the socket that it came to, 0: not known */
 	u64 state_ns[12];
 	u32 netns;
@@ -109,6 +112,10 @@ struct cells {
  */
 BPF_RINGBUF_OUTPUT(events, 1);
 BPF_F_TABLE("array", u32, struct cells, counters, 1, BPF_F_MMAPABLE);
+/* what is counted of busy places, and how, see tally.h */
+BPF_F_TABLE("array", u32, struct place, places, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct tally, tallies, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct stays, stays, 1, BPF_F_MMAPABLE);
 /* never written: what an entry of conns is before it is filled */
 BPF_F_TABLE("array", u32, struct conn, blanks, 1, 0);
 /*

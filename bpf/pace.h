@@ -21,7 +21,14 @@ static __always_inline u32 ticks_to_ms(u32 ticks)
 	return ms < 0xffffffff ? ms : 0xffffffff;
 }
 
-static __always_inline void fill_pace(struct event *e, const void *sk)
+struct pace {
+	u32 out_of_order; /* segments received */
+	u32 busy_ms;
+	u32 window_ms; /* limited by the other side's window */
+	u32 buffer_ms; /* by our own buffer */
+};
+
+static __always_inline void read_pace(const void *sk, struct pace *pace)
 {
 	u32 busy = READ_OF_3(u32, sk, tcp_sock, chrono_stat, 0);
 	u32 window = READ_OF_3(u32, sk, tcp_sock, chrono_stat, 1);
@@ -29,7 +36,8 @@ static __always_inline void fill_pace(struct event *e, const void *sk)
 	u32 running = READ_BITS(sk, tcp_sock, chrono_type);
 	u32 since = 0;
 
-	e->out_of_order_segments = READ(u32, sk, tcp_sock, rcv_ooopack);
+	pace->out_of_order = READ(u32, sk, tcp_sock, rcv_ooopack);
+	pace->busy_ms = pace->window_ms = pace->buffer_ms = 0;
 	if (!HAVE_CHRONOS)
 		return;
 	if (running)
@@ -42,7 +50,7 @@ static __always_inline void fill_pace(struct event *e, const void *sk)
 	else
 		busy += since;
 	/* what holds a busy connection up is part of its busy time */
-	e->busy_ms = ticks_to_ms(busy + window + buffer);
-	e->window_limited_ms = ticks_to_ms(window);
-	e->buffer_limited_ms = ticks_to_ms(buffer);
+	pace->busy_ms = ticks_to_ms(busy + window + buffer);
+	pace->window_ms = ticks_to_ms(window);
+	pace->buffer_ms = ticks_to_ms(buffer);
 }

@@ -40,7 +40,8 @@ static __always_inline void closed(const void *sk, struct conn *conn,
 	/* by way of memory, of which the verifier forgets what it was */
 	conn->ending = ending_of(sk, from, conn->flags);
 	ending = *(volatile u16 *)&conn->ending;
-	emit_end(sk, conn, t, from, ending, now_ns);
+	if (!WITH_TALLIES || !tallies_end(sk, conn, t, ending, now_ns))
+		emit_end(sk, conn, t, from, ending, now_ns);
 	remember_end(sk, conn, t, from, ending);
 	conns.delete(&key);
 }

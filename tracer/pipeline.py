@@ -10,6 +10,7 @@ kernel. The readings of a recording have theirs.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -163,13 +164,14 @@ def drain(
     show: Callable[[Report], None],
     every_tick: Callable[[], None] = lambda: None,
     pause: Callable[[], float] = lambda: IDLE_SECONDS,
+    look_within: Callable[[], float] = lambda: math.inf,
 ) -> None:
     """Pump until stopped; call show with a Report about once in a pause or a second, every_tick after each look at the source.
 
-    pause: seconds until the next look, fewer where something else ends stop.wait().
+    pause: seconds until the next look, fewer where something else ends stop.wait(), or where look_within says so.
     """
     shown = returned = 0.0
-    for elapsed in ticks(stop, duration, pause):
+    for elapsed in ticks(stop, duration, lambda: min(pause(), look_within())):
         pipeline.pump()
         if elapsed - shown >= max(pause(), IDLE_SECONDS):
             shown = elapsed

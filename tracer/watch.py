@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from tracer.errors import TcptraceError
@@ -67,7 +68,7 @@ class Watch:
 
     namespaces: what is read, which others close. every: seconds from one to the next, where nobody asks.
     errors: how many snapshots have failed; each is followed by another try, and the latest one grows older meanwhile.
-    complain: is told every error that is not the last one over again.
+    complain: is told every error that is not the last one over again. apart: what a snapshot is taken in, see Places.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Watch:
         summarize: Summarizer,
         complain: Callable[[TcptraceError], None] = lambda _: None,
         every: float = INTERVAL_SECONDS,
+        apart: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.latest: Snapshot | None = None
         self.errors = 0
@@ -84,6 +86,7 @@ class Watch:
         self._summarize = summarize
         self._complain = complain
         self._every = every
+        self._apart = apart
         self._turns = Turns()
         self._next = 0.0
         self._asked = self._stopped = False
@@ -147,7 +150,9 @@ class Watch:
     def _take(self, *, plain: bool) -> None:
         """Take a snapshot, and publish it; a plain one with the figures of the last one that had any."""
         start = time.monotonic()
-        snapshot = self._summarize(self._namespaces.read(plain=plain))
+        with self._apart():
+            dump = self._namespaces.read(plain=plain)
+        snapshot = self._summarize(dump)
         if plain and self.latest:
             snapshot = replace(snapshot, figures=self.latest.figures)
         self.latest = replace(snapshot, duration_seconds=time.monotonic() - start, errors=self.errors)

@@ -34,7 +34,8 @@ def run(
     """Trace this machine's TCP connections; serve Prometheus metrics and a live view until Ctrl-C."""
     start = time.monotonic()
     owners = is_drawn(view) or filters.pid is not None or not OWNER_LABELS.isdisjoint(series.labels())
-    settings = Settings(filters, max_connections=max_connections, snapshots=True, owners=owners)
+    counts = not owners and not filters.cgroup and {"netns"}.issuperset(series.labels())
+    settings = Settings(filters, max_connections=max_connections, snapshots=True, owners=owners, counts=counts)
     with Loading(settings) as loading:
         # what takes a third of a second to import, while the loader is at work
         from tracer.commands.tracing import trace  # noqa: PLC0415

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 # numpy.unique asks for it by itself, at a moment when nothing can be imported any more
 import numpy.ma  # noqa: F401
@@ -72,7 +72,8 @@ def watch_sockets(source: LiveSource, filters: Filters, every: float = INTERVAL_
     if source.namespaces is None:
         complain(TcptraceError("cannot count sockets by state", "the kernel needs sock_diag: modprobe tcp_diag"))
         return None
-    watch = Watch(source.namespaces, Summarizer(filters, rows, source.served, source.bound), complain, every)
+    apart = source.places.apart if source.places else nullcontext
+    watch = Watch(source.namespaces, Summarizer(filters, rows, source.served, source.bound), complain, every, apart)
     watch.start()
     return watch
 

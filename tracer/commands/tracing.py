@@ -52,7 +52,7 @@ def trace(loading: Loading, shown: Shown, start: float, user: str | None, durati
         announce(start, f"metrics on {server.url}metrics", source.context.missing)
         view = show_with(stop, color=shown.color, latest=latest)
         with view, manager.serving(server.url, view.show) as show:
-            drain(pipeline, stop, duration, kept.beside(show, view), view.poll, view.pause)
+            drain(pipeline, stop, duration, kept.beside(show, view), view.poll, view.pause, source.look_within)
     report = pipeline.last_report()
     server.close()
     pipeline.close()

@@ -9,27 +9,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.kernel.layout import Layout, parse_layout
+from tracer.kernel.layout import Field, parse_layout, size_of
 from tracer.kernel.shipped import read_source
 
 type_names = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "s32": "<i4"}
 
 
-def event_dtype(layout: Layout) -> np.dtype[np.void]:
-    """Return the structured dtype of one record: each C member under its own name, at its own offset.
+def dtype_of(fields: tuple[Field, ...]) -> np.dtype[np.void]:
+    """Return the structured dtype of a record or a table's row: each C member under its own name, at its own offset.
 
     The process name becomes a byte string (S16); other arrays become sub-arrays, addresses (16,) of uint8.
     """
     formats = [
         f"S{f.count}" if f.name == "process" else (type_names[f.type], (f.count,)) if f.count > 1 else type_names[f.type]
-        for f in layout.fields
+        for f in fields
     ]
     return np.dtype(
         {
-            "names": [f.name for f in layout.fields],
+            "names": [f.name for f in fields],
             "formats": formats,
-            "offsets": [f.offset for f in layout.fields],
-            "itemsize": layout.size,
+            "offsets": [f.offset for f in fields],
+            "itemsize": size_of(fields),
         }
     )
 
@@ -48,7 +48,7 @@ def beginning_of(dtype: np.dtype[np.void], size: int) -> np.dtype[np.void]:
 
 
 LAYOUT = parse_layout(read_source("event.h"))
-EVENT = event_dtype(LAYOUT)
+EVENT = dtype_of(LAYOUT.fields)
 BEGINNING = beginning_of(EVENT, LAYOUT.enums["record"]["RECORD_BEGINNING"])
 """What records have that are not whole: `run` needs no more, unless it was asked for processes."""
 

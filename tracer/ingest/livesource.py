@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import time
@@ -15,6 +16,7 @@ from tracer.errors import TcptraceError
 from tracer.ingest.aborts import settle_columns
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
+from tracer.ingest.counted import Counted
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
 from tracer.ingest.decode import BEGINNING, EVENT, LAYOUT, Events
 from tracer.ingest.gather import FIRST_SECONDS, next_pause
@@ -24,8 +26,9 @@ from tracer.ingest.late import Explained
 from tracer.ingest.links import Links
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.numbers import Numbers
+from tracer.ingest.places import Places
 from tracer.ingest.ring import Ring
-from tracer.ingest.served import ServedPorts
+from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.transposed import Seen, Transposed, together, words_of
@@ -33,6 +36,10 @@ from tracer.kernel.handoff import Loaded
 from tracer.kernel.programs import Reads
 
 NO_EVENTS: Events = np.empty(0, EVENT)
+
+COUNTED_SECONDS = 1.0
+
+_SERVER = LAYOUT.enums["role"]["ROLE_SERVER"]
 
 
 class LiveSource:
@@ -43,6 +50,7 @@ class LiveSource:
     namespaces: where single sockets can be looked up; given where another thread reads and looks after them, else own ones.
     served, bound: where the records' ports of servers, and ports of bind() are noted.
     columns: whether nobody wants whole records; see Reading.
+    places: what is counted without records, None where nothing is.
     filling: is ready when the ring fills up (bpf/emit.h).
     """
 
@@ -62,6 +70,7 @@ class LiveSource:
         self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._refused = Refused()
         self._programs = Programs(loaded.programs, loaded.held, loaded.absent)
+        self.places = Places(loaded.tallies, loaded.tally_rows, loaded.cpus) if loaded.tallies else None
         self.filling = select.epoll()
         self.filling.register(loaded.ring, select.EPOLLIN | select.EPOLLET)
         self._ring_fd = loaded.ring
@@ -87,9 +96,11 @@ class LiveSource:
         events, columns = self._read_ring()
         if self._ring.foreign:
             raise TcptraceError("the ring holds records of another size than event.h says", "reinstall tcptrace")
+        counted = self._take_counted()
         now_ns, anchor_ns = kernel_ns(), self._anchor.look(measure())
         if now_ns - self._looked_ns < self._look_every_ns:
-            return Reading(events, self._cells(), now_ns, self._figures, anchor_ns=anchor_ns, columns=columns)
+            cells = self._cells()
+            return Reading(events, cells, now_ns, self._figures, anchor_ns=anchor_ns, columns=columns, counted=counted)
         if self.namespaces and self._looks:
             self.namespaces.look()
         figures = self._programs.read()
@@ -97,7 +108,21 @@ class LiveSource:
         cells = self._cells()
         self._figures, self._looked_ns = self._misses.without_rescued(figures, cells), now_ns
         counts = KernelCounts(before, self._kernel_counts.read())
-        return Reading(events, cells, now_ns, self._figures, kernel_counts=counts, anchor_ns=anchor_ns, columns=columns)
+        return Reading(
+            events, cells, now_ns, self._figures, kernel_counts=counts, anchor_ns=anchor_ns, columns=columns, counted=counted
+        )
+
+    def _take_counted(self) -> tuple[Counted, ...]:
+        """Return what was counted without records; behind the look at the ring, so that no handshake is missing of its ends."""
+        counted = self.places.take() if self.places else ()
+        for look in counted:
+            served = look.places[look.places["role"] == _SERVER]
+            self.served.note(codes_of(served["netns"], served["port"]))
+        return counted
+
+    def look_within(self) -> float:
+        """Return in how many seconds the next look is due at the latest: what is counted has the look's time."""
+        return COUNTED_SECONDS if self.places and len(self.places.busy()) else math.inf
 
     def _read_ring(self) -> tuple[Events, Transposed | None]:
         """Return the records that have come, whole or by columns."""
@@ -151,6 +176,8 @@ class LiveSource:
             self._counters.close()
             self._kernel_counts.close()
             self._ring.close()
+            if self.places:
+                self.places.close()
             self.filling.close()
             os.close(self._ring_fd)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.aborts import settle
+from tracer.ingest.counted import Counted
 from tracer.ingest.decode import Events
 from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.openrows import OpenRows
@@ -88,6 +89,7 @@ class Reading:
     kernel_counts: the kernel's own counters around the moment when cells was read, None when they were not looked at.
     remains: what ended connections have left, as far as it was asked for.
     columns: the records by columns, with late resets applied, where nobody wants them whole; then `records` is empty.
+    counted: what had no records, as the kernel has counted it by itself, in the order of time_ns.
     """
 
     records: Events
@@ -99,6 +101,7 @@ class Reading:
     anchor_ns: int | None = None
     remains: tuple[Remains, ...] = ()
     columns: Transposed | None = None
+    counted: tuple[Counted, ...] = ()
 
     @cached_property
     def events(self) -> Events:

@@ -32,6 +32,8 @@ class Loaded:
     absent: names of tracepoints that this kernel does not have.
     accepted: ports of connections accepted before, as the network namespace's number above the 16 bits of the port.
     bound: those that clients had called bind() for before, likewise.
+    tallies: of the tables in which busy places are counted (bpf/places.h), in the order places, tallies, stays; empty unless
+    asked for. tally_rows: of each of the first two.
     handles: of the network namespaces whose sockets are to be counted or looked up, the own one first; empty unless asked for.
     """
 
@@ -51,6 +53,8 @@ class Loaded:
     absent: tuple[str, ...] = ()
     accepted: tuple[int, ...] = ()
     bound: tuple[int, ...] = ()
+    tallies: tuple[int, ...] = ()
+    tally_rows: int = 0
     handles: tuple[NamespaceHandle, ...] = ()
 
 
@@ -62,11 +66,11 @@ def receive_asked(channel: socket.socket) -> str:
 
 
 def send_loaded(channel: socket.socket, loaded: Loaded) -> None:
-    """Send all of it; the descriptors travel in the order ring, counters, program and attachment by turns, held, handles."""
+    """Send all of it; descriptors in the order ring, counters, program and attachment by turns, held, tallies, handles."""
     pairs = [fd for pair in loaded.programs.values() for fd in pair]
     handles = [fd for handle in loaded.handles for fd in handle.descriptors]
     message = json.dumps({"loaded": asdict(loaded)}).encode()
-    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs, *loaded.held, *handles])
+    socket.send_fds(channel, [message], [loaded.ring, loaded.counters, *pairs, *loaded.held, *loaded.tallies, *handles])
 
 
 def send_error(channel: socket.socket, error: TcptraceError) -> None:
@@ -105,18 +109,19 @@ def receive_loaded(channel: socket.socket) -> Loaded:
 
 def _loaded(body: dict[str, Any], descriptors: list[int]) -> Loaded:
     """Return a message's body with the descriptors in their places; raises ValueError unless there are as many as it says."""
-    wanted = 2 + 2 * len(body["programs"]) + len(body["held"]) + 3 * len(body["handles"])
+    wanted = 2 + 2 * len(body["programs"]) + len(body["held"]) + len(body["tallies"]) + 3 * len(body["handles"])
     if len(descriptors) != wanted:
         raise ValueError(f"{len(descriptors)} descriptors instead of {wanted}")
     ring, counters, *others = descriptors
     pairs, others = others[: 2 * len(body["programs"])], others[2 * len(body["programs"]) :]
-    held, handles = others[: len(body["held"])], others[len(body["held"]) :]
+    held, others = others[: len(body["held"])], others[len(body["held"]) :]
+    tallies, handles = others[: len(body["tallies"])], others[len(body["tallies"]) :]
     body["programs"] = {name: (pairs[2 * i], pairs[2 * i + 1]) for i, name in enumerate(body["programs"])}
     body["handles"] = tuple(
         NamespaceHandle(handle["netns"], handle["identity"], handle["path"], *handles[3 * i : 3 * i + 3])
         for i, handle in enumerate(body["handles"])
     )
-    body["held"] = tuple(held)
+    body["held"], body["tallies"] = tuple(held), tuple(tallies)
     body["accepted"], body["bound"] = tuple(body["accepted"]), tuple(body["bound"])
     body["missing"] = tuple(body["missing"])
     body["absent"] = tuple(body["absent"])

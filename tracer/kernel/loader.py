@@ -122,6 +122,8 @@ def load(btf: Btf, settings: Settings) -> Loaded:
         reset_reasons=reset_reasons(btf),
         accepted=ports_in(tables["accepted"]),
         bound=ports_in(tables["bound"]),
+        tallies=tuple(tables[name] for name in ("places", "tallies", "stays")) if settings.counts else (),
+        tally_rows=program.entries["tallies"],
         handles=tuple(open_handles(own_only=settings.filters.own_netns)) if settings.snapshots or settings.follow else (),
     )
 

@@ -15,12 +15,13 @@ from tracer.kernel.btf import Btf
 from tracer.kernel.constants import Constants
 from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters, filter_macros
-from tracer.kernel.layout import parse_layout
+from tracer.kernel.layout import parse_layout, parse_tables
 from tracer.kernel.shipped import read_source
-from tracer.kernel.sizes import table_entries, wake_mask
+from tracer.kernel.sizes import table_entries, tally_rows, wake_mask
 
 HEADERS = (
     "event.h",
+    "places.h",
     "maps.h",
     "read.h",
     "sock.h",
@@ -34,6 +35,8 @@ HEADERS = (
     "failure.h",
     "end.h",
     "pace.h",
+    "times.h",
+    "tally.h",
     "emit.h",
     "handshake.h",
     "audit.h",
@@ -116,7 +119,8 @@ class Settings:
     states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
     connection's life (bpf/follow.h), state changes among it, and handles to look up what it leaves. segments: a record for each
     segment that arrives, too; with positions if follow is set. reads: the fastest way to try. owners: whose process and
-    cgroup each connection is, which filters.pid needs, too.
+    cgroup each connection is, which filters.pid needs, too. counts: whether connections of busy places are counted without
+    records (bpf/tally.h); not with owners.
     """
 
     filters: Filters
@@ -128,6 +132,7 @@ class Settings:
     segments: bool = False
     reads: Reads = Reads.CASTS
     owners: bool = True
+    counts: bool = False
 
     @property
     def whole_records(self) -> bool:
@@ -184,7 +189,7 @@ def program_text(
         )
     if not btf.has_function("bpf_ringbuf_reserve"):
         raise TcptraceError("this kernel has no BPF ring buffers", "tcptrace needs Linux 5.8 or newer")
-    entries = table_entries(settings.ring_bytes, settings.max_connections, cpus)
+    entries = table_entries(settings.ring_bytes, settings.max_connections, cpus, counts=settings.counts)
     wakes = wake_mask(entries["events"], cpus, whole=settings.whole_records)
     constants = Constants()
     own = constants.text(own_netns)
@@ -192,6 +197,8 @@ def program_text(
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
         f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
+        f"#define WITH_TALLIES {constants.text(int(settings.counts))}\n",
+        f"#define TALLY_ROWS {constants.text(tally_rows(cpus))}\n",
         f"#define WHOLE_RECORDS {constants.text(int(settings.whole_records))}\n",
         f"#define TICK_US {constants.text(tick_us())}\n",
         f"#define WAKE_MASK {constants.text(wakes)}\n",
@@ -201,6 +208,7 @@ def program_text(
         "".join(_tracepoint_macros(present)),
         *(_file(name) for name in HEADERS),
         parse_layout(read_source("event.h")).assertions(),
+        parse_tables(read_source("places.h"), "places.h").assertions(),
     ]
     files = dict.fromkeys(point.file for point in present if point.file != TYPED)
     attached = tuple(point for point in wanted if present[point] is not None)

@@ -14,6 +14,9 @@ MOST_CONNECTIONS = 262_144
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
 
+MOST_PLACES, TALLY_BYTES, TALLIES_BYTES = 512, 2480, 16 << 20
+"""Busy places that a CPU counts at most (bpf/tally.h), what each of them takes, and what all of all CPUs may take."""
+
 WHOLE_BYTES, BEGINNING_BYTES = 512, 256
 """More than a whole record takes in the ring, and what its beginning takes."""
 
@@ -21,19 +24,28 @@ WAKE_SHARE = 4
 """The reader of the ring is woken when a quarter may be full: what is left holds what comes until it runs."""
 
 
-def table_entries(ring: int, connections: int | None, cpus: int) -> dict[str, int]:
+def table_entries(ring: int, connections: int | None, cpus: int, *, counts: bool = False) -> dict[str, int]:
     """Return the entries of the tables whose size bpf/maps.h leaves open, by name: of the ring the bytes.
 
-    ring, connections: as Settings has them.
+    ring, connections, counts: as Settings has them.
     """
     return {
         "events": ring_bytes(ring, cpus),
         "counters": cpus,
+        "places": tally_rows(cpus) * cpus if counts else 1,
+        "tallies": tally_rows(cpus) * cpus if counts else 1,
+        "stays": cpus if counts else 1,
         "conns": connection_entries(connections),
         "listeners": MAX_LISTENERS,
         "listening": MAX_LISTENERS,
         "servers": MAX_LISTENERS,
     }
+
+
+def tally_rows(cpus: int) -> int:
+    """Return how many busy places each CPU can count, a power of two."""
+    fit = min(MOST_PLACES, TALLIES_BYTES // TALLY_BYTES // cpus)
+    return 1 << max(fit, 2).bit_length() - 1
 
 
 def ring_bytes(asked: int, cpus: int) -> int:

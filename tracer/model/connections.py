@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import Moment, OpenService, Snapshot
 from tracer.ingest.transposed import RecordColumns, once
+from tracer.model.bycount import ByCount
 from tracer.model.columns import tally
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets, service_ports
@@ -42,6 +44,21 @@ _ROLE_BITS = 2
 _OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
 
 
+class _Changes(NamedTuple):
+    """What opened (by 1) or closed (-1), in the order of times; numbers: how many each, one if not given. All of shape (n,)."""
+
+    codes: Codes
+    times: NDArray[np.uint64]
+    by: int
+    numbers: NDArray[np.int64] | None = None
+
+    def where(self, mask: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
+        """Return the services of those for which mask is true, and how many of each."""
+        if self.numbers is None:
+            return _tally(self.codes[mask])
+        return zip(self.codes[mask].tolist(), self.numbers[mask].tolist(), strict=True)
+
+
 class OpenConnections:
     """How many connections are open in each label set.
 
@@ -53,7 +70,7 @@ class OpenConnections:
         self._sets = sets
         self._open = Grid(1, np.float64)
         self._services: Counter[int] = Counter()
-        self._changes: deque[tuple[Codes, NDArray[np.uint64], int]] = deque()
+        self._changes: deque[_Changes] = deque()
         self._dumped: set[int] = set()
         self._ever_dumped: set[int] = set()
         self._last_ns = -1
@@ -67,19 +84,34 @@ class OpenConnections:
     def opened(self, part: RecordColumns, rows: Rows) -> None:
         """Add the connections of EVENT_HANDSHAKE records; rows: their label sets."""
         codes = once(part, _codes)
-        self._remember(codes, part["time_ns"], 1)
-        self._add(codes, rows, 1)
+        self._remember(_Changes(codes, part["time_ns"], 1))
+        self._open.add(rows, 0)
+        self._add(_by_service(codes, rows), 1)
 
     def closed(self, part: RecordColumns, rows: Rows) -> None:
         """Take off those of EVENT_CLOSE records that were counted."""
         counted = (part["flags"] & FLAG["partial"] == 0) | (part["visited"] & _OPENING != 0)
         codes = once(part, _codes)
-        self._remember(codes, part["time_ns"], -1)
+        self._remember(_Changes(codes, part["time_ns"], -1))
         if not counted.all():
             # older ones were counted where a dump has told of them, also when the namespace is let go of meanwhile
             counted |= np.isin(codes >> 16 + _ROLE_BITS, list(self._ever_dumped))
             codes, rows = codes[counted], rows[counted]
-        self._add(codes, rows, -1)
+        self._open.add(rows, 0, -1)
+        self._add(_by_service(codes, rows), -1)
+        self._even_out(rows)
+
+    def add_counts(self, sums: ByCount, rows: Rows) -> None:
+        """Add and take off what the kernel has counted; rows: the label set of each place."""
+        places = _codes(sums.records)
+        services, _ = tally(places.astype(np.uint64))
+        codes = services.astype(np.int64)
+        at, times = np.searchsorted(codes, places), np.full(len(codes), sums.counted.time_ns, np.uint64)
+        for by, connections in ((1, sums.opened), (-1, sums.closed)):
+            numbers = np.bincount(at, connections, len(codes)).astype(np.int64)
+            self._remember(_Changes(codes, times, by, numbers))
+            self._open.add(rows, 0, by * connections.astype(np.int64))
+            self._add(zip(codes.tolist(), numbers.tolist(), strict=True), by)
         self._even_out(rows)
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
@@ -109,9 +141,8 @@ class OpenConnections:
         values: NDArray[np.uint64] = np.maximum(self._open.values[rows, 0], 0).astype(np.uint64)
         return values
 
-    def _add(self, codes: Codes, rows: Rows, by: int) -> None:
-        self._open.add(rows, 0, by)
-        for code, count in _by_service(codes, rows):
+    def _add(self, services: Iterable[tuple[int, int]], by: int) -> None:
+        for code, count in services:
             self._services[code] += by * count
             missing = -self._services[code]
             if not missing:
@@ -151,15 +182,15 @@ class OpenConnections:
         """Return what opened and what closed while a namespace was read, and the sum of both after that; by service."""
         opened, closed, after = Counter[int](), Counter[int](), Counter[int]()
         start, end = moment.start_ns - MARGIN_NS, moment.end_ns + MARGIN_NS
-        for codes, times, by in self._changes:
-            if not len(times) or int(times.max()) < start:
+        for changes in self._changes:
+            if int(changes.times.max()) < start:
                 continue
-            here = codes >> 16 + _ROLE_BITS == moment.netns
-            late = times > max(end, 0)
-            for code, count in _tally(codes[here & late]):
-                after[code] += by * count
-            for code, count in _tally(codes[here & ~late & (times >= max(start, 0))]):
-                (opened if by > 0 else closed)[code] += count
+            here = changes.codes >> 16 + _ROLE_BITS == moment.netns
+            late = changes.times > max(end, 0)
+            for code, count in changes.where(here & late):
+                after[code] += changes.by * count
+            for code, count in changes.where(here & ~late & (changes.times >= max(start, 0))):
+                (opened if changes.by > 0 else closed)[code] += count
         return opened, closed, after
 
     def _change(self, code: int, by: float) -> None:
@@ -187,14 +218,14 @@ class OpenConnections:
         values[order] -= taken
         values[rows[0]] -= count - taken.sum()
 
-    def _remember(self, codes: Codes, times: NDArray[np.uint64], by: int) -> None:
-        if not len(times):
+    def _remember(self, changes: _Changes) -> None:
+        if not len(changes.times):
             return
-        self._changes.append((codes, times, by))
-        self._forget(int(times[-1]) - REMEMBERED_NS)
+        self._changes.append(changes)
+        self._forget(int(changes.times[-1]) - REMEMBERED_NS)
 
     def _forget(self, before_ns: int) -> None:
-        while self._changes and int(self._changes[0][1][-1]) < before_ns:
+        while self._changes and int(self._changes[0].times[-1]) < before_ns:
             self._changes.popleft()
 
     def _is_dumped(self, codes: Codes) -> NDArray[np.bool_]:

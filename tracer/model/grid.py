@@ -39,6 +39,10 @@ class Grid(Generic[Number]):
         places = rows if self.columns == 1 else rows * self.columns + columns
         np.add.at(self.values.reshape(-1), places, self.values.dtype.type(amounts))
 
+    def add_rows(self, rows: NDArray[Any], amounts: NDArray[Any]) -> None:
+        """Add amounts, shape (n, columns or fewer), to the first columns of rows, shape (n,); rows may repeat."""
+        np.add.at(self.values[:, : amounts.shape[1]], rows, amounts)
+
     def raise_to(self, rows: NDArray[Any], values: NDArray[Any]) -> None:
         """Keep the larger of what is in column 0 and values, shape (n,)."""
         values = values.astype(self.values.dtype, copy=False)

@@ -9,36 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.buckets import BOUNDS_NS, FIRST_OCTAVE, PER_OCTAVE
+from tracer.ingest.counted import Times
 from tracer.model.grid import Grid
 
-PER_OCTAVE = 8
-FIRST_OCTAVE, LAST_CLASSIC_OCTAVE, LAST_OCTAVE = -20, 6, 23
+LAST_CLASSIC_OCTAVE = 6
 CLASSIC_BOUNDS = tuple(2.0**octave for octave in range(FIRST_OCTAVE, LAST_CLASSIC_OCTAVE + 1))
 """Upper bounds in seconds of the classic buckets, +Inf left out."""
 
-
-def _bound_ns(step: int) -> int:
-    """Return 2**(step/8) seconds in whole nanoseconds, rounded down, with no floating point in it.
-
-    Times are whole nanoseconds, so `t <= bound` and `t <= floor(bound)` are the same question: bounds stay exact. The
-    eighth root is three integer square roots.
-    """
-    eighth_power = 10**72 << step if step >= 0 else 10**72 >> -step
-    return isqrt(isqrt(isqrt(eighth_power)))
-
-
-BOUNDS_NS = np.array(
-    [_bound_ns(step) for step in range(FIRST_OCTAVE * PER_OCTAVE, LAST_OCTAVE * PER_OCTAVE + 1)], dtype=np.uint64
-)
-"""Upper bounds, inclusive, of every bucket but the last, shape (345,); all are below 2**53, which float64 has exactly."""
-
 BUCKETS = len(BOUNDS_NS) + 1
 """The first bucket holds all from 0 to 2**-20 s, the last all above 2**23 s."""
+
+_LEAST_NS = np.concatenate([np.zeros(1, np.uint64), BOUNDS_NS + np.uint64(1)])
+"""The least time of each bucket."""
 
 _LOWER = np.concatenate([[2.0 ** (FIRST_OCTAVE - 1)], 2.0 ** (np.arange(BUCKETS - 1) / PER_OCTAVE + FIRST_OCTAVE)])
 _MIDDLE = _LOWER * 2.0 ** (1 / (2 * PER_OCTAVE))
@@ -166,6 +153,18 @@ class Durations:
         self._counts.add(row, bucket_index(ns))
         self._sums.values[row] += ns.sum(dtype=np.float64) / 1e9
         self._maxima.values[row] = max(self._maxima.values[row, 0], ns.max())
+
+    def add_counts(self, rows: NDArray[np.intp], times: Times) -> None:
+        """Add what was counted by bucket to rows, shape (n,).
+
+        Where the largest of all is in another bucket than the largest of these, this one is known by its bucket alone.
+        """
+        self._counts.add_rows(rows, times.counts)
+        self._sums.add(rows, 0, times.sums / 1e9)
+        there = np.flatnonzero(times.counts.any(axis=1))
+        highest = times.counts.shape[1] - 1 - (times.counts[there, ::-1] > 0).argmax(axis=1)
+        most = times.most[there]
+        self._maxima.raise_to(rows[there], np.where(bucket_index(most) == highest, most, _LEAST_NS[highest]))
 
     def fold(self, rows: NDArray[np.intp], onto: NDArray[np.intp]) -> None:
         """Add rows to others, both of shape (n,), and empty them."""

@@ -81,10 +81,12 @@ class LabelSets:
     def __len__(self) -> int:
         return len(self.sets)
 
-    def rows(self, events: RecordColumns, now_ns: int = 0, *, noted: bool = True) -> Rows:
+    def rows(
+        self, events: RecordColumns, now_ns: int = 0, *, noted: bool = True, numbers: NDArray[np.uint64] | None = None
+    ) -> Rows:
         """Return the row of each record's label set, shape (n,); new sets that are earned are taken in.
 
-        noted: whether they count among the records of the sets.
+        noted: whether they count among the records of the sets. numbers: how many each stands for, one if not given.
         """
         self._now_ns = now_ns
         port = once(events, service_ports)
@@ -95,12 +97,13 @@ class LabelSets:
             if earned.any():
                 self._admit(keys, np.flatnonzero(earned), events, port)
                 rows = self.find(keys)
-                self.overflowed += int(np.count_nonzero(earned & (rows < 0)))
+                missed = np.flatnonzero(earned & (rows < 0))
+                self.overflowed += len(missed) if numbers is None else int(numbers[missed].sum())
             if self._without_key and self._find(keys, np.flatnonzero((rows < 0) & ~earned), events, port):
                 rows = self.find(keys)
             rows = np.where(rows < 0, FIRST_ROLE + np.minimum(events["role"], len(ROLES) - 1), rows)
         if noted:
-            self.tenure.note(rows, now_ns)
+            self.tenure.note(rows, now_ns, numbers)
         return rows
 
     def keys(self, events: RecordColumns) -> Keys:

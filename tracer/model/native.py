@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.model.histogram import BUCKETS, FIRST_OCTAVE, PER_OCTAVE
+from tracer.ingest.buckets import FIRST_OCTAVE, PER_OCTAVE
+from tracer.model.histogram import BUCKETS
 
 SCHEMA = PER_OCTAVE.bit_length() - 1
 ZERO_THRESHOLD = 2.0**FIRST_OCTAVE

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.buckets import FIRST_OCTAVE, PER_OCTAVE
 from tracer.ingest.decode import EVENT, Events
-from tracer.model.histogram import BUCKETS, FIRST_OCTAVE, PER_OCTAVE, bucket_index
+from tracer.model.histogram import BUCKETS, bucket_index
 from tracer.model.tcp import FLAG, KIND, ROLES
 
 COLUMNS = 96

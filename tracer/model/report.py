@@ -88,7 +88,7 @@ class Report:
 
     time_ns: CLOCK_MONOTONIC of the last reading, 0 before the first one. duration_seconds: from the start to then.
     state_times: time spent in each state by connections that ended, row = number in STATES.
-    events: records seen by kind, by number in KINDS.
+    events: records seen by kind, by number in KINDS, and handshakes and ends that the kernel has counted without one.
     transitions: exact, [from, to] by number in STATES. snapshot: the sums over all sockets.
     unlisted: what events tell of namespaces whose sockets are not among those; nothing before the first snapshot.
     What the source has not said yet is None: transitions, events_lost, untracked, partial, unreached and refused before the

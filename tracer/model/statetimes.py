@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.counted import Times
 from tracer.model.batch import Part, Rows
 from tracer.model.histogram import Durations, Histogram
 from tracer.model.tcp import FLAG, STATES
@@ -37,6 +38,10 @@ class StateTimes:
         for states, places in _alike(part["visited"] & _ALL, part.index):
             for state in np.flatnonzero(states & _BITS).tolist():
                 self._times.add_to(state, times[state].take(places))
+
+    def add_counts(self, times: Times) -> None:
+        """Take in ends that the kernel has counted, a row a state."""
+        self._times.add_counts(np.arange(len(times.sums)), times)
 
     def snapshot(self) -> Histogram:
         """Return an immutable copy, a row for each of STATES."""

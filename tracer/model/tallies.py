@@ -11,6 +11,7 @@ from tracer.ingest.figures import FIGURES
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.transposed import RecordColumns
 from tracer.model.backlogs import Backlogs
+from tracer.model.bycount import ByCount
 from tracer.model.connections import OpenConnections
 from tracer.model.grid import Grid, frozen
 from tracer.model.histogram import Durations
@@ -64,6 +65,21 @@ class Tallies:
         """Take in connections that have ended."""
         self.open.closed(part, rows)
         self.ledger.closed(part, rows)
+
+    def add_counts(self, sums: ByCount, rows: Rows) -> None:
+        """Take in what the kernel has counted; rows: the label set of each place."""
+        counted = sums.counted
+        self.handshakes.add(rows, 0, sums.opened)
+        self.closes.add(rows, CLOSE_REASONS.index("normal"), sums.closed)
+        self.time_waits.add(rows, 0, counted.time_waits)
+        self.figures.add_rows(rows, counted.figures)
+        for durations, times in (
+            (self.handshake_times, counted.handshakes),
+            (self.connection_times, counted.durations),
+            (self.srtt, counted.srtt),
+        ):
+            durations.add_counts(rows, times)
+        self.open.add_counts(sums, rows)
 
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Take in a dump of all sockets, behind all records from before its end."""

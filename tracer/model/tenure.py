@@ -57,9 +57,9 @@ class Tenure:
         self.serials[rows], self.records[rows], self.listens[rows] = 0, 0, False
         self._free += rows.tolist()
 
-    def note(self, rows: Rows, now_ns: int) -> None:
-        """Note that records of these rows have come, shape (n,)."""
-        counts = np.bincount(rows, minlength=self._rows).astype(np.uint64)
+    def note(self, rows: Rows, now_ns: int, numbers: NDArray[np.uint64] | None = None) -> None:
+        """Note that records of these rows have come, shape (n,); numbers: how many of each, one if not given."""
+        counts = np.bincount(rows, numbers, minlength=self._rows).astype(np.uint64)
         self.records[: self._rows] += counts
         self.active_ns[: self._rows][counts > 0] = now_ns
 

@@ -11,12 +11,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.counted import Counted
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.ingest.transposed import Transposed
 from tracer.kernel.programs import FAILED_RETRANSMISSIONS
 from tracer.model.audit import Audit
 from tracer.model.batch import Batch, Part, Rows
+from tracer.model.bycount import ByCount
 from tracer.model.connections import OpenConnections
 from tracer.model.elsewhere import Elsewhere
 from tracer.model.grid import frozen
@@ -97,7 +99,7 @@ class Model:
         """Take in a reading; readings come in the order of their time."""
         if self._start_ns is None:
             self._start_ns = reading.time_ns
-        self._last, self._now_ns = replace(reading, columns=None), reading.time_ns
+        self._last, self._now_ns = replace(reading, columns=None, counted=()), reading.time_ns
         is_dump = reading.snapshot is not None and reading.snapshot is not self._snapshot
         if reading.snapshot:
             self._snapshot = reading.snapshot
@@ -107,6 +109,7 @@ class Model:
             self._audit.add(reading.kernel_counts, reading.cells)
         for what, role, count in self._unrecorded.add(reading.cells):
             self._add_unrecorded(what, FIRST_ROLE + role, count)
+        self._add_counted(reading.counted)  # before the records, among which are ends of these connections
         self._batch.add(reading.events if reading.columns is None else reading.columns)
         if is_dump or self._batch.is_full:
             self._add_batch()
@@ -115,6 +118,18 @@ class Model:
             self._counts.add_snapshot(reading.snapshot, reading.time_ns)
             self._listeners.add_snapshot(reading.snapshot, reading.time_ns)
         self._expire(reading.time_ns)
+
+    def _add_counted(self, looks: Sequence[Counted]) -> None:
+        """Count what had no records."""
+        for sums in map(ByCount.of, looks):
+            self._events[KIND["handshake"]] += sums.opened.sum()
+            self._events[KIND["close"]] += sums.closed.sum()
+            rows = self._sets.rows(sums.records, self._now_ns, numbers=sums.opened + sums.closed)
+            self._counts.reserve(len(self._sets))
+            self._counts.add_counts(sums, rows)
+            self._states.add_counts(sums.counted.states)
+            if self._unlisted:
+                self._unlisted.add_counts(sums)
 
     def finish(self) -> None:
         """Count all that waits, as at the end."""

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import PortUse, Snapshot
-from tracer.ingest.transposed import Transposed, is_among, once
+from tracer.ingest.transposed import RecordColumns, Transposed, is_among, once
 from tracer.model.batch import Part, Rows
+from tracer.model.bycount import ByCount
 from tracer.model.columns import Keys
 from tracer.model.naming import OTHER, address_text
 from tracer.model.openfigures import ends_key, place_key
@@ -107,6 +108,21 @@ class Unlisted:
         waiting = gone if np.array_equal(left & client, ended) else _tally(others.where(left & client))
         self._wait(now, [*waiting, *_tally(others.where(left & ~client), server=True)])
 
+    def add_counts(self, sums: ByCount) -> None:
+        """Take in what the kernel has counted."""
+        others = ~is_among(sums.records["netns"], self._skipped)
+        if not others.any():
+            return
+        now, left = sums.counted.time_ns, sums.counted.time_waits
+        self._seen.update(dict.fromkeys(sums.records["netns"][others].tolist(), now))
+        client = sums.records["role"] == ROLE["client"]
+        from_, to = np.flatnonzero(others & client), np.flatnonzero(others & ~client)
+        places = _places(sums.records[from_], server=False)
+        _count(self._open, _numbered(places, sums.opened[from_]), 1)
+        _count(self._open, _numbered(places, sums.closed[from_]), -1)
+        services = _places(sums.records[to], server=True)
+        self._wait(now, [*_numbered(places, left[from_]), *_numbered(services, left[to])])
+
     def _wait(self, now: int, left: Tally) -> None:
         second = now // 1_000_000_000
         if not self._waiting or self._waiting[-1][0] != second:
@@ -129,7 +145,7 @@ class Unlisted:
         return EventSockets(tuple(namespaces), tuple(_largest(_summed(waiting, _service))), ports, other)
 
 
-def _places(part: Part, *, server: bool) -> list[bytes]:
+def _places(part: RecordColumns, *, server: bool) -> list[bytes]:
     """Return the place of each record."""
     found = np.zeros(len(part), _PLACE)
     found["netns"], found["server"] = part["netns"], server
@@ -138,6 +154,10 @@ def _places(part: Part, *, server: bool) -> list[bytes]:
     found["port"] = part["local_port" if server else "remote_port"]
     places: list[bytes] = found.view(f"V{_PLACE.itemsize}").tolist()
     return places
+
+
+def _numbered(places: list[bytes], numbers: NDArray[np.uint64]) -> Tally:
+    return [(place, number) for place, number in zip(places, numbers.tolist(), strict=True) if number]
 
 
 def _tally(part: Part, *, server: bool = False) -> Tally:

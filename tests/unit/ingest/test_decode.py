@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.needs import tool
-from tracer.ingest.decode import EVENT, LAYOUT, event_dtype
+from tracer.ingest.decode import EVENT, LAYOUT, dtype_of
 from tracer.kernel.layout import parse_layout
 from tracer.kernel.shipped import read_source
 
@@ -22,7 +22,7 @@ def test_every_member_has_its_name_place_and_size() -> None:
 
 
 def test_numbers_are_little_endian_and_signed_where_c_says_so() -> None:
-    dtype = event_dtype(parse_layout("struct event { u64 a; u32 b; s32 c; u16 d; u8 e; u8 f[5]; };"))
+    dtype = dtype_of(parse_layout("struct event { u64 a; u32 b; s32 c; u16 d; u8 e; u8 f[5]; };").fields)
     row = np.frombuffer(bytes(range(1, 13)) + b"\xff\xff\xff\xff" + b"\x01\x02\x03" + b"\x04\x05\x06\x07\x08", dtype)[0]
     assert row["a"] == 0x0807060504030201
     assert row["b"] == 0x0C0B0A09

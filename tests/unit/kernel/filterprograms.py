@@ -18,13 +18,16 @@ from tracer.kernel.shipped import read_source
 CLIENT, SERVER = 1, 2
 NETNS = 4026531833
 
-# What the programs find in a kernel, as far as the filters need it.
-KERNEL = r"""
+TYPES = r"""
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64; typedef int s32;
 #define __always_inline inline
+"""
+
+# What the programs find in a kernel, as far as the filters need it.
+KERNEL = r"""
 #define DIRECT 0
 #define CASTS 0
 #define bpf_htonl __builtin_bswap32
@@ -191,7 +194,9 @@ def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...
     macros = filters if isinstance(filters, str) else predicates(filters)
     headers = [
         read_source(name)
-        for name in ("event.h", "maps.h", "read.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
+        for name in ("event.h", "places.h", "maps.h", "read.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
     ]
     settings_ = f"#define ON_DEMAND 0\n#define OWN_NETNS {NETNS}u\n"
-    return Programs(compiled(directory, "".join([KERNEL, NODES, settings_, macros, field_macros(lacking), *headers, ASK])))
+    return Programs(
+        compiled(directory, "".join([TYPES, KERNEL, NODES, settings_, macros, field_macros(lacking), *headers, ASK]))
+    )

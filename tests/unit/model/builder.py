@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tests.unit.addresses import column
+from tracer.ingest.counted import Counted
 from tracer.ingest.decode import BEGINNING, EVENT, LAYOUT, Events
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
@@ -63,6 +64,7 @@ def reading(
     programs: tuple[Program, ...] = (),
     sockets: Mapping[str, int] | None = None,
     snapshot: Snapshot | None = None,
+    counted: tuple[Counted, ...] = (),
 ) -> Reading:
     """Return one Reading of these batches in their order, with counter cells by lower-case name; sockets: of a snapshot."""
     snapshot = Snapshot(states=sockets, namespaces=(0,)) if sockets else snapshot
@@ -72,7 +74,7 @@ def reading(
     for (old, new), value in (transitions or {}).items():
         numbers[STATE[old] * 16 + STATE[new]] = value
     together = np.concatenate(batches) if batches else np.zeros(0, EVENT)
-    return Reading(together, numbers, time_ns, programs, snapshot)
+    return Reading(together, numbers, time_ns, programs, snapshot, counted=counted)
 
 
 def report_of(*batches: Events, labels: tuple[str, ...] = (), max_sets: int = MAX_SETS, naming: Naming | None = None) -> Report:

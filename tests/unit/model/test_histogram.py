@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from tracer.model.histogram import BOUNDS_NS, BUCKETS, CLASSIC_BOUNDS, Durations, Histogram, bucket_index, classic, quantile
+from tracer.ingest.buckets import BOUNDS_NS
+from tracer.ingest.counted import Times
+from tracer.model.histogram import BUCKETS, CLASSIC_BOUNDS, Durations, Histogram, bucket_index, classic, quantile
 
 SECOND = 10**9
 ANY_TIME = st.integers(0, 2**64 - 1)
@@ -114,3 +116,25 @@ def test_times_of_one_row_are_added_as_those_of_many() -> None:
     many.add(np.full(5, 2), np.append(times, times[0]))
     for name in ("counts", "sums", "maxima"):
         assert np.allclose(getattr(one.snapshot(slice(3)), name), getattr(many.snapshot(slice(3)), name))
+
+
+@given(st.lists(st.integers(0, 14 * SECOND), min_size=1, max_size=50), st.integers(0, 50), st.sampled_from([0, 1, 14 * SECOND]))
+def test_times_counted_by_bucket_are_as_if_each_was_added(ns: list[int], known: int, older: int) -> None:
+    """But for the maximum, where an older one is in a higher bucket: it is the least that it can be, or what was added."""
+    few = np.array(ns, np.uint64)
+    counts = np.zeros((2, 192), np.uint64)
+    np.add.at(counts[0], bucket_index(few), np.uint64(1))
+    durations = Durations()
+    durations.reserve(4)
+    durations.add(np.full(min(known, len(ns)), 3), few[:known])
+    most = max(*ns, older)
+    durations.add_counts(
+        np.array([3, 3]), Times(counts, np.array([few.sum(), 0], np.uint64), np.array([most, most], np.uint64))
+    )
+    found, added = durations.snapshot(slice(3, 4)), filled(*ns, *ns[:known])
+    assert found.counts.tolist() == added.counts.tolist()
+    assert found.sums == pytest.approx(added.sums)
+    highest, its = bucket_index(np.array([max(ns), most], np.uint64)).tolist()
+    least = int(BOUNDS_NS[highest - 1]) + 1 if highest else 0
+    assert found.maxima[0] == max(most if highest == its else least, *ns[:known], 0)
+    assert not durations.snapshot(slice(3)).maxima.any()

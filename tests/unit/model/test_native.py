@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from tracer.model.histogram import BOUNDS_NS, Durations
+from tracer.ingest.buckets import BOUNDS_NS
+from tracer.model.histogram import Durations
 from tracer.model.native import OVERFLOW_INDEX, SCHEMA, ZERO_THRESHOLD, Native, native
 
 SECOND = 10**9

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * Connections of busy places (places.h) are counted here, where a record for
+ * each would cost more than all else: those whose handshake was timed, and that
+ * ended in order. Whatever is out of the ordinary has its record.
+ *
+ * The end of a connection is counted only if its handshake was. And none is
+ * counted that began before the reader last looked at all sockets: of those it
+ * has counted a part by then (tracer/model/ledger.py). While it looks, all have
+ * records, which have times.
+ *
+ * Each CPU counts by itself, without atomic instructions: a softirq that comes
+ * in between finds the CPU busy, and makes records. That the reader chose the
+ * places was the alternative: clients change their address within a tenth of a
+ * second when they run out of ports, and it looks later than that.
+ */
+
+/* The first number that SplitMix64 gives, made odd. */
+#define TALLY_FACTOR 0xe220a8397b1dcdafULL
+
+/* Whatever else a connection's flags say makes it out of the ordinary. */
+#define TALLIED_FLAGS (FLAG_FAST_OPEN | FLAG_DEFERRED)
+
+/* A product has what differs above in its upper half alone. */
+static __always_inline u64 mixed(u64 hash, u64 word)
+{
+	hash = (hash ^ word) * TALLY_FACTOR;
+	return hash ^ hash >> 32;
+}
+
+/* The first of the two rows that are a place's own, among those of a CPU. */
+static __always_inline u32 place_hash(const struct place *place)
+{
+	u64 hash = place->netns | (u64)place->port << 32 |
+		   (u64)place->role << 48;
+
+	hash = mixed(0, hash);
+	hash = mixed(hash, place->local[0]);
+	hash = mixed(hash, place->local[1]);
+	hash = mixed(hash, place->remote[0]);
+	hash = mixed(hash, place->remote[1]);
+	return hash & (TALLY_ROWS - 1);
+}
+
+/* Without branches, each of which the verifier would follow. */
+static __always_inline bool is_place(const struct place *row,
+				     const struct place *place)
+{
+	u64 differing = row->netns ^ place->netns;
+
+	differing |= row->port ^ place->port;
+	differing |= row->role ^ place->role;
+	differing |= row->local[0] ^ place->local[0];
+	differing |= row->local[1] ^ place->local[1];
+	differing |= row->remote[0] ^ place->remote[0];
+	differing |= row->remote[1] ^ place->remote[1];
+	return !differing;
+}
+
+/* The number of this CPU's row of a busy place, NO_ROW where it has none. */
+#define NO_ROW 0xffffffff
+
+static __always_inline bool is_busy(u32 at, const struct place *place)
+{
+	const struct place *row = places.lookup(&at);
+
+	return row && row->steps == TALLY_BUSY && is_place(row, place);
+}
+
+/*
+ * Notes a step of a place that is not busy yet. Of two that want the same row
+ * the one stays that has more of them.
+ */
+static __always_inline void note_place(const struct place *place, u32 first)
+{
+	struct place *row = places.lookup(&first);
+
+	if (row && row->steps >= TALLY_BUSY) {
+		first ^= 1;
+		row = places.lookup(&first);
+	}
+	if (!row || row->steps >= TALLY_BUSY)
+		return;
+	if (!row->steps)
+		*row = *place;
+	row->steps += is_place(row, place) ? 1 : -1;
+}
+
+static __always_inline void fill_place(struct place *place,
+				       const struct conn *conn,
+				       const struct tuple *t)
+{
+	bool server = conn->role == ROLE_SERVER;
+
+	__builtin_memset(place, 0, sizeof(*place));
+	place->netns = conn->netns;
+	place->role = conn->role;
+	place->port = server ? t->local_port : t->remote_port;
+	__builtin_memcpy(place->local, t->local, 16);
+	if (!server)
+		__builtin_memcpy(place->remote, t->remote, 16);
+}
+
+/* The row of a connection's place if that is busy; else its step is noted. */
+static __always_inline u32 find_row(const struct conn *conn,
+				    const struct tuple *t)
+{
+	struct place place;
+	u32 first;
+
+	fill_place(&place, conn, t);
+	first = bpf_get_smp_processor_id() * TALLY_ROWS + place_hash(&place);
+	if (is_busy(first, &place))
+		return first;
+	if (is_busy(first ^ 1, &place))
+		return first ^ 1;
+	note_place(&place, first);
+	return NO_ROW;
+}
+
+static __always_inline void add_to(const struct stays *here,
+				   struct tally *tally, u32 which, u64 ns)
+{
+	add_time(here, tally->counts + which * TALLY_BUCKETS,
+		 &tally->sum_ns[which], &tally->most_ns[which], ns);
+}
+
+/* What this CPU counts by, NULL where it counts already. */
+static __always_inline struct stays *begin_count(void)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct stays *here = stays.lookup(&cpu);
+
+	if (!here || *(volatile u64 *)&here->busy)
+		return NULL;
+	*(volatile u64 *)&here->busy = 1;
+	return here;
+}
+
+static __always_inline void end_count(struct stays *here)
+{
+	*(volatile u64 *)&here->busy = 0;
+}
+
+/* Returns whether a handshake is counted. at: the row of its place. */
+static __always_inline bool count_handshake(struct stays *here, u32 at,
+					    u64 handshake_ns, u64 now_ns)
+{
+	struct tally *tally = tallies.lookup(&at);
+
+	if (!tally || !here->since_ns || now_ns < here->since_ns ||
+	    handshake_ns >= TALLY_LIMIT_NS)
+		return false;
+	add_to(here, tally, TALLY_HANDSHAKE, handshake_ns);
+	tally->steps++;
+	return true;
+}
+
+/* Returns whether a handshake is counted, and needs no record. */
+static __always_inline bool tallies_handshake(struct conn *conn,
+					      const struct tuple *t, u64 now_ns)
+{
+	struct stays *here;
+
+	if (conn->flags & ~TALLIED_FLAGS)
+		return false;
+	here = begin_count();
+	if (!here)
+		return false;
+	conn->tallied = count_handshake(here, find_row(conn, t),
+					conn->handshake_ns, now_ns);
+	end_count(here);
+	return conn->tallied;
+}
+
+static __always_inline void count_states(struct stays *here,
+					 const struct conn *conn)
+{
+	for (u32 state = STATE_ESTABLISHED; state < 12; state++)
+		if (state != STATE_CLOSE && state != STATE_LISTEN &&
+		    conn->visited & 1 << state)
+			add_time(here, here->counts + state * TALLY_BUCKETS,
+				 &here->sum_ns[state], &here->most_ns[state],
+				 conn->state_ns[state]);
+}
+
+static __always_inline void count_figures(struct tally *tally, const void *sk,
+					  const struct conn *conn)
+{
+	struct traffic traffic;
+	struct pace pace;
+
+	read_traffic(sk, conn, has_sent_fin(conn), &traffic);
+	read_pace(sk, &pace);
+	tally->figures[TALLY_SENT_BYTES] += traffic.sent;
+	tally->figures[TALLY_RECEIVED_BYTES] += traffic.received;
+	tally->figures[TALLY_SENT_SEGMENTS] += READ(u32, sk, tcp_sock,
+						    segs_out);
+	tally->figures[TALLY_RECEIVED_SEGMENTS] += READ(u32, sk, tcp_sock,
+							segs_in);
+	tally->figures[TALLY_OUT_OF_ORDER] += pace.out_of_order;
+	tally->figures[TALLY_BUSY_MS] += pace.busy_ms;
+	tally->figures[TALLY_WINDOW_MS] += pace.window_ms;
+	tally->figures[TALLY_BUFFER_MS] += pace.buffer_ms;
+}
+
+static __always_inline bool count_end(struct stays *here, u32 at,
+				      const void *sk, const struct conn *conn,
+				      bool time_wait, u64 now_ns)
+{
+	struct tally *tally = tallies.lookup(&at);
+	u64 duration_ns = now_ns - conn->start_ns;
+	u64 srtt_ns = read_srtt(sk, conn) * 1000ULL;
+
+	if (!tally || !here->since_ns || conn->start_ns < here->since_ns ||
+	    duration_ns >= TALLY_LIMIT_NS || srtt_ns >= TALLY_LIMIT_NS)
+		return false;
+	add_to(here, tally, TALLY_DURATION, duration_ns);
+	if (srtt_ns) /* 0 is no measurement */
+		add_to(here, tally, TALLY_SRTT, srtt_ns);
+	count_states(here, conn);
+	count_figures(tally, sk, conn);
+	tally->time_waits += time_wait;
+	tally->steps++;
+	return true;
+}
+
+/* Returns whether the end of a connection is counted, and needs no record. */
+static __always_inline bool tallies_end(const void *sk, const struct conn *conn,
+					const struct tuple *t, u16 ending,
+					u64 now_ns)
+{
+	struct stays *here;
+	bool counted;
+
+	if (!conn->tallied || conn->flags & ~TALLIED_FLAGS ||
+	    (ending & ~FLAG_TIME_WAIT) != ENDING_ORDERLY)
+		return false;
+	here = begin_count();
+	if (!here)
+		return false;
+	counted = count_end(here, find_row(conn, t), sk, conn,
+			    ending & FLAG_TIME_WAIT, now_ns);
+	end_count(here);
+	return counted;
+}
