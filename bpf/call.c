@@ -107,7 +107,7 @@ static __always_inline void called(struct bpf_raw_tracepoint_args *ctx, u8 call)
 
 	if (flags & MSG_ERRQUEUE || says_later(result))
 		return;
-	conn = conns.lookup(&key);
+	conn = lookup_conn(key);
 	is_over = !conn && result <= 0;
 	if (is_over)
 		conn = ended.lookup(&key);

@@ -161,7 +161,9 @@ static __always_inline void established(const void *sk, struct conn *conn,
 		conn->retransmitted_segments = READ(u32, sk, tcp_sock,
 						    total_retrans);
 	time_handshake(sk, conn, now_ns);
-	if (WITH_TALLIES && tallies_handshake(conn, t, now_ns))
+	if (WITH_TALLIES)
+		tally_handshake(conn, t, now_ns);
+	if (WITH_TALLIES && is_counted(conn, TALLIED_HANDSHAKE))
 		return;
 	if (WHOLE_RECORDS)
 		read_sequences(sk, conn);

@@ -10,6 +10,9 @@
 
 #define BPF_F_MMAPABLE 1024
 
+/* The first number that SplitMix64 gives, made odd. */
+#define HASH_FACTOR 0xe220a8397b1dcdafULL
+
 /*
  * Before Linux 6.15 a server's socket has no peer yet at LISTEN->SYN_RECV
  * (inet_csk_clone_lock fires the tracepoint first). Whether such a connection
@@ -27,8 +30,8 @@ struct conn {
 	u64 since_ns; /* entry into the present state */
 	u64 handshake_ns;
 	union {
-		u64 cgroup; /* WITH_OWNERS */
-		u64 tallied; /* WITH_TALLIES: whether its handshake was counted */
+		u64 cgroup;  /* WITH_OWNERS */
+		u64 tallied; /* WITH_TALLIES: what of it was counted, TALLIED_ */
 	};
 	u64 listener; /* the socket that it came to, 0: not known */
 	u64 state_ns[12];
@@ -56,6 +59,12 @@ struct conn {
 	u8 state;           /* entered last, 0: none was seen */
 	u16 ending;         /* flags of its end, see end.h */
 	u8 reserved[2];
+};
+
+/* Whose entry it is that has this number in conns, from 1 on. */
+struct claim {
+	u64 socket; /* 0: nobody's */
+	u64 claims;
 };
 
 /* Bits of conn.began. */
@@ -116,6 +125,8 @@ BPF_F_TABLE("array", u32, struct cells, counters, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct place, places, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct tally, tallies, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct stays, stays, 1, BPF_F_MMAPABLE);
+/* of the entries of conns that stay, see conn.h */
+BPF_F_TABLE("array", u32, struct claim, claims, 1, 0);
 /* never written: what an entry of conns is before it is filled */
 BPF_F_TABLE("array", u32, struct conn, blanks, 1, 0);
 /*

@@ -84,6 +84,21 @@ static void *(*cast)(u64 address, u64 type) = (void *)0x7463;
 		value_;                                                        \
 	})
 #endif
+/*
+ * An address as a number to reckon with. To the verifier it may be a pointer, of
+ * which nothing is taken but another pointer: here one to nothing.
+ */
+#if CASTS
+#define ADDRESS(pointer)                                                       \
+	({                                                                     \
+		u64 number_ = (u64)(pointer) - (u64)cast(0, WORD_TYPE);        \
+		/* now, and not where it is used, with a pointer until then */ \
+		asm volatile("" : "+r"(number_));                              \
+		number_;                                                       \
+	})
+#else
+#define ADDRESS(pointer) ((u64)(pointer))
+#endif
 #define READ_WORD(address) FETCH_ANYWHERE(u64, address, 0)
 #define READ_AT(ctype, base, type, member)                                     \
 	({                                                                     \

@@ -156,11 +156,10 @@ PROGRAM(tcp_send_reset)
 	u64 now_ns = bpf_ktime_get_ns();
 	struct tuple tuple = {};
 	struct conn *conn = NULL;
-	u64 key = (u64)sk;
 	struct event *e;
 
 	if (sk)
-		conn = conns.lookup(&key);
+		conn = lookup_conn((u64)sk);
 	if (!conn) {
 		if (!late_reset(sk, reason, now_ns))
 			stray_reset(sk, skb, reason, now_ns);

@@ -41,8 +41,7 @@ static __always_inline void emit_arrival(const void *sk, const void *skb,
 PROGRAM(tcp_probe)
 {
 	const void *sk = (const void *)ctx->args[0];
-	u64 key = (u64)sk;
-	struct conn *conn = conns.lookup(&key);
+	struct conn *conn = lookup_conn((u64)sk);
 
 	if (conn)
 		emit_arrival(sk, (const void *)ctx->args[1], conn);

@@ -31,19 +31,21 @@ static __always_inline void emit_state(const void *sk, const struct conn *conn,
 }
 
 /* The end is told at once; a reset that follows corrects it, see reset.c. */
-static __always_inline void closed(const void *sk, struct conn *conn,
-				   const struct tuple *t, u8 from, u64 now_ns)
+static __always_inline void closed(const void *sk, u64 socket,
+				   struct conn *conn, const struct tuple *t,
+				   u8 from, u64 now_ns)
 {
-	u64 key = (u64)sk;
 	u16 ending;
 
 	/* by way of memory, of which the verifier forgets what it was */
 	conn->ending = ending_of(sk, from, conn->flags);
 	ending = *(volatile u16 *)&conn->ending;
-	if (!WITH_TALLIES || !tallies_end(sk, conn, t, ending, now_ns))
+	if (WITH_TALLIES)
+		tally_end(sk, conn, t, ending, now_ns);
+	if (!WITH_TALLIES || !is_counted(conn, TALLIED_END))
 		emit_end(sk, conn, t, from, ending, now_ns);
 	remember_end(sk, conn, t, from, ending);
-	conns.delete(&key);
+	delete_conn(socket);
 }
 
 /*
@@ -117,9 +119,9 @@ static __always_inline u8 milestone(const void *sk, u8 from, u8 to)
  * The record of the change of state, if it was asked for or says that a
  * restored connection is open, then those of milestones.
  */
-static __always_inline void emit_step(const void *sk, struct conn *conn,
-				      struct tuple *t, u8 from, u8 to,
-				      u64 now_ns)
+static __always_inline void emit_step(const void *sk, u64 socket,
+				      struct conn *conn, struct tuple *t,
+				      u8 from, u8 to, u64 now_ns)
 {
 	bool resumes = to == STATE_ESTABLISHED && conn->flags & FLAG_REPAIR;
 	bool opens = !resumes &&
@@ -135,7 +137,7 @@ static __always_inline void emit_step(const void *sk, struct conn *conn,
 	if (opens)
 		established(sk, conn, t, from, to, now_ns);
 	if (to == STATE_CLOSE)
-		closed(sk, conn, t, from, now_ns);
+		closed(sk, socket, conn, t, from, now_ns);
 }
 
 /*
@@ -156,26 +158,26 @@ static __always_inline u8 state_entered(struct bpf_raw_tracepoint_args *ctx)
  * A connection's change of state. Returns the listening socket that another
  * process owns from now on, mostly 0.
  */
-static __always_inline u64 change_connection(
-	struct bpf_raw_tracepoint_args *ctx, const void *sk, u64 now_ns)
+static __always_inline u64
+change_connection(struct bpf_raw_tracepoint_args *ctx, const void *sk,
+		  u64 socket, u64 now_ns)
 {
 	u8 from = state_left(ctx), to = state_entered(ctx);
 	u8 role = opening_role(from, to);
 	struct tuple tuple;
 	s32 descriptor = -1;
-	u64 key = (u64)sk;
 	struct conn *conn;
 	u64 owned;
 
 	/* connect() is in its caller's context at this change, and at no other */
 	if (EMIT_FOLLOW && to == STATE_SYN_SENT)
 		descriptor = find_descriptor(sk);
-	conn = conns.lookup(&key);
+	conn = lookup_conn(socket);
 	if (goes_on(conn, role)) {
 		count(transition_cell(from, to), 1);
 	} else {
 		locate(sk, &tuple, to);
-		conn = meet(sk, conn, &tuple, role, now_ns,
+		conn = meet(sk, socket, conn, &tuple, role, now_ns,
 			    transition_cell(from, to), milestone(sk, from, to),
 			    1);
 	}
@@ -191,7 +193,7 @@ static __always_inline u64 change_connection(
 	if (to == STATE_SYN_SENT)
 		note_opening(sk, conn, descriptor);
 	owned = note_closer(conn, from, to, now_ns);
-	emit_step(sk, conn, &tuple, from, to, now_ns);
+	emit_step(sk, socket, conn, &tuple, from, to, now_ns);
 	return owned;
 }
 
@@ -229,7 +231,7 @@ static __always_inline void emit_listening(const void *sk,
 
 /* sk: typed_socket() */
 static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
-					 const void *sk)
+					 const void *sk, u64 socket)
 {
 	u8 from = state_left(ctx), to = state_entered(ctx);
 	struct tuple tuple;
@@ -242,7 +244,7 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
 		locate(sk, &tuple, to);
 		owned = listener(sk, &tuple, from, to);
 	} else {
-		owned = change_connection(ctx, sk, bpf_ktime_get_ns());
+		owned = change_connection(ctx, sk, socket, bpf_ktime_get_ns());
 	}
 	audit_transition(sk, from, to);
 	if (owned)
@@ -273,7 +275,7 @@ PROGRAM(inet_sock_set_state)
 	if (sk && IS_SECOND)
 		count(COUNTER_RESCUED, 1);
 	if (sk)
-		change_state(ctx, sk);
+		change_state(ctx, sk, ADDRESS(sk));
 	if (!IS_SECOND)
 		note_handled(ctx);
 	return 0;

@@ -15,16 +15,13 @@
  * second when they run out of ports, and it looks later than that.
  */
 
-/* The first number that SplitMix64 gives, made odd. */
-#define TALLY_FACTOR 0xe220a8397b1dcdafULL
-
 /* Whatever else a connection's flags say makes it out of the ordinary. */
 #define TALLIED_FLAGS (FLAG_FAST_OPEN | FLAG_DEFERRED)
 
 /* A product has what differs above in its upper half alone. */
 static __always_inline u64 mixed(u64 hash, u64 word)
 {
-	hash = (hash ^ word) * TALLY_FACTOR;
+	hash = (hash ^ word) * HASH_FACTOR;
 	return hash ^ hash >> 32;
 }
 
@@ -156,21 +153,30 @@ static __always_inline bool count_handshake(struct stays *here, u32 at,
 	return true;
 }
 
-/* Returns whether a handshake is counted, and needs no record. */
-static __always_inline bool tallies_handshake(struct conn *conn,
-					      const struct tuple *t, u64 now_ns)
+/* What of a connection is counted, and needs no record. */
+#define TALLIED_HANDSHAKE 1
+#define TALLIED_END 2
+
+/* By way of memory, so that the verifier forgets how that came about. */
+static __always_inline bool is_counted(const struct conn *conn, u64 what)
+{
+	return *(volatile u64 *)&conn->tallied & what;
+}
+
+static __always_inline void tally_handshake(struct conn *conn,
+					    const struct tuple *t, u64 now_ns)
 {
 	struct stays *here;
 
 	if (conn->flags & ~TALLIED_FLAGS)
-		return false;
+		return;
 	here = begin_count();
 	if (!here)
-		return false;
-	conn->tallied = count_handshake(here, find_row(conn, t),
-					conn->handshake_ns, now_ns);
+		return;
+	if (count_handshake(here, find_row(conn, t), conn->handshake_ns,
+			    now_ns))
+		conn->tallied = TALLIED_HANDSHAKE;
 	end_count(here);
-	return conn->tallied;
 }
 
 static __always_inline void count_states(struct stays *here,
@@ -178,7 +184,7 @@ static __always_inline void count_states(struct stays *here,
 {
 	for (u32 state = STATE_ESTABLISHED; state < 12; state++)
 		if (state != STATE_CLOSE && state != STATE_LISTEN &&
-		    conn->visited & 1 << state)
+		    *(volatile u16 *)&conn->visited & 1 << state)
 			add_time(here, here->counts + state * TALLY_BUCKETS,
 				 &here->sum_ns[state], &here->most_ns[state],
 				 conn->state_ns[state]);
@@ -225,22 +231,20 @@ static __always_inline bool count_end(struct stays *here, u32 at,
 	return true;
 }
 
-/* Returns whether the end of a connection is counted, and needs no record. */
-static __always_inline bool tallies_end(const void *sk, const struct conn *conn,
-					const struct tuple *t, u16 ending,
-					u64 now_ns)
+static __always_inline void tally_end(const void *sk, struct conn *conn,
+				      const struct tuple *t, u16 ending,
+				      u64 now_ns)
 {
 	struct stays *here;
-	bool counted;
 
 	if (!conn->tallied || conn->flags & ~TALLIED_FLAGS ||
 	    (ending & ~FLAG_TIME_WAIT) != ENDING_ORDERLY)
-		return false;
+		return;
 	here = begin_count();
 	if (!here)
-		return false;
-	counted = count_end(here, find_row(conn, t), sk, conn,
-			    ending & FLAG_TIME_WAIT, now_ns);
+		return;
+	if (count_end(here, find_row(conn, t), sk, conn,
+		      ending & FLAG_TIME_WAIT, now_ns))
+		conn->tallied |= TALLIED_END;
 	end_count(here);
-	return counted;
 }

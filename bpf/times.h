@@ -19,11 +19,15 @@ _Static_assert(TALLY_BUCKETS * 3 == 576 && TALLY_BUCKETS * 12 == 2304 &&
  * more than one bound in it. Without branches, each of which the verifier would
  * follow.
  */
+#define IS_MORE(value, limit)                                                  \
+	({                                                                     \
+		u64 rest_ = (u64)(limit) - (value);                            \
+		asm volatile("" : "+r"(rest_));                                \
+		rest_ >> 63;                                                   \
+	})
 #define HALVE(value, octave, bits)                                             \
 	do {                                                                   \
-		u64 more_ = ((1ULL << (1 << bits)) - 1 - value) >> 63;         \
-		asm volatile("" : "+r"(more_));                                \
-		more_ <<= bits;                                                \
+		u64 more_ = IS_MORE(value, (1 << (1 << bits)) - 1) << bits;    \
 		value >>= more_;                                               \
 		octave += more_;                                               \
 	} while (0)
@@ -50,7 +54,7 @@ static __always_inline u64 bucket_of(const struct stays *here, u64 ns)
 	if (cell >= TALLY_CELLS)
 		return TALLY_BUCKETS;
 	edge = here->edges[cell];
-	return (edge & 255) + (ns + 16 > edge >> 8);
+	return (edge & 255) + IS_MORE(ns + 16, edge >> 8);
 }
 
 static __always_inline void add_time(const struct stays *here, u32 *counts,

@@ -17,7 +17,7 @@ from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout, parse_tables
 from tracer.kernel.shipped import read_source
-from tracer.kernel.sizes import table_entries, tally_rows, wake_mask
+from tracer.kernel.sizes import staying_entries, table_entries, tally_rows, wake_mask
 
 HEADERS = (
     "event.h",
@@ -197,6 +197,7 @@ def program_text(
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
         f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
+        f"#define WITH_CLAIMS (CASTS && {constants.text(int(staying_entries(settings.max_connections) > 0))})\n",
         f"#define WITH_TALLIES {constants.text(int(settings.counts))}\n",
         f"#define TALLY_ROWS {constants.text(tally_rows(cpus))}\n",
         f"#define WHOLE_RECORDS {constants.text(int(settings.whole_records))}\n",

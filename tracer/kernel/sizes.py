@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import mmap
 import os
+import platform
 
 ENTRY_BYTES = 280
 """An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
 
 MOST_CONNECTIONS = 262_144
 """Entries of the connection table, unless asked for more or fewer: 70 MiB."""
+
+STAYING, MANY_CONNECTIONS = 8192, 65_536
+"""Entries that stay in it, where there is room for so many connections; as claim_of() in bpf/conn.h has it."""
 
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
@@ -32,10 +36,11 @@ def table_entries(ring: int, connections: int | None, cpus: int, *, counts: bool
     return {
         "events": ring_bytes(ring, cpus),
         "counters": cpus,
+        "claims": max(staying_entries(connections), 1),
         "places": tally_rows(cpus) * cpus if counts else 1,
         "tallies": tally_rows(cpus) * cpus if counts else 1,
         "stays": cpus if counts else 1,
-        "conns": connection_entries(connections),
+        "conns": connection_entries(connections) + staying_entries(connections),
         "listeners": MAX_LISTENERS,
         "listening": MAX_LISTENERS,
         "servers": MAX_LISTENERS,
@@ -57,6 +62,11 @@ def wake_mask(ring: int, cpus: int, *, whole: bool) -> int:
     """Return 2**n - 1: a CPU wakes the reader whenever it has sent 2**n records, its share of a quarter of the ring."""
     share = ring // (WHOLE_BYTES if whole else BEGINNING_BYTES) // WAKE_SHARE // cpus
     return (1 << max(share.bit_length() - 1, 0)) - 1
+
+
+def staying_entries(asked: int | None) -> int:
+    """Return how many entries of that table stay for the next connection (bpf/conn.h): beside those that were asked for."""
+    return STAYING if platform.machine() == "x86_64" and (asked is None or asked >= MANY_CONNECTIONS) else 0
 
 
 def connection_entries(asked: int | None) -> int:

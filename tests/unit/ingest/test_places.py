@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from mmap import PAGESIZE, mmap
-from typing import Any
 
 import numpy as np
 import pytest
