@@ -46,7 +46,7 @@ struct place {
 	u64 local[2];  /* addresses as in struct tuple */
 	u64 remote[2]; /* 0 for a service */
 	u32 steps;     /* those of others taken off, TALLY_BUSY at most */
-	u32 unused;
+	u32 serial;    /* of whose row it is now */
 };
 
 /* The row for each row of places. It only ever grows, but for most_ns. */

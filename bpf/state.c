@@ -30,24 +30,6 @@ static __always_inline void emit_state(const void *sk, const struct conn *conn,
 	submit(e);
 }
 
-/* The end is told at once; a reset that follows corrects it, see reset.c. */
-static __always_inline void closed(const void *sk, u64 socket,
-				   struct conn *conn, const struct tuple *t,
-				   u8 from, u64 now_ns)
-{
-	u16 ending;
-
-	/* by way of memory, of which the verifier forgets what it was */
-	conn->ending = ending_of(sk, from, conn->flags);
-	ending = *(volatile u16 *)&conn->ending;
-	if (WITH_TALLIES)
-		tally_end(sk, conn, t, ending, now_ns);
-	if (!WITH_TALLIES || !is_counted(conn, TALLIED_END))
-		emit_end(sk, conn, t, from, ending, now_ns);
-	remember_end(sk, conn, t, from, ending);
-	delete_conn(socket);
-}
-
 /*
  * Addresses and ports, which are needed where something is told or begins. Read
  * once more where it is both: a condition would have the verifier go through
@@ -59,6 +41,27 @@ static __always_inline void locate(const void *sk, struct tuple *t, u8 to)
 	read_tuple(sk, t);
 	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
 		t->local_port = 0; /* what stands there is the last one's */
+}
+
+/* The end is told at once; a reset that follows corrects it, see reset.c. */
+static __always_inline void closed(const void *sk, u64 socket,
+				   struct conn *conn, struct tuple *t, u8 from,
+				   u64 now_ns)
+{
+	u16 ending;
+
+	/* by way of memory, of which the verifier forgets what it was */
+	conn->ending = ending_of(sk, from, conn->flags);
+	ending = *(volatile u16 *)&conn->ending;
+	if (WITH_TALLIES)
+		tally_end(sk, conn, ending, now_ns);
+	if (!WITH_TALLIES || !is_counted(conn, TALLIED_END)) {
+		if (!EMIT_STATES) /* else it was */
+			locate(sk, t, STATE_CLOSE);
+		emit_end(sk, conn, t, from, ending, now_ns);
+		remember_end(sk, conn, t, from, ending);
+	}
+	delete_conn(socket);
 }
 
 /* The record of a beginning that waited for its peer. */
@@ -129,7 +132,8 @@ static __always_inline void emit_step(const void *sk, u64 socket,
 
 	if (!EMIT_STATES && !resumes && !opens && to != STATE_CLOSE)
 		return;
-	locate(sk, t, to);
+	if (EMIT_STATES || to != STATE_CLOSE || opens)
+		locate(sk, t, to);
 	if ((EMIT_STATES && conn->peer != PEER_UNKNOWN) || resumes)
 		emit_state(sk, conn, t, from, to, now_ns);
 	if (resumes)

@@ -19,24 +19,20 @@
 #define TALLIED_FLAGS (FLAG_FAST_OPEN | FLAG_DEFERRED)
 
 /* A product has what differs above in its upper half alone. */
-static __always_inline u64 mixed(u64 hash, u64 word)
-{
-	hash = (hash ^ word) * HASH_FACTOR;
-	return hash ^ hash >> 32;
-}
+#define SHARE(word, factor) (((word) ^ (word) >> 32) * (factor))
 
 /* The first of the two rows that are a place's own, among those of a CPU. */
 static __always_inline u32 place_hash(const struct place *place)
 {
-	u64 hash = place->netns | (u64)place->port << 32 |
-		   (u64)place->role << 48;
+	u64 first = place->netns | (u64)place->port << 32 |
+		    (u64)place->role << 48;
+	u64 hash = SHARE(first, HASH_FACTOR);
 
-	hash = mixed(0, hash);
-	hash = mixed(hash, place->local[0]);
-	hash = mixed(hash, place->local[1]);
-	hash = mixed(hash, place->remote[0]);
-	hash = mixed(hash, place->remote[1]);
-	return hash & (TALLY_ROWS - 1);
+	hash += SHARE(place->local[0], 0x6e789e6aa1b965f5ULL);
+	hash += SHARE(place->local[1], 0x06c45d188009454fULL);
+	hash += SHARE(place->remote[0], 0xf88bb8a8724c81edULL);
+	hash += SHARE(place->remote[1], 0x1b39896a51a8749bULL);
+	return hash >> 40 & (TALLY_ROWS - 1);
 }
 
 /* Without branches, each of which the verifier would follow. */
@@ -78,8 +74,12 @@ static __always_inline void note_place(const struct place *place, u32 first)
 	}
 	if (!row || row->steps >= TALLY_BUSY)
 		return;
-	if (!row->steps)
+	if (!row->steps) {
+		u32 serial = row->serial + 1;
+
 		*row = *place;
+		row->serial = serial;
+	}
 	row->steps += is_place(row, place) ? 1 : -1;
 }
 
@@ -153,7 +153,10 @@ static __always_inline bool count_handshake(struct stays *here, u32 at,
 	return true;
 }
 
-/* What of a connection is counted, and needs no record. */
+/*
+ * What of a connection is counted, and needs no record. Above these bits stands
+ * the row of its handshake, and above that the row's serial number.
+ */
 #define TALLIED_HANDSHAKE 1
 #define TALLIED_END 2
 
@@ -166,17 +169,35 @@ static __always_inline bool is_counted(const struct conn *conn, u64 what)
 static __always_inline void tally_handshake(struct conn *conn,
 					    const struct tuple *t, u64 now_ns)
 {
+	const struct place *row;
 	struct stays *here;
+	u32 at;
 
 	if (conn->flags & ~TALLIED_FLAGS)
 		return;
 	here = begin_count();
 	if (!here)
 		return;
-	if (count_handshake(here, find_row(conn, t), conn->handshake_ns,
-			    now_ns))
-		conn->tallied = TALLIED_HANDSHAKE;
+	at = find_row(conn, t);
+	row = places.lookup(&at);
+	if (row && count_handshake(here, at, conn->handshake_ns, now_ns))
+		conn->tallied = TALLIED_HANDSHAKE | at << 2 |
+				(u64)row->serial << 32;
 	end_count(here);
+}
+
+/* Most often the row of the handshake: there is no need to look for it. */
+static __always_inline u32 row_of_end(const void *sk, const struct conn *conn)
+{
+	u32 at = (u32)conn->tallied >> 2;
+	const struct place *row = places.lookup(&at);
+	struct tuple tuple = {};
+
+	if (at - bpf_get_smp_processor_id() * TALLY_ROWS < TALLY_ROWS && row &&
+	    row->steps == TALLY_BUSY && row->serial == conn->tallied >> 32)
+		return at;
+	read_tuple(sk, &tuple);
+	return find_row(conn, &tuple);
 }
 
 static __always_inline void count_states(struct stays *here,
@@ -232,8 +253,7 @@ static __always_inline bool count_end(struct stays *here, u32 at,
 }
 
 static __always_inline void tally_end(const void *sk, struct conn *conn,
-				      const struct tuple *t, u16 ending,
-				      u64 now_ns)
+				      u16 ending, u64 now_ns)
 {
 	struct stays *here;
 
@@ -243,7 +263,7 @@ static __always_inline void tally_end(const void *sk, struct conn *conn,
 	here = begin_count();
 	if (!here)
 		return;
-	if (count_end(here, find_row(conn, t), sk, conn,
+	if (count_end(here, row_of_end(sk, conn), sk, conn,
 		      ending & FLAG_TIME_WAIT, now_ns))
 		conn->tallied |= TALLIED_END;
 	end_count(here);
