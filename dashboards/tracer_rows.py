@@ -97,8 +97,8 @@ def _cost() -> list[Panel]:
         ),
         lines(
             "Events by kind",
-            "Which events arrive? Records read from the kernel a second by kind. When records are lost, a filter (--port, "
-            "--address) makes them fewer; the kind that dominates tells of what there are many.",
+            "Which events arrive? What was seen a second by kind, with a record or counted in the kernel. When records are "
+            "lost, a filter (--port, --address) makes them fewer; the kind that dominates tells of what there are many.",
             Query(total(rate("events_total"), "kind"), "{{kind}}"),
             unit=a_second("events"),
             width=8,

@@ -35,9 +35,9 @@ from tracer.outputs.samples import (
 ENDED = ", of connections that ended."
 STATS = " (0 unless the sysctl kernel.bpf_stats_enabled is set)."
 NO_RECORD = "; what they were is counted under the port other."
-OPEN = "Open connections, older ones included, as of the last dump and the records since."
+OPEN = "Open connections, older ones included, as of the last dump and what was seen since."
 ATTACHED = "Whether a BPF program is attached; 0 if this kernel lacks its tracepoint, too."
-OVERFLOW = "Records of label sets that have no series of their own, because there were too many."
+OVERFLOW = "Events of label sets that have no series of their own, because there were too many."
 
 __all__ = ["METRICS", "PREFIX", "HistogramMetric", "L", "Metric", "label_names", "present"]
 
@@ -162,7 +162,7 @@ METRICS: tuple[Metric | HistogramMetric, ...] = (
         "program_run_seconds_total", "counter", "Time in a program" + STATS, ("program",), by_program(lambda p: p.run_seconds)
     ),
     Metric("program_misses_total", "counter", "Runs that the kernel skipped.", ("program",), by_program(lambda p: p.misses)),
-    Metric("events_total", "counter", "Records read from the kernel.", ("kind",), records_by_kind),
+    Metric("events_total", "counter", "What was seen, with a record or counted in the kernel.", ("kind",), records_by_kind),
     Metric("events_lost_total", "counter", "Records lost, the ring was full" + NO_RECORD, (), known(lambda r: r.events_lost)),
     Metric(
         "events_refused_total",
