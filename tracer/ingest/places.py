@@ -58,12 +58,10 @@ class Places:
     """
 
     def __init__(self, fds: Sequence[int], rows: int, cpus: int) -> None:
-        sizes = (rows * ROWS.itemsize, rows * TALLIES.itemsize, cpus * STAYS.itemsize)
-        self._maps = [_mapped(*each) for each in zip(fds, sizes, strict=True)]
-        places, tallies, stays = self._maps
-        self._places = np.frombuffer(places, ROWS, rows)
-        self._tallies = np.frombuffer(tallies, TALLIES, rows)
-        self._stays = np.frombuffer(stays, STAYS, cpus)
+        places, self._tallies_fd, stays = self._fds = tuple(fds)
+        self._rows = rows
+        self._places, self._stays = _mapped(places, rows, ROWS), _mapped(stays, cpus, STAYS)
+        self._tallies = np.empty(0, TALLIES)
         self._last, self._last_stays = np.zeros(rows, TALLIES), np.zeros(cpus, STAYS)
         self._active_ns = np.zeros(rows, np.int64)
         self._apart_ns: int | None = None
@@ -100,14 +98,17 @@ class Places:
                 self._apart_ns = None
 
     def close(self) -> None:
-        """Unmap; the arrays over the mappings go first."""
+        """Unmap."""
         with self._lock:
             del self._places, self._tallies, self._stays
-            for each in self._maps:
-                each.close()
+            for fd in self._fds:
+                os.close(fd)
 
     def _look(self) -> None:
         """Keep what has come since the last look; in apart() it is as old as that."""
+        self._map_while_busy()
+        if not len(self._tallies):
+            return
         now_ns, changed = kernel_ns(), self._changed()
         if len(changed):
             self._waiting.append(self._grown(changed, now_ns if self._apart_ns is None else self._apart_ns))
@@ -116,6 +117,14 @@ class Places:
         self._active_ns[busy[fresh]] = self._active_ns[changed] = now_ns
         if len(busy) > len(changed):
             self._let_go(busy, now_ns)
+
+    def _map_while_busy(self) -> None:
+        """Have the counts mapped while there are any: all pages are mapped at once, and each counts as our memory."""
+        busy = len(self.busy()) > 0
+        if busy and not len(self._tallies):
+            self._tallies = _mapped(self._tallies_fd, self._rows, TALLIES)
+        elif not busy:
+            self._tallies = np.empty(0, TALLIES)
 
     def _changed(self) -> NDArray[np.intp]:
         busy = self.busy()
@@ -158,10 +167,10 @@ class Places:
         self._active_ns[idle] = now_ns
 
 
-def _mapped(fd: int, size: int) -> mmap.mmap:
-    """Return a table of the kernel that both sides write; takes the descriptor."""
-    found = mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-    os.close(fd)
+def _mapped(fd: int, rows: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Return a table of the kernel that both sides write, mapped for as long as there are arrays over it."""
+    size = -(-rows * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+    found: NDArray[np.void] = np.frombuffer(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE), dtype, rows)
     return found
 
 

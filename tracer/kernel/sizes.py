@@ -18,7 +18,7 @@ STAYING, MANY_CONNECTIONS = 8192, 65_536
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
 
-MOST_PLACES, TALLY_BYTES, TALLIES_BYTES = 512, 2480, 16 << 20
+MOST_PLACES, TALLY_BYTES, TALLIES_BYTES = 256, 2480, 8 << 20
 """Busy places that a CPU counts at most (bpf/tally.h), what each of them takes, and what all of all CPUs may take."""
 
 WHOLE_BYTES, BEGINNING_BYTES = 512, 256
