@@ -26,7 +26,10 @@ IDLE_NS = 10_000_000_000
 """A place that counted nothing for so long gives its room to others."""
 
 MARGIN_NS = 20_000_000
-"""A program that has begun is done after so long: a processor may be taken away meanwhile."""
+"""What a program has begun is seen after so long, and it is done, unless its processor was taken away meanwhile."""
+
+PATIENCE_SECONDS, PAUSE_SECONDS = 1.0, 0.001
+"""How long programs that are not done are waited for, and how long until they are looked at again."""
 
 _LIMITS = TABLES.enums["tally_limit"]
 _BUSY, _LEAVING, _CELLS = _LIMITS["TALLY_BUSY"], _LIMITS["TALLY_LEAVING"], _LIMITS["TALLY_CELLS"]
@@ -87,7 +90,7 @@ class Places:
             self._stays["since_ns"] = 0
             self._apart_ns = kernel_ns()
         if len(self.busy()):
-            time.sleep(MARGIN_NS / 1e9)
+            self._wait_for_programs()
         with self._lock:
             self._look()
         try:
@@ -103,6 +106,14 @@ class Places:
             del self._places, self._tallies, self._stays
             for fd in self._fds:
                 os.close(fd)
+
+    def _wait_for_programs(self) -> None:
+        """Wait until what began to be counted before this is counted: else it would be as young as the next look."""
+        time.sleep(MARGIN_NS / 1e9)
+        end, counting = time.monotonic() + PATIENCE_SECONDS, self._stays["busy"] != 0
+        while counting.any() and time.monotonic() < end:
+            time.sleep(PAUSE_SECONDS)
+            counting &= self._stays["busy"] != 0
 
     def _look(self) -> None:
         """Keep what has come since the last look; in apart() it is as old as that."""

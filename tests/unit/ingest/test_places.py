@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from mmap import PAGESIZE, mmap
 
@@ -140,6 +141,27 @@ def test_what_was_counted_before_a_dump_is_as_old_as_its_beginning(kernel: Kerne
     assert before <= first.time_ns <= began - MARGIN_NS
     assert second.time_ns >= after
     assert (kernel.stays["since_ns"] >= after).all()
+
+
+def test_a_program_that_counts_just_then_is_waited_for(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes: what it counts is older than what is found by the look at all sockets."""
+    kernel.put(0, 80)
+    kernel.stays["busy"][1] = 1
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            kernel.count(0, HANDSHAKE, 5)
+            kernel.stays["busy"][1] = 0
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with places.apart():
+        began = kernel_ns()
+    (look,) = places.take()
+    assert look.time_ns <= began
+    assert len(pauses) == 5
+    assert look.handshakes.counts.sum() == 1
 
 
 def test_an_end_is_never_read_before_its_handshake(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
