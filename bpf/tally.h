@@ -122,6 +122,9 @@ static __always_inline void add_to(const struct stays *here,
 		 &tally->sum_ns[which], &tally->most_ns[which], ns);
 }
 
+/* The compiler may not move what is counted across this. */
+#define KEEP_ORDER() asm volatile("" : : : "memory")
+
 /* What this CPU counts by, NULL where it counts already. */
 static __always_inline struct stays *begin_count(void)
 {
@@ -131,11 +134,13 @@ static __always_inline struct stays *begin_count(void)
 	if (!here || *(volatile u64 *)&here->busy)
 		return NULL;
 	*(volatile u64 *)&here->busy = 1;
+	KEEP_ORDER();
 	return here;
 }
 
 static __always_inline void end_count(struct stays *here)
 {
+	KEEP_ORDER();
 	*(volatile u64 *)&here->busy = 0;
 }
 
@@ -149,6 +154,7 @@ static __always_inline bool count_handshake(struct stays *here, u32 at,
 	    handshake_ns >= TALLY_LIMIT_NS)
 		return false;
 	add_to(here, tally, TALLY_HANDSHAKE, handshake_ns);
+	KEEP_ORDER(); /* the reader looks where there were steps */
 	tally->steps++;
 	return true;
 }
@@ -248,6 +254,7 @@ static __always_inline bool count_end(struct stays *here, u32 at,
 	count_states(here, conn);
 	count_figures(tally, sk, conn);
 	tally->time_waits += time_wait;
+	KEEP_ORDER();
 	tally->steps++;
 	return true;
 }
