@@ -12,7 +12,7 @@ from tracer.ingest.livesource import LiveSource
 from tracer.ingest.places import Places
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Settings
+from tracer.kernel.programs import Reads, Settings
 from tracer.model.tcp import CLOSE_REASONS, KIND, KINDS, ROLES, close_reasons
 
 Numbers = Counter[tuple[str, str]]
@@ -66,9 +66,9 @@ class Tallying:
 
 
 @contextmanager
-def tallying(port: int) -> Iterator[Tallying]:
-    """Yield programs that count a port's connections, and have looked at all sockets."""
-    settings = Settings(Filters(ports=(port,)), snapshots=True, owners=False, counts=True)
+def tallying(port: int, reads: Reads = Reads.CASTS) -> Iterator[Tallying]:
+    """Yield programs that count a port's connections, and have looked at all sockets; reads: as Settings has it."""
+    settings = Settings(Filters(ports=(port,)), snapshots=True, owners=False, counts=True, reads=reads)
     with closing(LiveSource(load_programs(settings))) as source:
         assert source.places is not None
         found = Tallying(source, source.places)

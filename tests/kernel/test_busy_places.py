@@ -17,6 +17,7 @@ from tests.kernel.traffic import listening
 from tests.kernel.unreached import Unreached
 from tests.kernel.until import until
 from tracer.ingest import places
+from tracer.kernel.programs import Reads
 
 HERE = {4: "127.0.0.1", 6: "::1"}
 ROLES = ("client", "server")
@@ -60,9 +61,11 @@ def hold(
     return held
 
 
-@pytest.mark.parametrize("family", HERE)
-def test_connections_of_busy_places_have_no_records(side: Namespace, port: int, family: int, unreached: Unreached) -> None:
-    with tallying(port) as tally, listening(side, HERE[family], port) as listener:
+@pytest.mark.parametrize(("family", "reads"), [(4, Reads.CASTS), (4, Reads.TYPED), (4, Reads.CALLS), (6, Reads.CASTS)])
+def test_connections_of_busy_places_have_no_records(
+    side: Namespace, port: int, family: int, reads: Reads, unreached: Unreached
+) -> None:
+    with tallying(port, reads) as tally, listening(side, HERE[family], port) as listener:
         with side.inside():
             connections(listener, ORDERLY, MANY)
         hits = unreached.hits().at(port)
