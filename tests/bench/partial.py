@@ -7,6 +7,7 @@ large as it can be.
 from __future__ import annotations
 
 import contextlib
+import struct
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,14 @@ sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tracer.kernel.attached import attach_as  # noqa: E402 - the path comes first
+from tracer.kernel.bpf import put  # noqa: E402
 from tracer.kernel.btf import Btf  # noqa: E402
+from tracer.kernel.buckets import edges  # noqa: E402
 from tracer.kernel.filters import Filters  # noqa: E402
+from tracer.kernel.layout import parse_tables, size_of  # noqa: E402
 from tracer.kernel.loader import possible_cpus  # noqa: E402
 from tracer.kernel.programs import ProgramText, Reads, Settings, program_text  # noqa: E402
+from tracer.kernel.shipped import read_source  # noqa: E402
 
 RING_BYTES = 1 << 26
 
@@ -26,19 +31,26 @@ NOTHING = "nothing"
 READS = {"loads of what has no type (helper calls instead)": Reads.TYPED, "loads of sockets, too": Reads.CALLS}
 """Parts by how the kernel's memory is read without them."""
 OWNERS = "nothing, and processes and cgroups are asked for"
+RECORDS = "counts of busy places (records instead)"
 EMPTY = "all: two programs that return at once"
 
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     NOTHING: (),
     **dict.fromkeys(READS, ()),
     OWNERS: (),
+    RECORDS: (),
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
-    "records": (("events.ringbuf_reserve(RECORD_BYTES);", "NULL;"),),
+    "records and counts": (
+        ("events.ringbuf_reserve(RECORD_BYTES);", "NULL;"),
+        ("\tif (WITH_TALLIES)\n\t\ttally_handshake(conn, t, now_ns);\n", ""),
+    ),
+    "times in each state, as they are counted": (("\tcount_states(here, conn);\n", ""),),
     "state times": (("\t\tconn->state_ns[left] += now_ns - conn->since_ns;\n", "\t\t;\n"),),
     "counters": (
         ("\tif (row && index < COUNTER_CELLS)\n", "\tif (0)\n"),
         ("\tif (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)\n", "\tif (0)\n"),
     ),
+    "entries that stay": (("\tu64 number, other;\n\n\tif (!WITH_CLAIMS)\n", "\tu64 number, other;\n\n\tif (1)\n"),),
     "preallocated entries (on demand instead)": (
         ('"hash", u64, struct conn, conns, 1, 0)', '"hash", u64, struct conn, conns, 1, ON_DEMAND)'),
     ),
@@ -49,7 +61,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("\tif (IS_SECOND && was_handled(ctx))\n\t\treturn 0;\n", "\tif (IS_SECOND)\n\t\treturn 0;\n"),
     ),
     "the connection (all but audit and addresses)": (
-        ("\t\towned = change_connection(ctx, sk, bpf_ktime_get_ns());\n", "\t\towned = 0;\n"),
+        ("\t\towned = change_connection(ctx, sk, socket, bpf_ktime_get_ns());\n", "\t\towned = 0;\n"),
     ),
     EMPTY: (("PROGRAM(inet_sock_set_state)\n{\n", "PROGRAM(inet_sock_set_state)\n{\n\treturn 0;\n"),),
 }
@@ -66,12 +78,24 @@ def without(program: ProgramText, part: str) -> ProgramText:
     return replace(program, head=head, typed=typed)
 
 
+def have_counted(table: int, cpus: int) -> None:
+    """Have busy places counted from now on, which the reader of the ring does else; table: `stays` in bpf/maps.h."""
+    tables = parse_tables(read_source("places.h"), "places.h")
+    row, (edge,) = tables.structs["stays"], (field for field in tables.structs["stays"] if field.name == "edges")
+    values = struct.pack(f"={edge.count}Q", *edges(edge.count))
+    each = struct.pack("=Q", 1).ljust(edge.offset, b"\0") + values
+    for cpu in range(cpus):
+        put(table, struct.pack("=I", cpu), each.ljust(size_of(row), b"\0"))
+
+
 def main() -> None:
     """Load, say so, and wait."""
-    settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=sys.argv[1] == OWNERS)
+    owners = sys.argv[1] == OWNERS
+    settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=owners, counts=not owners and sys.argv[1] != RECORDS)
     btf = Btf()
     program = program_text(btf, settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
     kept = attach_as(btf, without(program, sys.argv[1]), READS.get(sys.argv[1], program.ways_to_read(btf)[0]))
+    have_counted(kept.tables["stays"], possible_cpus() if settings.counts else 0)
     print(len(kept.programs), flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         sys.stdin.read()

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.buckets import BOUNDS_NS
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.counted import BUCKETS, PLACE, STATES, TABLES, Counted, Times
 from tracer.ingest.decode import dtype_of
 from tracer.ingest.ring import order_loads
+from tracer.kernel.buckets import edges
 
 IDLE_NS = 10_000_000_000
 """A place that counted nothing for so long gives its room to others."""
@@ -41,17 +41,6 @@ _UNITS = np.array([1, 1, 1, 1, 1, 1000, 1000, 1000], np.uint64)
 """Of FIGURES in the kernel's, which has times in milliseconds."""
 
 
-def edges() -> NDArray[np.uint64]:
-    """Return for each cell of a time the bucket of its lower edge, and that one's bound, in one number; shape (cells,).
-
-    cell_of() in bpf/times.h says what cells are. The bucket is in the lower eight bits; bounds have 16 ns added, as there.
-    """
-    cell = np.arange(_CELLS, dtype=np.uint64)
-    lower = (np.uint64(16) + cell % np.uint64(16)) << (cell // np.uint64(16))
-    bucket = np.searchsorted(BOUNDS_NS + np.uint64(16), lower, side="left")
-    return BOUNDS_NS[bucket] + np.uint64(16) << np.uint64(8) | bucket.astype(np.uint64)
-
-
 class Places:
     """The busy places.
 
@@ -70,7 +59,7 @@ class Places:
         self._apart_ns: int | None = None
         self._waiting: list[Counted] = []
         self._lock = threading.Lock()
-        self._stays["edges"] = edges()
+        self._stays["edges"] = edges(_CELLS)
 
     def busy(self) -> NDArray[np.intp]:
         """Return the rows that are counted, shape (n,)."""

@@ -101,7 +101,12 @@ def create_table(table: Table, entries: int) -> int:
 
 def put_new(table: int, key: bytes, value: bytes) -> None:
     """Add an entry to the map with that descriptor; raises OSError, FileExistsError where the key has one."""
-    _checked(libbpf().bpf_map_update_elem(table, key, value, ctypes.c_uint64(BPF_NOEXIST)))
+    put(table, key, value, BPF_NOEXIST)
+
+
+def put(table: int, key: bytes, value: bytes, flags: int = 0) -> None:
+    """Have an entry in the map with that descriptor; raises OSError."""
+    _checked(libbpf().bpf_map_update_elem(table, key, value, ctypes.c_uint64(flags)))
 
 
 def keys_of(table: int, size: int) -> Iterator[bytes]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.buckets import BOUNDS_NS, FIRST_OCTAVE, PER_OCTAVE
+from tracer.ingest.buckets import BOUNDS_NS
 from tracer.ingest.counted import Times
+from tracer.kernel.buckets import FIRST_OCTAVE, PER_OCTAVE
 from tracer.model.grid import Grid
 
 LAST_CLASSIC_OCTAVE = 6

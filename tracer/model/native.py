@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.buckets import FIRST_OCTAVE, PER_OCTAVE
+from tracer.kernel.buckets import FIRST_OCTAVE, PER_OCTAVE
 from tracer.model.histogram import BUCKETS
 
 SCHEMA = PER_OCTAVE.bit_length() - 1

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.buckets import FIRST_OCTAVE, PER_OCTAVE
 from tracer.ingest.decode import EVENT, Events
+from tracer.kernel.buckets import FIRST_OCTAVE, PER_OCTAVE
 from tracer.model.histogram import BUCKETS, bucket_index
 from tracer.model.tcp import FLAG, KIND, ROLES
 

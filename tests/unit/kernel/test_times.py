@@ -13,7 +13,8 @@ from tests.needs import tool
 from tests.unit.kernel.filterprograms import TYPES
 from tracer.ingest.buckets import BOUNDS_NS
 from tracer.ingest.counted import BUCKETS
-from tracer.ingest.places import STAYS, edges
+from tracer.ingest.places import STAYS
+from tracer.kernel.buckets import edges
 from tracer.kernel.shipped import read_source
 from tracer.model.histogram import bucket_index
 
@@ -41,7 +42,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 def stays() -> NDArray[np.void]:
     """Return a CPU's row in which nothing is but the edges."""
     row = np.zeros(1, STAYS)
-    row["edges"] = edges()
+    row["edges"] = edges(row["edges"].shape[1])
     return row
 
 
