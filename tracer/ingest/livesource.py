@@ -31,12 +31,13 @@ from tracer.ingest.ring import Ring
 from tracer.ingest.served import ServedPorts, codes_of
 from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
-from tracer.ingest.transposed import Seen, Transposed, together, words_of
+from tracer.ingest.transposed import Seen, Transposed, is_among, together, words_of
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.programs import Reads
 
 NO_EVENTS: Events = np.empty(0, EVENT)
 
+NO_NETNS = np.empty(0, np.uint32)
 COUNTED_SECONDS = 1.0
 
 _SERVER = LAYOUT.enums["role"]["ROLE_SERVER"]
@@ -121,8 +122,12 @@ class LiveSource:
         return counted
 
     def look_within(self) -> float:
-        """Return in how many seconds the next look is due at the latest: what is counted has the look's time."""
-        return COUNTED_SECONDS if self.places and len(self.places.busy()) else math.inf
+        """Return in how many seconds the next look is due at the latest.
+
+        What is counted has the look's time, which matters for timewait objects that no list tells of (model/unlisted.py).
+        """
+        counted = self.places.netns() if self.places else NO_NETNS
+        return math.inf if is_among(counted, self._numbers.listed).all() else COUNTED_SECONDS
 
     def _read_ring(self) -> tuple[Events, Transposed | None]:
         """Return the records that have come, whole or by columns."""

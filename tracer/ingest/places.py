@@ -65,6 +65,11 @@ class Places:
         """Return the rows that are counted, shape (n,)."""
         return np.flatnonzero(self._places["steps"] >= _BUSY)
 
+    def netns(self) -> NDArray[np.uint32]:
+        """Return the network namespace of each of these, shape (n,)."""
+        netns: NDArray[np.uint32] = self._places["netns"][self.busy()]
+        return netns
+
     def take(self) -> tuple[Counted, ...]:
         """Return what was counted since this was asked before; to be asked behind the look at the ring."""
         with self._lock:
