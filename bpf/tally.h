@@ -209,6 +209,7 @@ static __always_inline u32 row_of_end(const void *sk, const struct conn *conn)
 static __always_inline void count_states(struct stays *here,
 					 const struct conn *conn)
 {
+#pragma unroll
 	for (u32 state = STATE_ESTABLISHED; state < 12; state++)
 		if (state != STATE_CLOSE && state != STATE_LISTEN &&
 		    *(volatile u16 *)&conn->visited & 1 << state)
