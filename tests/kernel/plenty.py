@@ -52,6 +52,9 @@ def unread(client: socket.socket, server: socket.socket) -> None:
 ORDERLY: tuple[Way, ...] = (client_first, server_first)
 EVERY: tuple[Way, ...] = (*ORDERLY * 3, aborted, *ORDERLY, unread)
 
+PLENTY, PAUSE_SECONDS = 8_000, 0.02
+"""So many connections as fast as one thread can, and then a few at a time: what is left in TIME_WAIT makes dumps slow."""
+
 REASONS: Mapping[Way, tuple[str, str]] = {aborted: ("reset_sent", "reset_received"), unread: ("reset_received", "reset_sent")}
 """Of the client's and of the server's end, where these are not normal."""
 
@@ -87,11 +90,12 @@ class Load:
         with side.inside():
             while not self.stop.is_set():
                 self.made += connections(listener, ways, len(ways))
+                self.stop.wait(PAUSE_SECONDS if self.made.total() > PLENTY else 0)
 
 
 @contextmanager
 def load(side: Namespace, listener: socket.socket, ways: tuple[Way, ...]) -> Iterator[Load]:
-    """Have connections made meanwhile, as fast as one thread can; afterwards all of them have ended."""
+    """Have connections made meanwhile; afterwards all of them have ended."""
     found = Load()
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(found.work, side, listener, ways)

@@ -32,7 +32,7 @@ ROLES = ("client", "server")
 WITH_RECORDS = ("--label", "process")
 """Whoever wants to know processes gets a record of every connection."""
 
-DUMPS, MORE = 4, 5
+DUMPS, MORE = 3, 5
 """Under load, and the connections that begin to stay open after each of them."""
 
 WAITING = 600
