@@ -173,6 +173,9 @@ change_connection(struct bpf_raw_tracepoint_args *ctx, const void *sk,
 	struct conn *conn;
 	u64 owned;
 
+	/* else the compiler takes what a register has, maybe a pointer */
+	if (EMIT_STATES)
+		__builtin_memset(&tuple, 0, sizeof(tuple));
 	/* connect() is in its caller's context at this change, and at no other */
 	if (EMIT_FOLLOW && to == STATE_SYN_SENT)
 		descriptor = find_descriptor(sk);
