@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tests.needs import tool
 from tracer.errors import TcptraceError
-from tracer.kernel.layout import SIZES, Field, Layout, parse_layout
+from tracer.kernel.layout import SIZES, Field, Layout, parse_layout, parse_tables
 from tracer.kernel.shipped import read_source
 
 SMALL = """
@@ -158,6 +158,43 @@ def test_the_identity_changes_when_anything_does(old: str, new: str) -> None:
 def test_the_identity_stays_when_only_words_change() -> None:
     changed = SMALL.replace("the first", "another").replace("\t", "  ")
     assert parse_layout(changed).identity == parse_layout(SMALL).identity
+
+
+TABLES = """
+/* two tables */
+enum limit { MOST = 3 };
+struct first { u64 a; u32 b[3]; u32 c; };
+struct second { u64 d; };
+"""
+
+
+def test_a_header_of_tables_has_each_structure() -> None:
+    tables = parse_tables(TABLES, "tables.h")
+    assert tables.enums == {"limit": {"MOST": 3}}
+    fields = {name: [(f.name, f.count, f.offset) for f in fields] for name, fields in tables.structs.items()}
+    assert fields == {"first": [("a", 1, 0), ("b", 3, 8), ("c", 1, 20)], "second": [("d", 1, 0)]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TABLES + "struct first { u64 a; };", "tables.h: cannot read `struct first`"),
+        (TABLES + "struct third { u32 a; };", "tables.h: struct third takes 4 bytes, not a multiple of 8"),
+        (TABLES + "union { u64 a; };", "tables.h: cannot read `union"),
+    ],
+)
+def test_a_header_of_tables_that_is_not_understood_is_refused_by_its_name(text: str, said: str) -> None:
+    with pytest.raises(TcptraceError, match=f"^{said}"):
+        parse_tables(text, "tables.h")
+
+
+@pytest.mark.needs("gcc")
+def test_the_compiler_agrees_with_the_tables_that_ship(tmp_path: Path) -> None:
+    text = read_source("places.h")
+    assertions = parse_tables(text, "places.h").assertions()
+    assert assertions.count("struct stays, ") == len(parse_tables(text, "places.h").structs["stays"])
+    assert compiles(tmp_path, f"{TYPES}\n{text}\n{assertions}")
+    assert not compiles(tmp_path, f"{TYPES}\n{text.replace('u64 busy;', 'u32 busy;')}\n{assertions}")
 
 
 def compiles(directory: Path, text: str) -> bool:

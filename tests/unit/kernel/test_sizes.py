@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import platform
 
 from hypothesis import given, strategies as st
 
 from tracer.ingest.decode import BEGINNING, EVENT
+from tracer.ingest.places import ROWS, TALLIES
 from tracer.ingest.ring import HEADER
-from tracer.kernel.sizes import ENTRY_BYTES, connection_entries, ring_bytes, wake_mask
+from tracer.kernel.sizes import (
+    ENTRY_BYTES,
+    connection_entries,
+    ring_bytes,
+    staying_entries,
+    table_entries,
+    tally_rows,
+    wake_mask,
+)
 
 
 @given(st.integers(1, 8192))
@@ -27,6 +37,23 @@ def test_all_cpus_together_fill_a_quarter_of_the_ring_at_most_before_one_wakes_i
     record = HEADER + (EVENT if whole else BEGINNING).itemsize
     assert every & (every - 1) == 0
     assert every == 1 or every * cpus * record <= size // 4
+
+
+@given(st.integers(1, 8192))
+def test_busy_places_take_8_mib_at_most_and_are_a_power_of_two(cpus: int) -> None:
+    rows = tally_rows(cpus)
+    assert rows & (rows - 1) == 0
+    assert 2 <= rows <= 256
+    assert rows == 2 or rows * cpus * (ROWS.itemsize + TALLIES.itemsize) <= 8 << 20
+
+
+def test_entries_that_stay_are_beside_those_that_were_asked_for() -> None:
+    here = 8192 if platform.machine() == "x86_64" else 0
+    assert [staying_entries(asked) for asked in (None, 65_536, 65_535, 1)] == [here, here, 0, 0]
+    for asked in (None, 65_536, 8):
+        entries = table_entries(0, asked, 2)
+        assert entries["conns"] == connection_entries(asked) + staying_entries(asked)
+        assert entries["claims"] == max(staying_entries(asked), 1)
 
 
 def test_a_ring_of_a_given_size_has_that_size() -> None:
