@@ -35,9 +35,11 @@ static __always_inline u64 new_id(u64 now_ns)
  * reads 1 behind its own addition is the only one. What others write is seen in
  * its order on x86-64; elsewhere no entry stays.
  */
+#define CLAIM_NUMBER(socket) ((socket)*HASH_FACTOR >> 51)
+
 static __always_inline struct claim *claim_of(u64 socket)
 {
-	u32 at = socket * HASH_FACTOR >> 51;
+	u32 at = CLAIM_NUMBER(socket);
 
 	return claims.lookup(&at);
 }
@@ -53,7 +55,7 @@ static __always_inline u64 entry_key(u64 socket)
 	claim = claim_of(socket);
 	if (!claim) /* it is always there */
 		return 0;
-	number = 1 + (socket * HASH_FACTOR >> 51);
+	number = 1 + CLAIM_NUMBER(socket);
 	other = claim->socket ^ socket;
 	other = (s64)(other | -other) >> 63; /* all ones, or 0 */
 	return (socket & other) | (number & ~other);

@@ -91,17 +91,22 @@ def test_an_end_that_is_not_in_order_has_a_record_with_its_reason(side: Namespac
     assert orderly["close", "client"] > 0
 
 
+def end_with_records(tally: Tallying, held: list[tuple[socket.socket, socket.socket]]) -> None:
+    """End what was held open: each side has a record of its end, and nothing is counted."""
+    before, counted = tally.recorded.copy(), tally.counted.copy()
+    for pair in held:
+        client_first(*pair)
+    tally.read()
+    assert tally.recorded - before == {("close", role): len(held) for role in ROLES}
+    assert tally.counted == counted
+
+
 def test_a_connection_that_a_look_at_all_sockets_has_found_has_a_record_of_its_end(side: Namespace, port: int) -> None:
     with tallying(port) as tally, listening(side, HERE[4], port) as listener, ExitStack() as stack:
         make_busy(tally, listener, side)
         held = hold(tally, listener, side, stack)
         tally.look()
-        before, counted = tally.recorded.copy(), tally.counted.copy()
-        for pair in held:
-            client_first(*pair)
-        tally.read()
-    assert tally.recorded - before == {("close", role): len(held) for role in ROLES}
-    assert tally.counted == counted
+        end_with_records(tally, held)
 
 
 def test_while_all_sockets_are_looked_at_every_connection_has_records(side: Namespace, port: int) -> None:
@@ -129,12 +134,7 @@ def test_a_place_that_was_idle_has_records_until_it_is_busy_again(
         with monkeypatch.context() as patch:
             patch.setattr(places, "IDLE_NS", 0)
             until(lambda: not tally.is_busy(), "no place is busy any more")
-        before, counted = tally.recorded.copy(), tally.counted.copy()
-        for pair in held:
-            client_first(*pair)
-        tally.read()
-        assert tally.recorded - before == {("close", role): len(held) for role in ROLES}
-        assert tally.counted == counted
+        end_with_records(tally, held)
         make_busy(tally, listener, side)
         ends, before = tally.all("close"), tally.recorded.copy()
         with side.inside():

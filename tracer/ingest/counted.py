@@ -28,7 +28,7 @@ IPv4 addresses as ::ffff:a.b.c.d.
 BUCKETS = TABLES.enums["tally_limit"]["TALLY_BUCKETS"]
 """The buckets of model/histogram.py that the kernel has, the first ones; what lies above has a record."""
 
-STATES = 12
+TIMED_STATES = 12
 """Length of event.state_ns."""
 
 

@@ -17,16 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.clock import kernel_ns
-from tracer.ingest.counted import BUCKETS, PLACE, STATES, TABLES, Counted, Times
+from tracer.ingest.counted import BUCKETS, PLACE, TABLES, TIMED_STATES, Counted, Times
 from tracer.ingest.decode import dtype_of
 from tracer.ingest.ring import order_loads
+from tracer.ingest.snapshot import MARGIN_NS
 from tracer.kernel.buckets import edges
 
 IDLE_NS = 10_000_000_000
 """A place that counted nothing for so long gives its room to others."""
-
-MARGIN_NS = 20_000_000
-"""What a program has begun is seen after so long, and it is done, unless its processor was taken away meanwhile."""
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 1.0, 0.001
 """How long programs that are not done are waited for, and how long until they are looked at again."""
@@ -141,7 +139,7 @@ class Places:
         places, grown = _by_place(np.ascontiguousarray(of[:, : PLACE.itemsize]).view(PLACE)[:, 0], grown)
         handshakes, durations, srtt = (_times(grown, (len(places), 3), (slice(None), which)) for which in range(3))
         stays = _growth(_copied(self._stays, slice(None)), self._last_stays, slice(None))
-        states = _times({name: _SUMS[name].reduce(values) for name, values in stays.items()}, (STATES,))
+        states = _times({name: _SUMS[name].reduce(values) for name, values in stays.items()}, (TIMED_STATES,))
         figures = grown["figures"] * _UNITS
         return Counted(time_ns, places, handshakes, durations, srtt, grown["time_waits"], figures, states)
 

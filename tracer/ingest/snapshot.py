@@ -15,6 +15,9 @@ from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import NO_DETAILS, Details
 
+MARGIN_NS = 20_000_000
+"""A record's time and the moment from which a dump sees its change differ by less: a processor may be taken away between."""
+
 
 class Moment(NamedTuple):
     """When the sockets of a namespace were read: CLOCK_MONOTONIC before and after."""

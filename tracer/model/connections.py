@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.snapshot import Moment, OpenService, Snapshot
+from tracer.ingest.snapshot import MARGIN_NS, Moment, OpenService, Snapshot
 from tracer.ingest.transposed import RecordColumns, once
 from tracer.model.bycount import ByCount
 from tracer.model.columns import tally
@@ -36,9 +36,6 @@ Codes = NDArray[np.int64]
 
 REMEMBERED_NS = 10_000_000_000
 """How long changes are kept for the next dump: longer than one of any size takes to arrive."""
-
-MARGIN_NS = 20_000_000
-"""A record's time and the moment from which a dump sees its change differ by less: a processor may be taken away between."""
 
 _ROLE_BITS = 2
 _OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
-from tracer.ingest.snapshot import Snapshot
+from tracer.ingest.snapshot import MARGIN_NS, Snapshot
 from tracer.ingest.transposed import RecordColumns, once
-from tracer.model.connections import MARGIN_NS
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets
 from tracer.model.leaks import Leak, leaks

@@ -11,13 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.counted import Times
+from tracer.ingest.counted import TIMED_STATES, Times
 from tracer.model.batch import Part, Rows
 from tracer.model.histogram import Durations, Histogram
 from tracer.model.tcp import FLAG, STATES
-
-TIMED_STATES = 12
-"""Length of event.state_ns."""
 
 # A connection spends no time in CLOSE and LISTEN; those are where it comes from and where it ends.
 _BITS = np.array([0 if STATES[n] in {"close", "listen"} else 1 << n for n in range(TIMED_STATES)], np.uint16)

@@ -15,7 +15,8 @@ from tracer.ingest import places as module
 from tracer.ingest.buckets import BOUNDS_NS
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.counted import BUCKETS, PLACE, TABLES
-from tracer.ingest.places import MARGIN_NS, ROWS, STAYS, TALLIES, Places
+from tracer.ingest.places import ROWS, STAYS, TALLIES, Places
+from tracer.ingest.snapshot import MARGIN_NS
 
 CPUS, PER_CPU = 2, 4
 ROW_COUNT = CPUS * PER_CPU

@@ -13,12 +13,11 @@ from tests.unit.addresses import column
 from tests.unit.model.builder import SECOND, events, reading
 from tests.unit.model.dumps import OTHER_NETNS, OWN
 from tracer.ingest.buckets import BOUNDS_NS
-from tracer.ingest.counted import BUCKETS, PLACE, STATES, Counted, Times
+from tracer.ingest.counted import BUCKETS, PLACE, TIMED_STATES, Counted, Times
 from tracer.ingest.decode import Events
 from tracer.ingest.figures import FIGURES, OPEN, Figures
-from tracer.ingest.snapshot import Moment, OpenService, Snapshot
+from tracer.ingest.snapshot import MARGIN_NS, Moment, OpenService, Snapshot
 from tracer.ingest.source import Reading
-from tracer.model.connections import MARGIN_NS
 from tracer.model.histogram import bucket_index
 from tracer.model.openfigures import ends_key
 from tracer.model.tcp import FLAG, ROLE, STATE
@@ -100,7 +99,7 @@ class World:
         figures, time_waits = np.zeros((len(shown), len(FIGURES)), np.uint64), np.zeros(len(shown), np.uint64)
         np.add.at(figures, at[ended], figures_of(self.ends[ended]))
         np.add.at(time_waits, at[ended], (self.ends["flags"][ended] & FLAG["time_wait"] != 0).astype(np.uint64))
-        which, state = np.nonzero(self.ends["visited"][ended, None] >> np.arange(STATES) & 1)
+        which, state = np.nonzero(self.ends["visited"][ended, None] >> np.arange(TIMED_STATES) & 1)
         return Counted(
             time_ns=until,
             places=places()[shown],
@@ -109,7 +108,7 @@ class World:
             srtt=times(at[measured], self.ends["srtt_us"][measured] * np.uint64(1000), len(shown)),
             time_waits=time_waits,
             figures=figures,
-            states=times(state, self.ends["state_ns"][ended][which, state], STATES),
+            states=times(state, self.ends["state_ns"][ended][which, state], TIMED_STATES),
         )
 
     def _snapshot(self, moment: Moment) -> Snapshot:

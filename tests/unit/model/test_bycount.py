@@ -9,7 +9,7 @@ import pytest
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.model.dumps import OWN
 from tests.unit.model.ordinary import PLACES, UNLISTED, places, times, world
-from tracer.ingest.counted import STATES, Counted, Times
+from tracer.ingest.counted import TIMED_STATES, Counted, Times
 from tracer.ingest.figures import FIGURES
 from tracer.ingest.snapshot import Moment, OpenService, PortUse, Snapshot
 from tracer.model.histogram import Histogram, quantile
@@ -68,7 +68,7 @@ def looked(time_ns: int, opened: int, closed: int = 0, *, place: int = 0, time_w
         srtt=times(np.zeros(0, np.intp), none, 1),
         time_waits=np.array([time_waits], np.uint64),
         figures=np.zeros((1, len(FIGURES)), np.uint64),
-        states=times(np.zeros(0, np.intp), none, STATES),
+        states=times(np.zeros(0, np.intp), none, TIMED_STATES),
     )
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
 from tests.unit.model.dumps import OTHER_NETNS, OWN
-from tracer.ingest.snapshot import Moment, OpenService, Snapshot
-from tracer.model.connections import MARGIN_NS
+from tracer.ingest.snapshot import MARGIN_NS, Moment, OpenService, Snapshot
 from tracer.model.tcp import STATE
 from tracer.model.totals import Model
 
