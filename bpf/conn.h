@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * The connection table: how an entry begins, is found, and moves on.
+ * The connection table: how an entry begins, and what becomes of a socket that
+ * has none.
  */
 
 /* A client is who called connect(), a server who serves its listener. */
@@ -24,94 +25,6 @@ static __always_inline u64 new_id(u64 now_ns)
 	return now_ns << 10 | (bpf_get_smp_processor_id() & 1023);
 }
 
-/*
- * Most connections have an entry that was there before: to add one to the table
- * and to take it away costs as much as all else. Such an entry has a small
- * number for its key, which the address of the socket says, and stays; the first
- * that needs it adds it. Who finds it taken has one of its own, by the address.
- *
- * An entry is claimed by whom its count of claims makes the first. Addition
- * alone is atomic before Linux 5.12, and does not tell what was there; but who
- * reads 1 behind its own addition is the only one. What others write is seen in
- * its order on x86-64; elsewhere no entry stays.
- */
-#define CLAIM_NUMBER(socket) ((socket)*HASH_FACTOR >> 51)
-
-static __always_inline struct claim *claim_of(u64 socket)
-{
-	u32 at = CLAIM_NUMBER(socket);
-
-	return claims.lookup(&at);
-}
-
-/* Without branches, each of which the verifier would follow. */
-static __always_inline u64 entry_key(u64 socket)
-{
-	struct claim *claim;
-	u64 number, other;
-
-	if (!WITH_CLAIMS)
-		return socket;
-	claim = claim_of(socket);
-	if (!claim) /* it is always there */
-		return 0;
-	number = 1 + CLAIM_NUMBER(socket);
-	other = claim->socket ^ socket;
-	other = (s64)(other | -other) >> 63; /* all ones, or 0 */
-	return (socket & other) | (number & ~other);
-}
-
-/* The entry of a socket, NULL where it has none. */
-static __always_inline struct conn *lookup_conn(u64 socket)
-{
-	u64 key = entry_key(socket);
-
-	return conns.lookup(&key);
-}
-
-static __always_inline void claim_entry(u64 socket)
-{
-	struct claim *claim = claim_of(socket);
-
-	if (!claim || claim->claims)
-		return;
-	__sync_fetch_and_add(&claim->claims, 1);
-	if (*(volatile u64 *)&claim->claims == 1)
-		claim->socket = socket;
-	else
-		__sync_fetch_and_add(&claim->claims, -1);
-}
-
-static __always_inline void delete_conn(u64 socket)
-{
-	u64 key = socket;
-	struct claim *claim = WITH_CLAIMS ? claim_of(socket) : NULL;
-
-	if (!claim || claim->socket != socket) {
-		conns.delete(&key);
-		return;
-	}
-	*(volatile u64 *)&claim->socket = 0;
-	__sync_fetch_and_add(&claim->claims, -1);
-}
-
-/* The entry in which a connection begins, NULL where there is no room. */
-static __always_inline struct conn *new_entry(u64 socket)
-{
-	u32 zero = 0;
-	struct conn *blank = blanks.lookup(&zero), *conn;
-	u64 key;
-
-	if (WITH_CLAIMS)
-		claim_entry(socket);
-	key = entry_key(socket);
-	conn = conns.lookup(&key);
-	if (conn || !blank)
-		return conn;
-	conns.insert(&key, blank);
-	return conns.lookup(&key);
-}
-
 /* Filled in its place, since a copy takes half of a program's stack. */
 static __always_inline struct conn *begin(const void *sk, u64 socket,
 					  struct conn *conn, u8 role, u16 flags,
@@ -121,14 +34,17 @@ static __always_inline struct conn *begin(const void *sk, u64 socket,
 		conn = new_entry(socket);
 	if (!conn)
 		return NULL;
-	__builtin_memset(conn, 0, sizeof(*conn));
+	__builtin_memset((u64 *)conn + 2, 0, 192 - 16);
+	if (WHOLE_RECORDS)
+		__builtin_memset((u64 *)conn + 24, 0, 256 - 192);
 	conn->id = new_id(now_ns);
 	conn->start_ns = now_ns;
 	conn->since_ns = now_ns;
 	conn->netns = netns;
 	conn->role = role;
 	conn->flags = flags;
-	conn->descriptor = -1;
+	if (WHOLE_RECORDS)
+		conn->descriptor = -1;
 	conn->began = flags & FLAG_REPAIR ? BEGAN_BY_REPAIR : 0;
 	conn->cgroup = WITH_OWNERS ? read_cgroup(sk) : 0;
 	name_process(conn, sk);
@@ -225,7 +141,7 @@ static __always_inline struct conn *meet(const void *sk, u64 socket,
 	if (!peerless && !wanted(sk, t, role, netns, !flags)) {
 		/* what is left of one whose end was missed is not this one */
 		if (conn)
-			delete_conn(socket);
+			delete_conn(socket, conn);
 		return NULL;
 	}
 	if (!peerless)
@@ -235,6 +151,10 @@ static __always_inline struct conn *meet(const void *sk, u64 socket,
 		conn->peer = PEER_LEARNT;
 		return conn;
 	}
+	role = FORGET(role, now_ns);
+	flags = FORGET(flags, now_ns);
+	what = FORGET(what, now_ns);
+	peerless = FORGET(peerless, now_ns);
 	conn = begin(sk, socket, conn, role, flags, netns, now_ns);
 	if (!conn) {
 		if (peerless)
@@ -259,30 +179,4 @@ static __always_inline struct conn *find(const void *sk, const struct tuple *t,
 			    what, n);
 	count(cell, 1);
 	return conn;
-}
-
-/*
- * A kernel may run no program for some hits of a tracepoint. What was left
- * differs from what was entered last then, and the times of the states are
- * not known; nor is that of the handshake, if that was it.
- */
-static __always_inline void note_gap(struct conn *conn, u8 from)
-{
-	if (!conn->state || conn->state == from)
-		return;
-	count(COUNTER_UNREACHED, 1);
-	conn->flags |= FLAG_GAP;
-	if (!(conn->visited & 1 << STATE_ESTABLISHED))
-		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
-}
-
-static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)
-{
-	u32 left = from & 15; /* so that the verifier sees its limit */
-
-	if (left < 12)
-		conn->state_ns[left] += now_ns - conn->since_ns;
-	conn->since_ns = now_ns;
-	conn->state = to;
-	conn->visited |= 1 << (from & 15) | 1 << (to & 15);
 }

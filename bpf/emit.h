@@ -69,8 +69,7 @@ static __always_inline void fill_identity(struct event *e,
  */
 static __always_inline u64 wake_up(void)
 {
-	u32 cpu = bpf_get_smp_processor_id();
-	struct cells *row = counters.lookup(&cpu);
+	struct cells *row = counter_row();
 
 	if (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)
 		return BPF_RB_FORCE_WAKEUP;

@@ -24,48 +24,57 @@ enum peer {
 	PEER_LEARNT = 2, /* the record of its beginning is due */
 };
 
+/*
+ * A connection's entry: four cache lines, of which the last one is for what
+ * not every run asks for.
+ */
 struct conn {
-	u64 id;
-	u64 start_ns;
+	u64 socket;   /* in a slot (conn.h): whose it is, 0: nobody's */
+	u32 claims;   /* in a slot: how many want it, but for a moment 0 or 1 */
+	u32 away;     /* in a slot: displaced ones for which it was the first */
 	u64 since_ns; /* entry into the present state */
-	u64 handshake_ns;
+	u64 start_ns;
 	union {
 		u64 cgroup;  /* WITH_OWNERS */
 		u64 tallied; /* WITH_TALLIES: what of it was counted, TALLIED_ */
 	};
-	u64 listener; /* the socket that it came to, 0: not known */
-	u64 state_ns[12];
-	u32 netns;
-	u32 pid;
-	u32 initial_sequence;
-	u32 peer_initial_sequence;
-	u32 retransmitted_segments;
-	u32 retransmit_sequence; /* of the latest one */
-	u32 reset_reason;
 	u16 visited;
 	u16 flags;
 	u8 role;
 	u8 attempt;
 	u8 ended_from; /* once ended: state of an end that a reset may explain */
 	u8 told;       /* of the application's calls, see call.c */
-	s32 descriptor; /* of the socket in its process, -1: not known */
+	u32 netns;
+	u8 peer;        /* enum peer */
+	u8 began;       /* BEGAN_ bits */
+	u8 first_error; /* sk_err when it began: the last connection's */
+	u8 state;       /* entered last, 0: none was seen */
+	u16 ending;     /* flags of its end, see end.h */
 	u16 local_port; /* when it began; once ended, to know the socket by */
 	u16 remote_port;
-	char process[16];
-	u32 foreign_rtt_us; /* a round trip not its own, see handshake.h */
-	u8 peer;            /* enum peer */
-	u8 began;           /* BEGAN_ bits */
-	u8 first_error;     /* sk_err when it began: the last connection's */
-	u8 state;           /* entered last, 0: none was seen */
-	u16 ending;         /* flags of its end, see end.h */
 	u8 reserved[2];
+
+	u64 state_ns[12];
+	u64 id;
+	u64 handshake_ns;
+	u32 retransmitted_segments;
+	u32 retransmit_sequence; /* of the latest one */
+	u32 foreign_rtt_us;      /* a round trip not its own, see handshake.h */
+	u32 reset_reason;
+
+	u64 listener; /* the socket that it came to, 0: not known */
+	u32 initial_sequence;
+	u32 peer_initial_sequence;
+	u32 pid;
+	s32 descriptor; /* of the socket in its process, -1: not known */
+	char process[16];
+	u8 unused[24];
 };
 
-/* Whose entry it is that has this number in conns, from 1 on. */
-struct claim {
-	u64 socket; /* 0: nobody's */
-	u64 claims;
-};
+_Static_assert(__builtin_offsetof(struct conn, state_ns) == 64 &&
+		       __builtin_offsetof(struct conn, listener) == 192 &&
+		       sizeof(struct conn) == 256,
+	       "cache lines");
 
 /* Bits of conn.began. */
 #define BEGAN_WITH_ERROR 1 /* an ICMP error was there before: not its own */
@@ -125,8 +134,12 @@ BPF_F_TABLE("array", u32, struct cells, counters, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct place, places, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct tally, tallies, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct stays, stays, 1, BPF_F_MMAPABLE);
-/* of the entries of conns that stay, see conn.h */
-BPF_F_TABLE("array", u32, struct claim, claims, 1, 0);
+/*
+ * Connections, by the addresses of their sockets: in slots and displaced, or
+ * all in conns, see conn.h. The slots are mappable to begin with a page.
+ */
+BPF_F_TABLE("array", u32, struct conn, slots, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("hash", u64, u32, displaced, 1, ON_DEMAND);
 /* never written: what an entry of conns is before it is filled */
 BPF_F_TABLE("array", u32, struct conn, blanks, 1, 0);
 /*
@@ -134,7 +147,7 @@ BPF_F_TABLE("array", u32, struct conn, blanks, 1, 0);
  * some 700 ns more, and the kernel refills its store in interrupts besides.
  */
 BPF_F_TABLE("hash", u64, struct conn, conns, 1, 0);
-/* sockets that found conns full, so that each is counted once */
+/* sockets that found no room, so that each is counted once */
 BPF_F_TABLE("hash", u64, u8, untracked, 16384, ON_DEMAND);
 /* sockets that listen, by their address; how many do so on a port */
 BPF_F_TABLE("hash", u64, struct owner, listeners, 1, ON_DEMAND);
@@ -152,19 +165,34 @@ BPF_F_TABLE("hash", u64, u8, bound, 2048, 0);
 BPF_F_TABLE("lru_hash", u64, struct conn, ended, 4096, 0);
 
 /*
- * Atomic, although each CPU has its row: a softirq can interrupt a program
- * between load and store, and run another one that counts in the same cell.
+ * Each CPU has two rows. The first is the first program's of state changes,
+ * which counts more than all others: none runs twice at once on a CPU, so that
+ * nobody comes in between. The others share the second one by atomic additions,
+ * since a softirq can interrupt a program between load and store, and run
+ * another one that counts in the same cell.
  */
+#define COUNTS_ALONE (OF_STATES && !IS_SECOND)
+
+static __always_inline struct cells *counter_row(void)
+{
+	u32 row = bpf_get_smp_processor_id() * 2 + (OF_STATES ? IS_SECOND : 1);
+
+	return counters.lookup(&row);
+}
+
 static __always_inline void count(u32 cell, u64 n)
 {
-	u32 cpu = bpf_get_smp_processor_id();
-	struct cells *row = counters.lookup(&cpu);
+	struct cells *row = counter_row();
 	u64 index = cell;
 
 	/* the compiler knows the limit and drops the check; Linux 5.10 does not */
 	asm volatile("" : "+r"(index));
-	if (row && index < COUNTER_CELLS)
-		__sync_fetch_and_add(&row->cell[index], n);
+	if (row && index < COUNTER_CELLS) {
+		if (COUNTS_ALONE)
+			*(volatile u64 *)&row->cell[index] += n;
+		else
+			__sync_fetch_and_add(&row->cell[index], n);
+	}
 }
 
 /* The ring or the connection table was full: what has no record is counted. */

@@ -62,7 +62,7 @@ struct tally {
 /* Times in each state, of all places; and what a CPU counts by. */
 struct stays {
 	u64 since_ns; /* the reader's: what began before is not counted, 0: nothing */
-	u64 busy;       /* what a softirq finds here has a record */
+	u64 busy;       /* the CPU counts just now */
 	u64 sum_ns[12]; /* by enum tcp_state */
 	u64 most_ns[12];
 	u64 edges[448];   /* of a cell: bucket, and where the next one begins */

@@ -22,6 +22,18 @@
 			     : "i"(0x7463707400000000 | n));                   \
 		value_;                                                        \
 	})
+/*
+ * A number of which the verifier forgets what it was, so that it goes through
+ * what follows once, and not once for each value. unknown: a number that it
+ * does not know.
+ */
+#define FORGET(number, unknown)                                                \
+	({                                                                     \
+		u64 same_ = (unknown);                                         \
+		asm volatile("" : "+r"(same_));                                \
+		(number) + (same_ - (unknown));                                \
+	})
+
 #define IS_SECOND CONSTANT(0) /* of two on one tracepoint, see twice.h */
 
 #define PROGRAM(name) int on_##name(struct bpf_raw_tracepoint_args *ctx)
@@ -50,6 +62,9 @@
 			LOAD("u32", loaded_, base, at);                        \
 		else                                                           \
 			LOAD("u64", loaded_, base, at);                        \
+		if (sizeof(ctype) < 8)                                         \
+			__builtin_assume(loaded_ <                             \
+					 1ULL << (sizeof(ctype) * 8 & 63));    \
 		(ctype) loaded_;                                               \
 	})
 
@@ -130,6 +145,7 @@ static void *(*cast)(u64 address, u64 type) = (void *)0x7463;
 /* since Linux 5.9: NULL for what is no full TCP socket */
 static void *(*skc_to_tcp_sock)(const void *sk) = (void *)137;
 #define typed_socket(sk) ((const void *)skc_to_tcp_sock(sk))
+#define KNOWS_TCP true
 /* since Linux 5.11 */
 static void *(*get_current_task_btf)(void) = (void *)158;
 #define current_task() ((const void *)get_current_task_btf())
@@ -138,6 +154,7 @@ static void *(*get_current_task_btf)(void) = (void *)158;
 #define COPY_16(to, base, type, member)                                        \
 	bpf_probe_read_kernel(to, 16, (void *)(base) + OFFSET(type, member))
 #define typed_socket(sk) ((const void *)(sk))
+#define KNOWS_TCP false
 #define current_task() ((const void *)bpf_get_current_task())
 #endif
 

@@ -61,7 +61,7 @@ static __always_inline void closed(const void *sk, u64 socket,
 		emit_end(sk, conn, t, from, ending, now_ns);
 		remember_end(sk, conn, t, from, ending);
 	}
-	delete_conn(socket);
+	delete_conn(socket, conn);
 }
 
 /* The record of a beginning that waited for its peer. */
@@ -89,7 +89,8 @@ static __always_inline void note_opening(const void *sk, struct conn *conn,
 		conn->began |= BEGAN_WITH_PORT;
 		conn->flags |= FLAG_BOUND;
 	}
-	conn->descriptor = descriptor;
+	if (EMIT_FOLLOW)
+		conn->descriptor = descriptor;
 }
 
 /* The role of a connection that begins with this step, else ROLE_UNKNOWN. */
@@ -145,33 +146,18 @@ static __always_inline void emit_step(const void *sk, u64 socket,
 }
 
 /*
- * The states are read anew after what was decided by them: else the verifier
- * goes through the rest once for each pair that it has told apart before.
- */
-static __always_inline u8 state_left(struct bpf_raw_tracepoint_args *ctx)
-{
-	return *(volatile u64 *)&ctx->args[1];
-}
-
-static __always_inline u8 state_entered(struct bpf_raw_tracepoint_args *ctx)
-{
-	return *(volatile u64 *)&ctx->args[2];
-}
-
-/*
  * A connection's change of state. Returns the listening socket that another
  * process owns from now on, mostly 0.
  */
-static __always_inline u64
-change_connection(struct bpf_raw_tracepoint_args *ctx, const void *sk,
-		  u64 socket, u64 now_ns)
+static __always_inline u64 change_connection(
+	struct bpf_raw_tracepoint_args *ctx, const void *sk, u64 socket)
 {
 	u8 from = state_left(ctx), to = state_entered(ctx);
 	u8 role = opening_role(from, to);
 	struct tuple tuple;
 	s32 descriptor = -1;
 	struct conn *conn;
-	u64 owned;
+	u64 owned, now_ns;
 
 	/* else the compiler takes what a register has, maybe a pointer */
 	if (EMIT_STATES)
@@ -181,8 +167,10 @@ change_connection(struct bpf_raw_tracepoint_args *ctx, const void *sk,
 		descriptor = find_descriptor(sk);
 	conn = lookup_conn(socket);
 	if (goes_on(conn, role)) {
+		now_ns = time_of_step(sk, conn, from, to);
 		count(transition_cell(from, to), 1);
 	} else {
+		now_ns = bpf_ktime_get_ns();
 		locate(sk, &tuple, to);
 		conn = meet(sk, socket, conn, &tuple, role, now_ns,
 			    transition_cell(from, to), milestone(sk, from, to),
@@ -244,6 +232,8 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
 	struct tuple tuple;
 	u64 owned;
 
+	if (passes_on(ctx, sk, socket))
+		return;
 	/* a listener that is destroyed from outside (tcp_abort) closes twice */
 	if (from == STATE_CLOSE && to == STATE_CLOSE)
 		return;
@@ -251,7 +241,7 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
 		locate(sk, &tuple, to);
 		owned = listener(sk, &tuple, from, to);
 	} else {
-		owned = change_connection(ctx, sk, socket, bpf_ktime_get_ns());
+		owned = change_connection(ctx, sk, socket);
 	}
 	audit_transition(sk, from, to);
 	if (owned)
@@ -267,9 +257,10 @@ static __always_inline const void *tcp_socket(
 {
 	const void *sk = typed_socket((const void *)ctx->args[0]);
 
-	if (!sk || READ(u16, sk, sock, sk_protocol) != IPPROTO_TCP)
-		return NULL;
-	return sk;
+	if (KNOWS_TCP ||
+	    (sk && READ(u16, sk, sock, sk_protocol) == IPPROTO_TCP))
+		return sk;
+	return NULL;
 }
 
 PROGRAM(inet_sock_set_state)

@@ -9,11 +9,13 @@
  * has counted a part by then (tracer/model/ledger.py). While it looks, all have
  * records, which have times.
  *
- * Each CPU counts by itself, without atomic instructions: a softirq that comes
- * in between finds the CPU busy, and makes records. That the reader chose the
+ * Each CPU counts by itself, without atomic instructions, and in the first
+ * program alone, which runs once at a time there. That the reader chose the
  * places was the alternative: clients change their address within a tenth of a
  * second when they run out of ports, and it looks later than that.
  */
+
+#define CAN_TALLY (WITH_TALLIES && !IS_SECOND)
 
 /* Whatever else a connection's flags say makes it out of the ordinary. */
 #define TALLIED_FLAGS (FLAG_FAST_OPEN | FLAG_DEFERRED)
@@ -125,13 +127,13 @@ static __always_inline void add_to(const struct stays *here,
 /* The compiler may not move what is counted across this. */
 #define KEEP_ORDER() asm volatile("" : : : "memory")
 
-/* What this CPU counts by, NULL where it counts already. */
+/* What this CPU counts by; the reader sees that it does. */
 static __always_inline struct stays *begin_count(void)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 	struct stays *here = stays.lookup(&cpu);
 
-	if (!here || *(volatile u64 *)&here->busy)
+	if (!here)
 		return NULL;
 	*(volatile u64 *)&here->busy = 1;
 	KEEP_ORDER();
@@ -179,7 +181,7 @@ static __always_inline void tally_handshake(struct conn *conn,
 	struct stays *here;
 	u32 at;
 
-	if (conn->flags & ~TALLIED_FLAGS)
+	if (!CAN_TALLY || conn->flags & ~TALLIED_FLAGS)
 		return;
 	here = begin_count();
 	if (!here)
@@ -265,7 +267,7 @@ static __always_inline void tally_end(const void *sk, struct conn *conn,
 {
 	struct stays *here;
 
-	if (!conn->tallied || conn->flags & ~TALLIED_FLAGS ||
+	if (!CAN_TALLY || !conn->tallied || conn->flags & ~TALLIED_FLAGS ||
 	    (ending & ~FLAG_TIME_WAIT) != ENDING_ORDERLY)
 		return;
 	here = begin_count();

@@ -24,6 +24,7 @@ from tracer.kernel.layout import parse_tables, size_of  # noqa: E402
 from tracer.kernel.loader import possible_cpus  # noqa: E402
 from tracer.kernel.programs import ProgramText, Reads, Settings, program_text  # noqa: E402
 from tracer.kernel.shipped import read_source  # noqa: E402
+from tracer.kernel.sizes import MANY_CONNECTIONS  # noqa: E402
 
 RING_BYTES = 1 << 26
 
@@ -32,13 +33,17 @@ READS = {"loads of what has no type (helper calls instead)": Reads.TYPED, "loads
 """Parts by how the kernel's memory is read without them."""
 OWNERS = "nothing, and processes and cgroups are asked for"
 RECORDS = "counts of busy places (records instead)"
+HASHED = "slots (a hash table instead)"
 EMPTY = "all: two programs that return at once"
+
+PASSING = ("\tif (passes_on(ctx, sk, socket))\n\t\treturn;\n", "")
 
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     NOTHING: (),
     **dict.fromkeys(READS, ()),
     OWNERS: (),
     RECORDS: (),
+    HASHED: (),
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
     "records and counts": (
         ("events.ringbuf_reserve(RECORD_BYTES);", "NULL;"),
@@ -47,22 +52,18 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "times in each state, as they are counted": (("\tcount_states(here, conn);\n", ""),),
     "state times": (("\t\tconn->state_ns[left] += now_ns - conn->since_ns;\n", "\t\t;\n"),),
     "counters": (
-        ("\tif (row && index < COUNTER_CELLS)\n", "\tif (0)\n"),
+        ("\tif (row && index < COUNTER_CELLS) {\n", "\tif (0) {\n"),
         ("\tif (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)\n", "\tif (0)\n"),
     ),
-    "entries that stay": (("\tu64 number, other;\n\n\tif (!WITH_CLAIMS)\n", "\tu64 number, other;\n\n\tif (1)\n"),),
-    "preallocated entries (on demand instead)": (
-        ('"hash", u64, struct conn, conns, 1, 0)', '"hash", u64, struct conn, conns, 1, ON_DEMAND)'),
-    ),
+    "times that segments bring (the clock instead)": (("\tif (WHOLE_RECORDS || /*", "\tif (true || /*"),),
+    "steps on which nothing is told, by themselves": (PASSING,),
     "addresses and ports": (("\tread_tuple(sk, t);\n\tif (to", "\tt->family = 4;\n\tif (to"),),
     "end remembered for a reset": (("\tremember_end(sk, conn, t, from, ending);\n", ""),),
     "note for the second program": (
         ("\tif (!IS_SECOND)\n\t\tnote_handled(ctx);\n", ""),
         ("\tif (IS_SECOND && was_handled(ctx))\n\t\treturn 0;\n", "\tif (IS_SECOND)\n\t\treturn 0;\n"),
     ),
-    "the connection (all but audit and addresses)": (
-        ("\t\towned = change_connection(ctx, sk, socket, bpf_ktime_get_ns());\n", "\t\towned = 0;\n"),
-    ),
+    "the connection (all but the audit)": (PASSING, ("\t\towned = change_connection(ctx, sk, socket);\n", "\t\towned = 0;\n")),
     EMPTY: (("PROGRAM(inet_sock_set_state)\n{\n", "PROGRAM(inet_sock_set_state)\n{\n\treturn 0;\n"),),
 }
 """What is taken out, and how: text of bpf/*.c and *.h, and what stands there instead. A part that is not found is an error."""
@@ -91,7 +92,13 @@ def have_counted(table: int, cpus: int) -> None:
 def main() -> None:
     """Load, say so, and wait."""
     owners = sys.argv[1] == OWNERS
-    settings = Settings(Filters(), ring_bytes=RING_BYTES, owners=owners, counts=not owners and sys.argv[1] != RECORDS)
+    settings = Settings(
+        Filters(),
+        ring_bytes=RING_BYTES,
+        owners=owners,
+        counts=not owners and sys.argv[1] != RECORDS,
+        max_connections=MANY_CONNECTIONS - 1 if sys.argv[1] == HASHED else None,
+    )
     btf = Btf()
     program = program_text(btf, settings, Path("/proc/self/ns/net").stat().st_ino, possible_cpus())
     kept = attach_as(btf, without(program, sys.argv[1]), READS.get(sys.argv[1], program.ways_to_read(btf)[0]))

@@ -20,7 +20,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 UNITS = ("s", "m", "h")
 
 MOST_ENTRIES = 1 << 24
-"""What --max-connections may be: 4.4 GiB of the kernel's memory."""
+"""What --max-connections may be: 5.3 GiB of the kernel's memory."""
 
 
 def is_colored(context: typer.Context) -> bool:
@@ -136,7 +136,7 @@ MaxConnections = Annotated[
         min=1,
         max=MOST_ENTRIES,
         show_default=False,
-        help="Connections open at once, 280 bytes each; default: 262144, or what fits into a 64th of the memory.",
+        help="Connections open at once, 336 bytes each; default: 262144, or what fits into a 64th of the memory.",
     ),
 ]
 LabelTtl = Annotated[

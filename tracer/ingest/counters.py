@@ -44,15 +44,15 @@ class Refused:
 
 
 class Counters:
-    """The counter map, one row of cells a CPU; read without a system call."""
+    """The counter map, whose rows are CPUs' and programs'; read without a system call."""
 
-    def __init__(self, fd: int, cpus: int, cells: int) -> None:
-        size = cpus * cells * 8
+    def __init__(self, fd: int, rows: int, cells: int) -> None:
+        size = rows * cells * 8
         self._map = mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)
-        self._rows = np.frombuffer(self._map, np.uint64, cpus * cells).reshape(cpus, cells)
+        self._rows = np.frombuffer(self._map, np.uint64, rows * cells).reshape(rows, cells)
 
     def read(self) -> NDArray[np.uint64]:
-        """Return the cells summed over CPUs, shape (cells,), dtype uint64."""
+        """Return the cells summed over rows, shape (cells,), dtype uint64."""
         return np.asarray(self._rows.sum(axis=0), np.uint64)
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.transposed import Seen, Transposed, is_among, together, words_of
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.programs import Reads
+from tracer.kernel.sizes import counter_rows
 
 NO_EVENTS: Events = np.empty(0, EVENT)
 
@@ -68,7 +69,7 @@ class LiveSource:
         self._ring = Ring(loaded.ring, loaded.ring_bytes, EVENT if loaded.whole_records else BEGINNING)
         copied: Callable[[Sequence[Events]], Events | Transposed] = Transposed.of if columns else together
         self._records = Explained(self._ring, copied)
-        self._counters = Counters(loaded.counters, loaded.cpus, LAYOUT.enums["counter"]["COUNTER_CELLS"])
+        self._counters = Counters(loaded.counters, counter_rows(loaded.cpus), LAYOUT.enums["counter"]["COUNTER_CELLS"])
         self._refused = Refused()
         self._programs = Programs(loaded.programs, loaded.held, loaded.absent)
         self.places = Places(loaded.tallies, loaded.tally_rows, loaded.cpus) if loaded.tallies else None

@@ -53,7 +53,8 @@ def attach_as(btf: Btf, program: ProgramText, reads: Reads) -> Attached:
     """Compile, load and attach, reading the kernel's memory so; raises as attach_programs() does."""
     first, others = (compiled(text) for text in program.texts(reads))
     bytecode = first.joined(others)
-    tables = {table.name: create_table(table, program.entries.get(table.name, table.entries)) for table in bytecode.tables}
+    sizes = program.table_sizes(reads)
+    tables = {table.name: create_table(table, sizes.get(table.name, table.entries)) for table in bytecode.tables}
     programs, attachments = {}, {}
     try:
         for point, second, name in _in_order(program):

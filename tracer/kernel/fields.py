@@ -106,7 +106,8 @@ OPTIONAL_MEMBERS = {
         "sock": "sk_shutdown",
         "cgroup": "ancestors ancestor_ids",
         "inet_sock": "local_port_range",  # since Linux 6.3
-        "tcp_sock": "syn_data tcp_usec_ts syn_fastopen_child",  # the second since Linux 6.7, the third since 6.17
+        # the second since Linux 6.7, the third since 6.17; without the last the clock is read instead
+        "tcp_sock": "syn_data tcp_usec_ts syn_fastopen_child tcp_clock_cache",
         "file": "f_count f_ref.refcnt",  # the second since Linux 6.13
     },
 }

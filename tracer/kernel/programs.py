@@ -17,19 +17,20 @@ from tracer.kernel.fields import field_macros
 from tracer.kernel.filters import Filters, filter_macros
 from tracer.kernel.layout import parse_layout, parse_tables
 from tracer.kernel.shipped import read_source
-from tracer.kernel.sizes import staying_entries, table_entries, tally_rows, wake_mask
+from tracer.kernel.sizes import kept_in, table_entries, tally_rows, wake_mask
 
 HEADERS = (
     "event.h",
     "places.h",
-    "maps.h",
     "read.h",
+    "maps.h",
     "sock.h",
     "descriptor.h",
     "process.h",
     "owner.h",
     "follow.h",
     "filter.h",
+    "slots.h",
     "conn.h",
     "listen.h",
     "failure.h",
@@ -41,6 +42,7 @@ HEADERS = (
     "handshake.h",
     "audit.h",
     "twice.h",
+    "step.h",
 )
 TYPED = "state.c"
 HOLDERS = "holders.c"
@@ -161,7 +163,12 @@ class ProgramText:
     def texts(self, reads: Reads) -> tuple[str, str]:
         """Return what to compile, each by itself, reading the kernel's memory so."""
         casts = f"#define CASTS {int(reads is Reads.CASTS)}\n{self.head}"
-        return f"#define DIRECT {int(reads is not Reads.CALLS)}\n{casts}{self.typed}", f"#define DIRECT 0\n{casts}{self.others}"
+        typed = f"#define DIRECT {int(reads is not Reads.CALLS)}\n#define OF_STATES 1\n{casts}{self.typed}"
+        return typed, f"#define DIRECT 0\n#define OF_STATES 0\n{casts}{self.others}"
+
+    def table_sizes(self, reads: Reads) -> dict[str, int]:
+        """Return the entries of those tables for programs that read the kernel's memory so."""
+        return kept_in(self.entries, casts=reads is Reads.CASTS)
 
     def ways_to_read(self, btf: Btf) -> tuple[Reads, ...]:
         """Return those for which the kernel has the functions, the fastest first. Whether it takes the programs is tried."""
@@ -190,19 +197,20 @@ def program_text(
     if not btf.has_function("bpf_ringbuf_reserve"):
         raise TcptraceError("this kernel has no BPF ring buffers", "tcptrace needs Linux 5.8 or newer")
     entries = table_entries(settings.ring_bytes, settings.max_connections, cpus, counts=settings.counts)
-    wakes = wake_mask(entries["events"], cpus, whole=settings.whole_records)
     constants = Constants()
     own = constants.text(own_netns)
     head = [
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
         f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
-        f"#define WITH_CLAIMS (CASTS && {constants.text(int(staying_entries(settings.max_connections) > 0))})\n",
+        f"#define WITH_SLOTS (CASTS && {constants.text(int(entries['slots'] > 1))})\n",
+        f"#define SLOTS {constants.text(entries['slots'])}\n",
         f"#define WITH_TALLIES {constants.text(int(settings.counts))}\n",
         f"#define TALLY_ROWS {constants.text(tally_rows(cpus))}\n",
         f"#define WHOLE_RECORDS {constants.text(int(settings.whole_records))}\n",
         f"#define TICK_US {constants.text(tick_us())}\n",
-        f"#define WAKE_MASK {constants.text(wakes)}\n",
+        f"#define TICK_MS {constants.text(0 if tick_us() % 1000 else tick_us() // 1000)}\n",
+        f"#define WAKE_MASK {constants.text(wake_mask(entries['events'], cpus, whole=settings.whole_records))}\n",
         f"#define PID_NAMESPACE {constants.text(pid_namespace)}\n" if pid_namespace != FIRST_PID_NAMESPACE else "",
         filter_macros(settings.filters, constants),
         macros,

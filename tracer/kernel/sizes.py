@@ -6,14 +6,14 @@ import mmap
 import os
 import platform
 
-ENTRY_BYTES = 280
-"""An entry of the connection table with the kernel's own part: struct conn, its key, 48 bytes of links, and its bucket."""
+ENTRY_BYTES = 336
+"""What a connection takes at most: struct conn in a slot, and 80 bytes where it is displaced; in a hash table 8 less."""
 
 MOST_CONNECTIONS = 262_144
-"""Entries of the connection table, unless asked for more or fewer: 70 MiB."""
+"""Entries of the connection table, unless asked for more or fewer: 84 MiB at most, 64 of them from the start on."""
 
-STAYING, MANY_CONNECTIONS = 8192, 65_536
-"""Entries that stay in it, where there is room for so many connections; as claim_of() in bpf/conn.h has it."""
+MANY_CONNECTIONS = 65_536
+"""From so many entries on they lie in slots (bpf/conn.h), which can be a little less than full; fewer are in a hash table."""
 
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
@@ -31,20 +31,27 @@ WAKE_SHARE = 4
 def table_entries(ring: int, connections: int | None, cpus: int, *, counts: bool = False) -> dict[str, int]:
     """Return the entries of the tables whose size bpf/maps.h leaves open, by name: of the ring the bytes.
 
-    ring, connections, counts: as Settings has them.
+    ring, connections, counts: as Settings has them. Connections are in slots or in conns, of which kept_in() leaves one.
     """
+    slots = slot_entries(connections)
     return {
         "events": ring_bytes(ring, cpus),
-        "counters": cpus,
-        "claims": max(staying_entries(connections), 1),
+        "counters": counter_rows(cpus),
+        "slots": slots,
+        "displaced": slots,
         "places": tally_rows(cpus) * cpus if counts else 1,
         "tallies": tally_rows(cpus) * cpus if counts else 1,
         "stays": cpus if counts else 1,
-        "conns": connection_entries(connections) + staying_entries(connections),
+        "conns": connection_entries(connections),
         "listeners": MAX_LISTENERS,
         "listening": MAX_LISTENERS,
         "servers": MAX_LISTENERS,
     }
+
+
+def counter_rows(cpus: int) -> int:
+    """Return the rows of the counters: two for each CPU (bpf/maps.h)."""
+    return 2 * cpus
 
 
 def tally_rows(cpus: int) -> int:
@@ -64,9 +71,16 @@ def wake_mask(ring: int, cpus: int, *, whole: bool) -> int:
     return (1 << max(share.bit_length() - 1, 0)) - 1
 
 
-def staying_entries(asked: int | None) -> int:
-    """Return how many entries of that table stay for the next connection (bpf/conn.h): beside those that were asked for."""
-    return STAYING if platform.machine() == "x86_64" and (asked is None or asked >= MANY_CONNECTIONS) else 0
+def slot_entries(asked: int | None) -> int:
+    """Return how many slots there are for connections (bpf/conn.h), 1: all are in a hash table."""
+    connections = connection_entries(asked)
+    return connections if platform.machine() == "x86_64" and connections >= MANY_CONNECTIONS else 1
+
+
+def kept_in(entries: dict[str, int], *, casts: bool) -> dict[str, int]:
+    """Return table_entries() without room for connections where they are not; casts: whether programs can use slots."""
+    unused = ["conns"] if casts and entries["slots"] > 1 else ["slots", "displaced"]
+    return entries | dict.fromkeys(unused, 1)
 
 
 def connection_entries(asked: int | None) -> int:

@@ -30,6 +30,7 @@ typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; 
 KERNEL = r"""
 #define DIRECT 0
 #define CASTS 0
+#define OF_STATES 0
 #define bpf_htonl __builtin_bswap32
 #define bpf_ntohs __builtin_bswap16
 #define bpf_probe_read_kernel(to, size, from) (memcpy(to, from, size), 0)
@@ -194,7 +195,7 @@ def programs(directory: Path, filters: Filters | str, *, lacking: tuple[str, ...
     macros = filters if isinstance(filters, str) else predicates(filters)
     headers = [
         read_source(name)
-        for name in ("event.h", "places.h", "maps.h", "read.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
+        for name in ("event.h", "places.h", "read.h", "maps.h", "sock.h", "descriptor.h", "process.h", "owner.h", "filter.h")
     ]
     settings_ = f"#define ON_DEMAND 0\n#define OWN_NETNS {NETNS}u\n"
     return Programs(

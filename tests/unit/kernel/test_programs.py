@@ -179,7 +179,7 @@ def test_settings_reach_the_program() -> None:
     assert {name: program.entries[name] for name in ("events", "conns", "counters")} == {
         "events": 1 << 20,
         "conns": 23,
-        "counters": 6,
+        "counters": 12,
     }
 
 
@@ -195,6 +195,7 @@ def test_the_length_of_a_tick_which_types_do_not_tell_is_not_compiled(monkeypatc
         programs.append(program_text(SomeKernel(), Settings(Filters()), NETNS, 4))
     assert whole(programs[0]) == whole(programs[1])
     assert [constant(program, "TICK_US") for program in programs] == [1000, 4000]
+    assert [constant(program, "TICK_MS") for program in programs] == [1, 4]
 
 
 def test_whose_process_a_connection_is_costs_nothing_where_nobody_asks_and_is_not_compiled_anew() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
+import pytest
 from hypothesis import given, strategies as st
 
 from tracer.ingest.decode import BEGINNING, EVENT
@@ -13,8 +14,9 @@ from tracer.ingest.ring import HEADER
 from tracer.kernel.sizes import (
     ENTRY_BYTES,
     connection_entries,
+    kept_in,
     ring_bytes,
-    staying_entries,
+    slot_entries,
     table_entries,
     tally_rows,
     wake_mask,
@@ -47,13 +49,18 @@ def test_busy_places_take_8_mib_at_most_and_are_a_power_of_two(cpus: int) -> Non
     assert rows == 2 or rows * cpus * (ROWS.itemsize + TALLIES.itemsize) <= 8 << 20
 
 
-def test_entries_that_stay_are_beside_those_that_were_asked_for() -> None:
-    here = 8192 if platform.machine() == "x86_64" else 0
-    assert [staying_entries(asked) for asked in (None, 65_536, 65_535, 1)] == [here, here, 0, 0]
-    for asked in (None, 65_536, 8):
-        entries = table_entries(0, asked, 2)
-        assert entries["conns"] == connection_entries(asked) + staying_entries(asked)
-        assert entries["claims"] == max(staying_entries(asked), 1)
+def test_many_connections_are_in_slots_on_x86_64_and_few_in_a_hash_table() -> None:
+    here = platform.machine() == "x86_64" and connection_entries(None) >= 65_536
+    assert [slot_entries(asked) for asked in (65_536, 65_535, 1)] == [65_536 if here else 1, 1, 1]
+    assert slot_entries(None) == (connection_entries(None) if here else 1)
+
+
+@pytest.mark.parametrize("asked", [None, 65_536, 65_535, 8])
+def test_there_is_room_for_connections_in_one_place_alone(asked: int | None) -> None:
+    entries, room = table_entries(0, asked, 2), connection_entries(asked)
+    kept = {casts: [kept_in(entries, casts=casts)[name] for name in ("slots", "displaced", "conns")] for casts in (True, False)}
+    assert kept[False] == [1, 1, room]
+    assert kept[True] == ([room, room, 1] if slot_entries(asked) > 1 else [1, 1, room])
 
 
 def test_a_ring_of_a_given_size_has_that_size() -> None:

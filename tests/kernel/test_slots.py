@@ -1,0 +1,131 @@
+"""Connections whose entries lie in slots: where the first one is taken there is another, and where none is free it is said."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.net import Namespace
+from tests.kernel.traffic import connect, listening
+from tests.kernel.unreached import Unreached
+from tests.kernel.until import until
+from tests.needs import LACKS
+from tracer.kernel.starter import SYSTEM_PYTHON
+from tracer.model.tcp import STATE
+
+pytestmark = pytest.mark.kernel
+
+ENTRIES = 64
+SOME, TOO_MANY, MANY = 40, 100, 20_000
+ROUNDS = 3
+
+ESTABLISHED, CLOSING = STATE["established"], {STATE["fin_wait1"], STATE["fin_wait2"]}
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """What is in the slots: states of the entries; claims, and displaced ones by their first slots; displaced ones by the table."""
+
+    states: list[int]
+    claims: int
+    away: int
+    displaced: int
+    untracked: int
+
+
+class Crowded:
+    """Programs that run."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def now(self) -> Crowd:
+        """Look."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return Crowd(**json.loads(self._process.stdout.readline()))
+
+
+@contextmanager
+def crowded(port: int) -> Iterator[Crowded]:
+    """Yield programs with few slots, which are gone afterwards."""
+    command = [SYSTEM_PYTHON, "-I", str(Path(__file__).with_name("crowded.py")), str(ENTRIES), str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        if (said := process.stdout.readline().strip()) != "attached":
+            process.kill()
+            pytest.skip(f"{LACKS} casts, without which there are no slots ({said})")
+        try:
+            yield Crowded(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+@pytest.fixture
+def slots(service: int) -> Iterator[Crowded]:
+    with crowded(service) as programs:
+        yield programs
+
+
+def test_who_finds_its_first_slot_taken_has_another_until_its_end(
+    side: Namespace, service: int, slots: Crowded, unreached: Unreached
+) -> None:
+    for _ in range(ROUNDS):
+        unreached.forget()
+        with ExitStack() as stack:
+            listener = stack.enter_context(listening(side, "127.0.0.1", service))
+            clients = [stack.enter_context(connect(side, "127.0.0.1", service)) for _ in range(SOME)]
+            servers = [stack.enter_context(listener.accept()[0]) for _ in range(SOME)]
+            opened = slots.now()
+            for client, server in zip(clients, servers, strict=True):
+                client.shutdown(socket.SHUT_WR)
+                assert server.recv(1) == b""
+            closing = slots.now()
+        until(lambda: side.open_sockets() == 0, "every connection has ended")
+        left, missed = slots.now(), unreached.hits().at(service)
+        if missed.every:  # then some entries are not as far as their sockets, or still there
+            continue
+        assert opened == Crowd([ESTABLISHED] * SOME, SOME, opened.displaced, opened.displaced, 0)
+        assert opened.displaced > 0
+        assert set(closing.states) <= CLOSING
+        assert closing == Crowd(closing.states, SOME, opened.displaced, opened.displaced, 0)
+        assert len(closing.states) == SOME
+        assert left == Crowd([], 0, 0, 0, 0)
+
+
+def test_who_finds_no_slot_is_counted_once(side: Namespace, service: int, slots: Crowded, unreached: Unreached) -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(side, "127.0.0.1", service))
+        for _ in range(TOO_MANY):
+            stack.enter_context(connect(side, "127.0.0.1", service))
+            stack.enter_context(listener.accept()[0])
+        full = slots.now()
+    until(lambda: side.open_sockets() == 0, "every connection has ended")
+    left, missed = slots.now(), unreached.hits().at(service)
+    assert ENTRIES / 2 < len(full.states) <= ENTRIES
+    assert full.claims == len(full.states)
+    assert full.untracked == TOO_MANY - len(full.states) - missed.transitions["close", "syn_sent"]
+    assert left.untracked == full.untracked
+    assert len(left.states) <= missed.ends()
+
+
+@pytest.mark.needs("gcc")
+def test_slots_over_which_cpus_have_fought_are_free_again(
+    side: Namespace, service: int, churn: Path, slots: Crowded, unreached: Unreached
+) -> None:
+    side.run(str(churn), "2", str(MANY), str(service))
+    until(lambda: side.open_sockets() == 0, "every connection has ended")
+    left, missed = slots.now(), unreached.hits().at(service, service + 1)
+    assert len(left.states) <= missed.ends()
+    if not missed.ends():
+        assert left == Crowd([], 0, 0, 0, left.untracked)
