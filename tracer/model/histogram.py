@@ -33,25 +33,27 @@ _MIDDLE = _LOWER * 2.0 ** (1 / (2 * PER_OCTAVE))
 _CLASSIC_COLUMNS = [*range(0, PER_OCTAVE * len(CLASSIC_BOUNDS), PER_OCTAVE), BUCKETS - 1]
 
 
-# For the look-up in bucket_index: 64 equal cells in every octave, numbered by the top bits of a float64.
+# For the look-up in bucket_index: 64 equal cells in every octave, numbered by the top bits of a float64. What is below the
+# first cell with a bound stays zero, and so takes no memory: the system has no page for it until it is written.
 _MANTISSA_REST = np.uint64(52 - 6)
 _FIRST_CELL, _LAST_CELL, _END_CELL = (int(np.float64(2**n).view(np.uint64) >> _MANTISSA_REST) for n in (9, 53, 64))
 _CELL_EDGES = (np.arange(_FIRST_CELL, _LAST_CELL, dtype=np.uint64) << _MANTISSA_REST).view(np.float64)
-_BUCKET_OF_CELL = np.zeros(_END_CELL + 1, np.intp)
-_BUCKET_OF_CELL[_FIRST_CELL:_LAST_CELL] = np.searchsorted(BOUNDS_NS.astype(np.float64), _CELL_EDGES, side="left")
-_BUCKET_OF_CELL[_LAST_CELL:] = BUCKETS - 1
-_BOUND_OF_CELL = np.append(BOUNDS_NS, np.iinfo(np.uint64).max)[_BUCKET_OF_CELL]
+_BUCKET_BEHIND, _BEHIND_NS = np.zeros(_END_CELL + 1, np.intp), np.zeros(_END_CELL + 1, np.uint64)
+"""Of each cell the first bucket that begins behind its lower edge, and the least time of that."""
+_BUCKET_BEHIND[_FIRST_CELL:_LAST_CELL] = np.searchsorted(BOUNDS_NS.astype(np.float64), _CELL_EDGES, side="left") + 1
+_BUCKET_BEHIND[_LAST_CELL:] = BUCKETS - 1
+_BEHIND_NS[_FIRST_CELL:_LAST_CELL] = np.append(_LEAST_NS, np.iinfo(np.uint64).max)[_BUCKET_BEHIND[_FIRST_CELL:_LAST_CELL]]
 
 
 def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
     """Return the bucket of each time in nanoseconds, same shape; a time equal to a bound belongs below it.
 
     The same as np.searchsorted(BOUNDS_NS, ns), whose branches real data mispredict, several times faster: a table gives the
-    bucket of the lower edge of the time's cell, and a cell holds one bound at most.
+    bucket behind the lower edge of the time's cell, and a cell holds one bound at most.
     """
     cells = (ns.astype(np.float64).view(np.uint64) >> _MANTISSA_REST).view(np.intp)
-    bucket = _BUCKET_OF_CELL.take(cells)
-    bucket += ns > _BOUND_OF_CELL.take(cells)
+    bucket = _BUCKET_BEHIND.take(cells)
+    bucket -= ns < _BEHIND_NS.take(cells)
     return bucket
 
 
