@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import mmap
 import os
 import socket
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from tracer.ingest.sockdiag import (
 from tracer.ingest.tcpinfo import NO_DETAILS, WITH_DETAILS, Details, details, joined_details
 
 REPLY_BYTES = 1 << 20
+"""Room for an answer, which is far smaller as a rule. It is a mapping, so that only what is written of it takes memory."""
 TRIES = 4
 """How often a dump is begun when the kernel says that it lost its place, before what there is has to do."""
 
@@ -65,7 +67,7 @@ class SocketTable:
         self._extensions = WITH_DETAILS if with_details else 0
         self._socket = socket.socket(fileno=fd)
         self._socket.settimeout(30)
-        self._reply = memoryview(bytearray(REPLY_BYTES))
+        self._reply = memoryview(mmap.mmap(-1, REPLY_BYTES, mmap.MAP_PRIVATE))
         self._sequence = itertools.count(1)
 
     def read(self, states: int = ALL_STATES, *, plain: bool = False) -> Sockets:
