@@ -49,7 +49,7 @@ struct place {
 	u32 serial;    /* of whose row it is now */
 };
 
-/* The row for each row of places. It only ever grows, but for most_ns. */
+/* The row for each row of places. It only ever grows, until that one is free. */
 struct tally {
 	u64 steps; /* handshakes and ends */
 	u64 time_waits;

@@ -29,6 +29,9 @@ IDLE_NS = 10_000_000_000
 PATIENCE_SECONDS, PAUSE_SECONDS = 1.0, 0.001
 """How long programs that are not done are waited for, and how long until they are looked at again."""
 
+NO_FILE = -1
+"""In place of a table's descriptor: memory of our own, all zero, of which there is only what was written."""
+
 _LIMITS = TABLES.enums["tally_limit"]
 _BUSY, _LEAVING, _CELLS = _LIMITS["TALLY_BUSY"], _LIMITS["TALLY_LEAVING"], _LIMITS["TALLY_CELLS"]
 ROWS, TALLIES, STAYS = (dtype_of(TABLES.structs[name]) for name in ("place", "tally", "stays"))
@@ -51,8 +54,8 @@ class Places:
         places, self._tallies_fd, stays = self._fds = tuple(fds)
         self._rows = rows
         self._places, self._stays = _mapped(places, rows, ROWS), _mapped(stays, cpus, STAYS)
-        self._tallies = np.empty(0, TALLIES)
-        self._last, self._last_stays = np.zeros(rows, TALLIES), np.zeros(cpus, STAYS)
+        self._tallies = self._last = np.empty(0, TALLIES)
+        self._last_stays = np.zeros(cpus, STAYS)
         self._active_ns = np.zeros(rows, np.int64)
         self._apart_ns: int | None = None
         self._waiting: list[Counted] = []
@@ -62,6 +65,11 @@ class Places:
     def busy(self) -> NDArray[np.intp]:
         """Return the rows that are counted, shape (n,)."""
         return np.flatnonzero(self._places["steps"] >= _BUSY)
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the counts take here at most."""
+        return self._tallies.nbytes + self._last.nbytes
 
     def netns(self) -> NDArray[np.uint32]:
         """Return the network namespace of each of these, shape (n,)."""
@@ -122,12 +130,15 @@ class Places:
             self._let_go(busy, now_ns)
 
     def _map_while_busy(self) -> None:
-        """Have the counts mapped while there are any: all pages are mapped at once, and each counts as our memory."""
+        """Have the counts mapped while there are any: all pages are mapped at once, and each counts as our memory.
+
+        Of those of the last look a row has memory once it was busy. Rows that nobody has are zero in both.
+        """
         busy = len(self.busy()) > 0
         if busy and not len(self._tallies):
-            self._tallies = _mapped(self._tallies_fd, self._rows, TALLIES)
+            self._tallies, self._last = (_mapped(fd, self._rows, TALLIES) for fd in (self._tallies_fd, NO_FILE))
         elif not busy:
-            self._tallies = np.empty(0, TALLIES)
+            self._tallies = self._last = np.empty(0, TALLIES)
 
     def _changed(self) -> NDArray[np.intp]:
         busy = self.busy()
@@ -162,18 +173,24 @@ class Places:
         leaving = self._places["steps"][busy] == _LEAVING
         idle_ns = now_ns - self._active_ns[busy]
         gone, idle = busy[leaving & (idle_ns > MARGIN_NS)], busy[~leaving & (idle_ns > IDLE_NS)]
-        self._tallies["most_ns"][gone] = 0
-        self._active_ns[gone] = 0
-        order_loads()
-        self._places["steps"][gone] = 0
+        if len(gone) and not self._stays["busy"].any():
+            self._empty(gone)
         self._places["steps"][idle] = _LEAVING
         self._active_ns[idle] = now_ns
 
+    def _empty(self, rows: NDArray[np.intp]) -> None:
+        """Give rows to others at which no program is any more, but for those that one was at since this look."""
+        order_loads()
+        same = rows[self._tallies["steps"][rows] == self._last["steps"][rows]]
+        self._tallies[same] = self._last[same] = self._active_ns[same] = 0
+        order_loads()
+        self._places["steps"][same] = 0
+
 
 def _mapped(fd: int, rows: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    """Return a table of the kernel that both sides write, mapped for as long as there are arrays over it."""
+    """Return a table of the kernel that both sides write, or one of our own, mapped for as long as there are arrays over it."""
     size = -(-rows * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-    found: NDArray[np.void] = np.frombuffer(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE), dtype, rows)
+    found: NDArray[np.void] = np.frombuffer(mmap.mmap(fd, size), dtype, rows)
     return found
 
 

@@ -198,8 +198,41 @@ def test_an_idle_place_gives_its_room_to_others(kernel: Kernel, places: Places, 
     now += MARGIN_NS + 1
     assert numbers(places) == []
     assert kernel.places["steps"][0] == 0
-    assert not kernel.tallies["most_ns"][0].any()
+    assert not any(kernel.tallies[0].tobytes())
     kernel.put(0, 443)
     kernel.count(0, HANDSHAKE, 7)
     (look,) = places.take()
     assert (look.places["port"].tolist(), look.handshakes.most.tolist()) == ([443], [7])
+
+
+def test_a_place_keeps_its_room_while_a_program_counts(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = kernel_ns()
+    monkeypatch.setattr(module, "kernel_ns", lambda: now)
+    kernel.put(0, 80)
+    kernel.count(0, HANDSHAKE, 5)
+    assert numbers(places) == [{80: (1, 0)}]
+    now += module.IDLE_NS + 1
+    assert numbers(places) == []
+    kernel.stays["busy"][1] = 1
+    now += MARGIN_NS + 1
+    assert numbers(places) == []
+    kernel.count(0, DURATION, 5)
+    kernel.stays["busy"][1] = 0
+    assert numbers(places) == [{80: (0, 1)}]
+
+
+def test_counts_take_memory_while_a_place_is_busy(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = kernel_ns()
+    monkeypatch.setattr(module, "kernel_ns", lambda: now)
+    taken = []
+    for later, steps in ((0, 0), (0, BUSY), (module.IDLE_NS + 1, LEAVING), (MARGIN_NS + 1, 0)):
+        now += later
+        if steps == BUSY:
+            kernel.put(0, 80)
+            kernel.count(0, HANDSHAKE, 5)
+        places.take()
+        assert kernel.places["steps"][0] == steps
+        taken.append(places.nbytes)
+    places.take()
+    both = 2 * ROW_COUNT * TALLIES.itemsize
+    assert [*taken, places.nbytes] == [0, both, both, both, 0]
