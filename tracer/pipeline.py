@@ -18,8 +18,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tracer.ingest.memory import RETURN_SECONDS, give_back
-from tracer.ingest.recorder import Writes
-from tracer.ingest.source import Program, Reading, Source
+from tracer.ingest.source import Program, Reading, Source, Writes
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.watch import SHARE, Watch

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from tracer.ingest.decode import Events
-from tracer.ingest.recorder import Writes
-from tracer.ingest.source import Reading
+from tracer.ingest.source import Reading, Writes
 
 RECORDS_KEPT = 8192
 """They take 4 MB."""

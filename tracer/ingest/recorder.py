@@ -22,7 +22,7 @@ from tracer.ingest.openrows import OpenWriter
 from tracer.ingest.recording import FRAME, MAGIC, PAIR, START, VERSION
 from tracer.ingest.recordingnotes import Named, NoteWriter, Whose
 from tracer.ingest.snapshot import Snapshot
-from tracer.ingest.source import Context, Reading
+from tracer.ingest.source import Context, Reading, Writes
 from tracer.ingest.workloads import Workload
 
 IDLE_NS = 10_000_000_000
@@ -99,13 +99,6 @@ def changed_cells(before: NDArray[np.uint64], now: NDArray[np.uint64]) -> bytes:
     pairs = np.empty(len(places), PAIR)
     pairs["cell"], pairs["count"] = places, now[places]
     return pairs.tobytes()
-
-
-class Writes(Protocol):
-    """What takes readings."""
-
-    def write(self, reading: Reading) -> None:
-        """Take one."""
 
 
 class Ends(Writes, Protocol):

@@ -125,3 +125,10 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of what the source holds; safe to call twice."""
+
+
+class Writes(Protocol):
+    """What takes readings."""
+
+    def write(self, reading: Reading) -> None:
+        """Take one."""

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from tracer.ingest.figures import Figures
-from tracer.ingest.recorder import Writes, figures_of
-from tracer.ingest.source import Reading
+from tracer.ingest.recorder import figures_of
+from tracer.ingest.source import Reading, Writes
 
 MOST_BYTES = 64 << 20
 
