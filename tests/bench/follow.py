@@ -24,7 +24,7 @@ from tests.needs import ROOT
 from tracer.commands.session import open_kernel
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 
 IDLE = "7918"
 """A service to which nobody connects."""

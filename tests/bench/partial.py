@@ -22,7 +22,8 @@ from tracer.kernel.buckets import edges  # noqa: E402
 from tracer.kernel.filters import Filters  # noqa: E402
 from tracer.kernel.layout import parse_tables, size_of  # noqa: E402
 from tracer.kernel.loader import possible_cpus  # noqa: E402
-from tracer.kernel.programs import ProgramText, Reads, Settings, program_text  # noqa: E402
+from tracer.kernel.programs import ProgramText, program_text  # noqa: E402
+from tracer.kernel.settings import Reads, Settings  # noqa: E402
 from tracer.kernel.shipped import read_source  # noqa: E402
 from tracer.kernel.sizes import MANY_CONNECTIONS  # noqa: E402
 

@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tracer.kernel.filters import Filters  # noqa: E402 - the path comes first
 from tracer.kernel.loader import kernel_types, load  # noqa: E402
-from tracer.kernel.programs import Settings  # noqa: E402
+from tracer.kernel.settings import Settings  # noqa: E402
 
 ASKED = {
     "run": Settings(Filters(), snapshots=True),

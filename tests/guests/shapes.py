@@ -19,7 +19,8 @@ if __name__ == "__main__":  # the distribution's Python, which has bcc, and noth
 from tracer.kernel import cache
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import ROLES, Filters
-from tracer.kernel.programs import Settings, program_text
+from tracer.kernel.programs import program_text
+from tracer.kernel.settings import Settings
 
 ANY, PORT, PORTS = Filters(), Filters(ports=(1,)), Filters(ports=(1, 2))
 OWN = Filters(ports=(1,), own_netns=True)

@@ -12,7 +12,7 @@ from tracer.ingest.decode import Events
 from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.tcp import CALLS, FLAG, KIND, ROLE, STATE
 
 Record = np.void

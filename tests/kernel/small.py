@@ -10,7 +10,7 @@ from functools import partial
 
 from tracer.cli import command_line, main
 from tracer.commands import run
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 
 
 def make_small(ring_bytes: int) -> None:

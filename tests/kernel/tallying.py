@@ -12,7 +12,7 @@ from tracer.ingest.livesource import LiveSource
 from tracer.ingest.places import Places
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Reads, Settings
+from tracer.kernel.settings import Reads, Settings
 from tracer.model.tcp import CLOSE_REASONS, KIND, KINDS, ROLES, close_reasons
 
 Numbers = Counter[tuple[str, str]]

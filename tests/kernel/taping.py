@@ -26,7 +26,7 @@ from tracer.ingest.source import Reading
 from tracer.ingest.spool import Spool
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.findings import FindingsSearch
 from tracer.model.openers import Openers
 from tracer.model.openlist import OpenList

@@ -17,7 +17,7 @@ from tests.kernel.traffic import listening
 from tests.kernel.unreached import Unreached
 from tests.kernel.until import until
 from tracer.ingest import places
-from tracer.kernel.programs import Reads
+from tracer.kernel.settings import Reads
 
 HERE = {4: "127.0.0.1", 6: "::1"}
 ROLES = ("client", "server")

@@ -16,7 +16,7 @@ import pytest
 from tests.kernel.tracing import BpfObjects, start, tracing
 from tests.kernel.until import PATIENCE, until
 from tracer.kernel.filters import Filters
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.kernel.starter import TRACING, loader_command
 
 pytestmark = pytest.mark.needs("bpftool")

@@ -21,7 +21,7 @@ from tests.kernel.until import until
 from tracer.commands.session import open_kernel
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.tcp import KIND, ROLE
 
 port = int(sys.argv[1])

@@ -22,7 +22,7 @@ from tracer.kernel.bpf import attach
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Reads, Settings
+from tracer.kernel.settings import Reads, Settings
 from tracer.model.tcp import CELL, FLAG
 
 pytestmark = pytest.mark.kernel

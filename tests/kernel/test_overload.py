@@ -22,7 +22,7 @@ from tests.kernel.until import until
 from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.tcp import CELL, ROLE
 from tracer.model.unrecorded import WHAT
 

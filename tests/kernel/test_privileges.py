@@ -25,7 +25,7 @@ from tests.kernel.until import PATIENCE
 from tests.needs import ROOT, bpf
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 
 BPF_MAP_UPDATE_ELEM = 2
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

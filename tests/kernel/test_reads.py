@@ -18,7 +18,7 @@ from tracer.ingest.decode import BEGINNING
 from tracer.ingest.livesource import LiveSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import Reads, Settings
+from tracer.kernel.settings import Reads, Settings
 from tracer.model.tcp import KIND
 
 pytestmark = pytest.mark.kernel

@@ -13,7 +13,8 @@ from tests.needs import SYSCALL_BPF, skip_for_lack_of
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import TRACEPOINTS, Settings
+from tracer.kernel.programs import TRACEPOINTS
+from tracer.kernel.settings import Settings
 
 pytestmark = pytest.mark.kernel
 

@@ -14,7 +14,7 @@ from tracer.commands.session import open_kernel, stop_on_signals
 from tracer.errors import TcptraceError
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.report import Report
 from tracer.model.totals import Model
 from tracer.outputs.lines import audit_lines

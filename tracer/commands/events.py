@@ -14,7 +14,7 @@ from tracer.commands.session import announce, open_kernel, stop_on_signals
 from tracer.ingest.cgroups import CgroupNames
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.pipeline import POLL_SECONDS
 
 

@@ -19,7 +19,7 @@ from tracer.ingest.remains import RemainsSource
 from tracer.ingest.source import Reading
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.outputs.ladder import Style
 from tracer.pipeline import POLL_SECONDS, StopRequest
 

@@ -19,7 +19,7 @@ from tracer.ingest.source import Context
 from tracer.kernel.callersfile import unless_empty
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.drawn import Drawn, drawn
 from tracer.model.oneconnection import OneConnection, connection_names, mirrored, overlapping, parse_wanted
 from tracer.model.timesequence import time_sequence

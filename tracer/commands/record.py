@@ -26,7 +26,7 @@ from tracer.ingest.remains import ASK_SECONDS, RemainsSource
 from tracer.ingest.spool import Spool
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.totals import Model
 from tracer.pipeline import IDLE_SECONDS, Pipeline, drain
 

@@ -24,7 +24,7 @@ from tracer.errors import UsageError
 from tracer.ingest.recording import RecordedSource
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.drawn import Drawn
 from tracer.model.findings import FindingsSearch
 from tracer.outputs.findings.reportjson import report_document

@@ -12,7 +12,7 @@ from tracer.commands.optiongroups import SeriesOptions, Shown, grouped
 from tracer.commands.terminal import is_drawn
 from tracer.kernel.filters import Filters
 from tracer.kernel.launch import Loading
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.model.labelnames import OWNER_LABELS
 
 Listen = Annotated[str, typer.Option(metavar="[HOST]:PORT", help="Where to serve /metrics; :PORT is every address.")]

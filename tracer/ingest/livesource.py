@@ -33,7 +33,7 @@ from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.transposed import Seen, Transposed, is_among, together, words_of
 from tracer.kernel.handoff import Loaded
-from tracer.kernel.programs import Reads
+from tracer.kernel.settings import Reads
 from tracer.kernel.sizes import counter_rows
 
 NO_EVENTS: Events = np.empty(0, EVENT)

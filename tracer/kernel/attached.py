@@ -12,7 +12,8 @@ from tracer.kernel.bpf import UNTYPED, ProgramRefusedError, attach, create_table
 from tracer.kernel.btf import Btf
 from tracer.kernel.bytecode import Bytecode, put_together
 from tracer.kernel.cache import compiled
-from tracer.kernel.programs import TYPED, ProgramText, Reads, Tracepoint
+from tracer.kernel.programs import TYPED, ProgramText, Tracepoint
+from tracer.kernel.settings import Reads
 
 
 @dataclass(frozen=True)

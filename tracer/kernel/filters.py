@@ -6,9 +6,12 @@ import ipaddress
 import os
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tracer.errors import UsageError
-from tracer.kernel.constants import Constants
+
+if TYPE_CHECKING:
+    from tracer.kernel.constants import Constants
 
 ROLES = {"client": "ROLE_CLIENT", "server": "ROLE_SERVER"}
 CGROUP_HINT = "give a directory below where cgroup2 is mounted; see 'mount -t cgroup2'"

@@ -21,7 +21,8 @@ from tracer.kernel.launch import load_programs, privileges_hint
 from tracer.kernel.loader import UNLOCK, lockdown, refusal
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability, unprivileged_user
-from tracer.kernel.programs import TRACEPOINTS, Reads, Settings, Tracepoint, losses, lost_of_lists
+from tracer.kernel.programs import TRACEPOINTS, Tracepoint, losses, lost_of_lists
+from tracer.kernel.settings import Reads, Settings
 from tracer.kernel.sizes import ENTRY_BYTES, connection_entries
 from tracer.kernel.starter import SYSTEM_PYTHON
 

@@ -15,7 +15,7 @@ from tracer.errors import TcptraceError
 from tracer.kernel.handoff import Loaded, receive_loaded
 from tracer.kernel.machine import machine_obstacle
 from tracer.kernel.privileges import missing_capability
-from tracer.kernel.programs import Settings
+from tracer.kernel.settings import Settings
 from tracer.kernel.starter import DESCRIPTORS, SYSTEM_PYTHON, take_loader
 
 

@@ -25,7 +25,8 @@ from tracer.kernel.handles import open_handles
 from tracer.kernel.handoff import Loaded, receive_asked, send_error, send_loaded
 from tracer.kernel.listeners import find_listening
 from tracer.kernel.privileges import missing_capability
-from tracer.kernel.programs import ProgramText, Reads, Settings, program_text, wanted_tracepoints
+from tracer.kernel.programs import ProgramText, program_text, wanted_tracepoints
+from tracer.kernel.settings import Reads, Settings
 from tracer.kernel.sizes import MAX_LISTENERS
 
 ITERATOR = "bpf_iter_task_file"

@@ -8,14 +8,14 @@ from __future__ import annotations
 import mmap
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tracer.errors import TcptraceError
 from tracer.kernel.btf import Btf
 from tracer.kernel.constants import Constants
 from tracer.kernel.fields import field_macros
-from tracer.kernel.filters import Filters, filter_macros
+from tracer.kernel.filters import filter_macros
 from tracer.kernel.layout import parse_layout, parse_tables
+from tracer.kernel.settings import FAILED_RETRANSMISSIONS, Reads, Settings
 from tracer.kernel.shipped import read_source
 from tracer.kernel.sizes import kept_in, table_entries, tally_rows, wake_mask
 
@@ -82,9 +82,6 @@ class Tracepoint:
     attached_for: str | None = None
 
 
-FAILED_RETRANSMISSIONS = "retransmissions that failed to leave"
-"""In `missing` where a kernel's tracepoint does not fire for them; the audit then asks the kernel for their number."""
-
 # Linux 6.17 fires the tracepoint when sending failed, too, and passes the error
 RETRANSMIT_ERROR = Argument("tcp_retransmit_skb_err", (FAILED_RETRANSMISSIONS,))
 # Linux 6.10 passes the reason, and in the same series fires the tracepoint when there is no socket
@@ -102,44 +99,6 @@ TRACEPOINTS = (
     Tracepoint("sock_recv_length", "call.c", "what send() and recv() returned", only_for="follow"),
     Tracepoint("tcp_probe", "segment.c", "segments as they arrive", only_for="segments"),
 )
-
-
-class Reads(StrEnum):
-    """How the kernel's memory is read (bpf/read.h), the fastest first: by loads, by loads of sockets alone, by helper calls."""
-
-    CASTS = "casts"
-    TYPED = "typed"
-    CALLS = "calls"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What one run asks of the kernel side.
-
-    ring_bytes: a power of two, 0 for what suits the machine. max_connections: entries of the connection
-    table, None for what suits the machine.
-    states: a record for every state change too. snapshots: sockets are to be counted as well. follow: what it takes to draw a
-    connection's life (bpf/follow.h), state changes among it, and handles to look up what it leaves. segments: a record for each
-    segment that arrives, too; with positions if follow is set. reads: the fastest way to try. owners: whose process and
-    cgroup each connection is, which filters.pid needs, too. counts: whether connections of busy places are counted without
-    records (bpf/tally.h); not with owners.
-    """
-
-    filters: Filters
-    ring_bytes: int = 0
-    max_connections: int | None = None
-    states: bool = False
-    snapshots: bool = False
-    follow: bool = False
-    segments: bool = False
-    reads: Reads = Reads.CASTS
-    owners: bool = True
-    counts: bool = False
-
-    @property
-    def whole_records(self) -> bool:
-        """Whether records are to have all of struct event, and not its beginning alone."""
-        return self.owners or self.states or self.follow or self.segments
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tracer.ingest.counted import Counted
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.ingest.transposed import Transposed
-from tracer.kernel.programs import FAILED_RETRANSMISSIONS
+from tracer.kernel.settings import FAILED_RETRANSMISSIONS
 from tracer.model.audit import Audit
 from tracer.model.batch import Batch, Part, Rows
 from tracer.model.bycount import ByCount

@@ -14,16 +14,8 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.programs import (
-    FIRST_PID_NAMESPACE,
-    HEADERS,
-    HOLDERS,
-    TRACEPOINTS,
-    ProgramText,
-    Reads,
-    Settings,
-    program_text,
-)
+from tracer.kernel.programs import FIRST_PID_NAMESPACE, HEADERS, HOLDERS, TRACEPOINTS, ProgramText, program_text
+from tracer.kernel.settings import Reads, Settings
 from tracer.kernel.shipped import read_source
 
 SETTINGS = Settings(Filters())
