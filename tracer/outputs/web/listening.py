@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# socket.getaddrinfo asks for this codec by name, at a moment when importing may no longer be possible.
-import encodings.idna  # noqa: F401
 import errno
 import socket
 from typing import Any
@@ -31,14 +29,19 @@ def bind(listen: str) -> socket.socket:
                 raise _cannot_listen(listen, error) from error
         host = "0.0.0.0"  # noqa: S104 - it was asked for
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+        found = socket.getaddrinfo(_name(host), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, LookupError) as error:
         raise TcptraceError(f"cannot listen on {listen}: host {host!r} is unknown", _DEFAULT_HINT) from error
     family, *_, address = found[0]
     try:
         return _listening(family, address, only_ipv6=None)
     except OSError as error:
         raise _cannot_listen(listen, error) from error
+
+
+def _name(host: str) -> bytes:
+    """Return a host's name as resolvers want it; Python loads a third of a megabyte to encode it, whatever letters it has."""
+    return host.encode("ascii" if host.isascii() else "idna")
 
 
 def _listening(family: int, address: Any, only_ipv6: int | None = 0) -> socket.socket:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
+from tests.needs import ROOT
 from tests.unit.outputs.web.servers import ask
 from tracer.errors import TcptraceError
 from tracer.model.report import Report
@@ -63,3 +66,16 @@ def test_what_is_no_host_and_port_is_refused_with_an_example(listen: str) -> Non
 def test_a_host_that_does_not_exist_is_refused(listen: str) -> None:
     with pytest.raises(TcptraceError, match="is unknown"):
         bind(listen)
+
+
+LOADED = """
+import sys
+from tracer.outputs.web.listening import bind
+bind("127.0.0.1:0").close()
+print(*[name for name in sys.modules if name in {"encodings.idna", "stringprep"}])
+"""
+
+
+def test_no_tables_of_letters_are_loaded_for_an_ordinary_name() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -243,7 +243,8 @@ requests = [
     "GET " + "/" * 70000 + " HTTP/1.1\\r\\n\\r\\n",
 ]
 for request in requests:
-    with socket.create_connection((host, int(port))) as sock:
+    with socket.socket() as sock:
+        sock.connect((host, int(port)))
         sock.sendall(request.encode("latin-1"))
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(65536):
