@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from tracer.commands.dashboard import DASHBOARDS
 from tracer.commands.lineview import LineView
@@ -31,7 +33,9 @@ class Kept:
 def shipped_files() -> Mapping[str, File]:
     """Return the dashboards and rules by the paths that the page links to; to be called before privileges are dropped."""
     place = shipped("dashboards")
-    boards = {
-        f"/dashboards/{name}": ("application/json", (place / f"tcptrace-{name}.json").read_bytes()) for name in DASHBOARDS
-    }
-    return {**boards, "/rules": ("text/plain; charset=utf-8", (place / "rules.yml").read_bytes())}
+    boards = {f"/dashboards/{name}": ("application/json", _packed(place / f"tcptrace-{name}.json")) for name in DASHBOARDS}
+    return {**boards, "/rules": ("text/plain; charset=utf-8", _packed(place / "rules.yml"))}
+
+
+def _packed(path: Path) -> bytes:
+    return zlib.compress(path.read_bytes(), 1)

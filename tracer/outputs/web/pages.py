@@ -5,6 +5,7 @@ Pages are made one at a time, as metrics are (scrapes.py), so that whoever looks
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 
 from tracer.model.report import Report
@@ -19,7 +20,7 @@ ROOT, REPORT = "/", "/report"
 ALWAYS = (REPORT, "/metrics", "/healthz")
 
 File = tuple[str, bytes]
-"""A type of content, and the content: once privileges are dropped, files in an unreadable home cannot be read."""
+"""A type of content, and the content, packed with zlib: without privileges, files in an unreadable home cannot be read."""
 
 NO_FILES: Mapping[str, File] = {}
 
@@ -50,5 +51,6 @@ class Pages:
             policy, shared = self._made[path]
             return HTML, shared.body(), policy
         if path in self._files:
-            return *self._files[path], ""
+            content_type, packed = self._files[path]
+            return content_type, zlib.decompress(packed), ""
         return None

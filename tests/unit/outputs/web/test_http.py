@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from contextlib import closing, suppress
 
 import pytest
@@ -91,7 +92,8 @@ def test_the_report_is_html_that_runs_nothing(server: Server) -> None:
 
 
 def test_files_are_served_at_their_paths_and_linked_on_the_page(report: Report) -> None:
-    server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True, files={"/rules": ("text/plain", b"groups: []\n")})
+    files = {"/rules": ("text/plain", zlib.compress(b"groups: []\n"))}
+    server = serve(bind("127.0.0.1:0"), lambda: report, lambda: True, files=files)
     try:
         assert ask(server, "/rules")[:2] == (200, b"groups: []\n")
         page = ask(server, "/")[1]
