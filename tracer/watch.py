@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from tracer.errors import TcptraceError
+from tracer.ingest.memory import give_back
 from tracer.ingest.namespaces import Namespaces
 from tracer.ingest.snapshot import Snapshot
 from tracer.model.sockets import Summarizer
@@ -31,6 +32,10 @@ PATIENCE_SECONDS = 0.25
 SHARE, PLAIN_SHARE = 0.01, 0.005
 """Of one core, what snapshots may take at most: a longer one is followed by a longer pause. Those with figures of open
 connections, for which the kernel takes each socket's lock, have a share of their own, and so have plain ones in between."""
+
+
+MANY_SOCKETS = 10_000
+"""From so many on the memory of a dump goes back to the system at once, a hundred bytes a socket, and not in some seconds."""
 
 
 def pause_seconds(spent: float, cpu: float, share: float = SHARE) -> float:
@@ -124,7 +129,8 @@ class Watch:
                 self._namespaces.look()
                 if not self._is_due(start):
                     continue
-                self._take(plain=self._turns.is_plain(start))
+                if self._take(plain=self._turns.is_plain(start)) >= MANY_SOCKETS:
+                    give_back()
             except Exception as error:  # noqa: BLE001 - whatever it was, the next one may succeed
                 self._fail(error)
             with self._changed:
@@ -147,8 +153,8 @@ class Watch:
     def _is_due(self, now: float) -> bool:
         return now >= self._turns.due and (self._asked or now >= self._next)
 
-    def _take(self, *, plain: bool) -> None:
-        """Take a snapshot, and publish it; a plain one with the figures of the last one that had any."""
+    def _take(self, *, plain: bool) -> int:
+        """Take a snapshot, and publish it, a plain one with the last figures that there were; return of how many sockets."""
         start = time.monotonic()
         with self._apart():
             dump = self._namespaces.read(plain=plain)
@@ -156,6 +162,7 @@ class Watch:
         if plain and self.latest:
             snapshot = replace(snapshot, figures=self.latest.figures)
         self.latest = replace(snapshot, duration_seconds=time.monotonic() - start, errors=self.errors)
+        return len(dump.sockets)
 
     def _fail(self, error: Exception) -> None:
         """Count an error, and tell of it unless it is the last one again."""
