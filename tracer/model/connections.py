@@ -26,6 +26,7 @@ from tracer.ingest.snapshot import MARGIN_NS, Moment, OpenService, Snapshot
 from tracer.ingest.transposed import RecordColumns, once
 from tracer.model.bycount import ByCount
 from tracer.model.columns import tally
+from tracer.model.dumped import Dumped
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets, service_ports
 from tracer.model.tcp import FLAG, ROLE, ROLES, STATE
@@ -69,7 +70,7 @@ class OpenConnections:
         self._services: Counter[int] = Counter()
         self._changes: deque[_Changes] = deque()
         self._dumped: set[int] = set()
-        self._ever_dumped: set[int] = set()
+        self._ever_dumped = Dumped()
         self._last_ns = -1
         self.unseen_ends = 0
         self.unseen_beginnings = 0
@@ -92,7 +93,7 @@ class OpenConnections:
         self._remember(_Changes(codes, part["time_ns"], -1))
         if not counted.all():
             # older ones were counted where a dump has told of them, also when the namespace is let go of meanwhile
-            counted |= np.isin(codes >> 16 + _ROLE_BITS, list(self._ever_dumped))
+            counted |= self._ever_dumped.has(codes >> 16 + _ROLE_BITS)
             codes, rows = codes[counted], rows[counted]
         self._open.add(rows, 0, -1)
         self._add(_by_service(codes, rows), -1)
@@ -120,7 +121,7 @@ class OpenConnections:
         for moment in snapshot.moments:
             self._hold_against(moment, found)
         self._dumped = {moment.netns for moment in snapshot.moments}
-        self._ever_dumped |= self._dumped
+        self._ever_dumped.add(self._dumped)
         self._forget(min((moment.end_ns for moment in snapshot.moments), default=0) - MARGIN_NS)
 
     def fold(self, rows: Rows, onto: Rows) -> None:

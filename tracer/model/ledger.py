@@ -22,6 +22,7 @@ from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
 from tracer.ingest.snapshot import MARGIN_NS, Snapshot
 from tracer.ingest.transposed import RecordColumns, once
+from tracer.model.dumped import Dumped
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets
 from tracer.model.leaks import Leak, leaks
@@ -76,7 +77,7 @@ class Ledger:
         self._by_key: NDArray[np.intp] = np.empty(0, np.intp)
         self._opened = Recent("row", "syn", "process")
         self._closed = Recent()
-        self._dumped: frozenset[int] = frozenset()
+        self._dumped = Dumped()
         self._last_ns = -1
 
     def opened(self, part: RecordColumns, rows: Rows) -> None:
@@ -123,7 +124,7 @@ class Ledger:
         self._show(found, entries["row"])
         self.leaks = leaks(found, entries["process"])
         self._keep(entries)
-        self._dumped |= figures.netns
+        self._dumped.add(figures.netns)
         self._opened.forget(since)
         self._closed.forget(since)
 
@@ -177,7 +178,7 @@ class Ledger:
             seen, noted = self._opened.find(found["key"])  # once more, as label sets may have left for these
         for name, values in noted.items():
             entries[name][seen] = values
-        old = ~seen & ~np.isin(found["netns"], list(self._dumped))
+        old = ~seen & ~self._dumped.has(found["netns"])
         entries["last"][old] = _without_syn(found["figures"][old], entries["syn"][old])
         return entries
 

@@ -130,6 +130,7 @@ class Unlisted:
         _count(self._waiting[-1][1], left, 1)
         while self._waiting and (self._waiting[0][0] + 1) * 1_000_000_000 < now - TIMEWAIT_NS:
             self._waiting.popleft()
+            self._seen = {netns: time for netns, time in self._seen.items() if time >= now - TIMEWAIT_NS}
 
     def report(self, now: int) -> EventSockets:
         """Return what is so at a time of the events' clock, in nanoseconds."""
