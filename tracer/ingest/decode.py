@@ -54,3 +54,5 @@ BEGINNING = beginning_of(EVENT, LAYOUT.enums["record"]["RECORD_BEGINNING"])
 
 Events = NDArray[np.void]
 """A batch: shape (n,), dtype EVENT or BEGINNING, in the order of the ring."""
+
+NO_RECORDS: Events = np.empty(0, EVENT)

@@ -18,7 +18,7 @@ from tracer.ingest.bound import BoundPorts
 from tracer.ingest.clock import Anchor, kernel_ns, measure
 from tracer.ingest.counted import Counted
 from tracer.ingest.counters import Counters, Misses, Programs, Refused
-from tracer.ingest.decode import BEGINNING, EVENT, LAYOUT, Events
+from tracer.ingest.decode import BEGINNING, EVENT, LAYOUT, NO_RECORDS, Events
 from tracer.ingest.gather import FIRST_SECONDS, next_pause
 from tracer.ingest.interfaces import LINK_LOCAL, learn, name_here
 from tracer.ingest.kernelcounters import KernelCounters, KernelCounts
@@ -35,8 +35,6 @@ from tracer.ingest.transposed import Seen, Transposed, is_among, together, words
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.settings import Reads
 from tracer.kernel.sizes import counter_rows
-
-NO_EVENTS: Events = np.empty(0, EVENT)
 
 NO_NETNS = np.empty(0, np.uint32)
 COUNTED_SECONDS = 1.0
@@ -137,7 +135,7 @@ class LiveSource:
             self._note(found)
         if not isinstance(found, Transposed):
             return found, None
-        return NO_EVENTS, settle_columns(found)
+        return NO_RECORDS, settle_columns(found)
 
     def _note(self, records: Events | Transposed) -> None:
         """Keep what the records tell of ports, namespaces and interfaces."""

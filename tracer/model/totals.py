@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.counted import Counted
+from tracer.ingest.decode import NO_RECORDS
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Reading
 from tracer.ingest.transposed import Transposed
@@ -99,7 +100,7 @@ class Model:
         """Take in a reading; readings come in the order of their time."""
         if self._start_ns is None:
             self._start_ns = reading.time_ns
-        self._last, self._now_ns = replace(reading, columns=None, counted=()), reading.time_ns
+        self._last, self._now_ns = replace(reading, records=NO_RECORDS, columns=None, counted=()), reading.time_ns
         is_dump = reading.snapshot is not None and reading.snapshot is not self._snapshot
         if reading.snapshot:
             self._snapshot = reading.snapshot
