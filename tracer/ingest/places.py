@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.counted import BUCKETS, PLACE, TABLES, TIMED_STATES, Counted, Times
 from tracer.ingest.decode import dtype_of
+from tracer.ingest.parts import Parts
 from tracer.ingest.ring import order_loads
 from tracer.ingest.snapshot import MARGIN_NS
 from tracer.kernel.buckets import edges
@@ -35,6 +36,7 @@ NO_FILE = -1
 _LIMITS = TABLES.enums["tally_limit"]
 _BUSY, _LEAVING, _CELLS = _LIMITS["TALLY_BUSY"], _LIMITS["TALLY_LEAVING"], _LIMITS["TALLY_CELLS"]
 ROWS, TALLIES, STAYS = (dtype_of(TABLES.structs[name]) for name in ("place", "tally", "stays"))
+NO_TALLIES = np.empty(0, TALLIES)
 _DURATION = TABLES.enums["tally_time"]["TALLY_DURATION"]
 _SUMS = {"time_waits": np.add, "figures": np.add, "sum_ns": np.add, "counts": np.add, "most_ns": np.maximum}
 """How rows of CPUs make one."""
@@ -51,10 +53,10 @@ class Places:
     """
 
     def __init__(self, fds: Sequence[int], rows: int, cpus: int) -> None:
-        places, self._tallies_fd, stays = self._fds = tuple(fds)
+        places, tallies, stays = self._fds = tuple(fds)
         self._rows = rows
         self._places, self._stays = _mapped(places, rows, ROWS), _mapped(stays, cpus, STAYS)
-        self._tallies = self._last = np.empty(0, TALLIES)
+        self._tallies, self._last = Parts(tallies, rows, TALLIES), NO_TALLIES
         self._last_stays = np.zeros(cpus, STAYS)
         self._active_ns = np.zeros(rows, np.int64)
         self._apart_ns: int | None = None
@@ -117,8 +119,8 @@ class Places:
 
     def _look(self) -> None:
         """Keep what has come since the last look; in apart() it is as old as that."""
-        self._map_while_busy()
-        if not len(self._tallies):
+        self._have_memory()
+        if not len(self._last):
             return
         now_ns, changed = kernel_ns(), self._changed()
         if len(changed):
@@ -129,20 +131,18 @@ class Places:
         if len(busy) > len(changed):
             self._let_go(busy, now_ns)
 
-    def _map_while_busy(self) -> None:
-        """Have the counts mapped while there are any: all pages are mapped at once, and each counts as our memory.
-
-        Of those of the last look a row has memory once it was busy. Rows that nobody has are zero in both.
-        """
-        busy = len(self.busy()) > 0
-        if busy and not len(self._tallies):
-            self._tallies, self._last = (_mapped(fd, self._rows, TALLIES) for fd in (self._tallies_fd, NO_FILE))
-        elif not busy:
-            self._tallies = self._last = np.empty(0, TALLIES)
+    def _have_memory(self) -> None:
+        """Have memory for the counts of what is busy, theirs and the last ones; rows that nobody has are zero in both."""
+        busy = self.busy()
+        self._tallies.keep(busy)
+        if not len(busy):
+            self._last = NO_TALLIES
+        elif not len(self._last):
+            self._last = _mapped(NO_FILE, self._rows, TALLIES)
 
     def _changed(self) -> NDArray[np.intp]:
         busy = self.busy()
-        return busy[np.flatnonzero(self._tallies["steps"][busy] != self._last["steps"][busy])]
+        return busy[np.flatnonzero(self._tallies.column("steps", busy) != self._last["steps"][busy])]
 
     def _grown(self, changed: NDArray[np.intp], time_ns: int) -> Counted:
         rows, now = self._consistent(changed)
@@ -159,10 +159,10 @@ class Places:
 
         So no end is there whose handshake is not, which may be in the row of another CPU.
         """
-        ends = _copied(self._tallies, changed)
+        ends = self._tallies.copied(changed)
         order_loads()
         rows = self._changed()
-        now, last = _copied(self._tallies, rows), _copied(self._last, rows)
+        now, last = self._tallies.copied(rows), _copied(self._last, rows)
         last[np.searchsorted(rows, changed)] = ends
         last["counts"][:, :BUCKETS], last["sum_ns"][:, :_DURATION] = now["counts"][:, :BUCKETS], now["sum_ns"][:, :_DURATION]
         last["most_ns"] = now["most_ns"]
@@ -181,8 +181,9 @@ class Places:
     def _empty(self, rows: NDArray[np.intp]) -> None:
         """Give rows to others at which no program is any more, but for those that one was at since this look."""
         order_loads()
-        same = rows[self._tallies["steps"][rows] == self._last["steps"][rows]]
-        self._tallies[same] = self._last[same] = self._active_ns[same] = 0
+        same = rows[self._tallies.column("steps", rows) == self._last["steps"][rows]]
+        self._tallies.empty(same)
+        self._last[same] = self._active_ns[same] = 0
         order_loads()
         self._places["steps"][same] = 0
 
