@@ -9,6 +9,8 @@ are words of 32 bits in hexadecimal, each as the machine reads it from memory; t
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import os
 import re
 import socket
@@ -24,6 +26,9 @@ CHUNK = 1 << 20
 
 MOST_SOCKETS = 5_000
 """A longer table is not read: a socket takes 15 us, and several times that where they come and go by the thousand."""
+
+AT_ONCE = 256
+"""Lines that are taken apart together: each has some twenty words, which take a kilobyte until they are numbers."""
 
 _FAMILIES = (("", socket.AF_INET), ("6", socket.AF_INET6))
 _TCP = re.compile(rb"^TCP6?: inuse (\d+)(?: orphan \d+ tw (\d+))?", re.MULTILINE)
@@ -82,7 +87,13 @@ class ProcTable:
 
 def parse_table(text: bytes, family: int) -> Sockets:
     """Return the sockets of a table as sock_diag would give them, before normalize(); lines that are none are left out."""
-    rows = [row for row in map(bytes.split, text.splitlines()[1:]) if len(row) > 9]
+    lines = io.BytesIO(text)
+    next(lines, b"")
+    return joined([_parsed(some, family) for some in iter(lambda: list(itertools.islice(lines, AT_ONCE)), [])])
+
+
+def _parsed(lines: list[bytes], family: int) -> Sockets:
+    rows = [row for row in map(bytes.split, lines) if len(row) > 9]
     found = np.zeros(len(rows), SOCKET)
     if not rows:
         return found
