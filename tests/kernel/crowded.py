@@ -23,7 +23,8 @@ from tracer.kernel.btf import Btf  # noqa: E402
 from tracer.kernel.filters import Filters  # noqa: E402
 from tracer.kernel.layout import parse_layout  # noqa: E402
 from tracer.kernel.loader import possible_cpus  # noqa: E402
-from tracer.kernel.programs import Settings, program_text  # noqa: E402
+from tracer.kernel.programs import program_text  # noqa: E402
+from tracer.kernel.settings import Settings  # noqa: E402
 from tracer.kernel.shipped import read_source  # noqa: E402
 
 SLOT_BYTES, STATE_AT = 256, 55

@@ -31,7 +31,7 @@ ESTABLISHED, CLOSING = STATE["established"], {STATE["fin_wait1"], STATE["fin_wai
 
 @dataclass(frozen=True)
 class Crowd:
-    """What is in the slots: states of the entries; claims, and displaced ones by their first slots; displaced ones by the table."""
+    """What is in the slots: states of entries, claims, and how many are displaced, by their first slots and by the table."""
 
     states: list[int]
     claims: int
