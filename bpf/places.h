@@ -66,5 +66,6 @@ struct stays {
 	u64 sum_ns[12]; /* by enum tcp_state */
 	u64 most_ns[12];
 	u64 edges[448];   /* of a cell: bucket, and where the next one begins */
+	u8 octaves[256];  /* of eight bits */
 	u32 counts[2304]; /* by enum tcp_state, TALLY_BUCKETS each */
 };

@@ -13,12 +13,7 @@ _Static_assert(TALLY_BUCKETS * 3 == 576 && TALLY_BUCKETS * 12 == 2304 &&
 /* Times from here on have records; below the last bound of the buckets. */
 #define TALLY_LIMIT_NS ((1ULL << 32) - 16)
 
-/*
- * The cell of a time below 2^32 ns: with 16 added, so that the least is in an
- * octave, too, its octave from the fourth on and the next four bits. No cell has
- * more than one bound in it. Without branches, each of which the verifier would
- * follow.
- */
+/* Without branches, each of which the verifier would follow. */
 #define IS_MORE(value, limit)                                                  \
 	({                                                                     \
 		u64 rest_ = (u64)(limit) - (value);                            \
@@ -32,22 +27,25 @@ _Static_assert(TALLY_BUCKETS * 3 == 576 && TALLY_BUCKETS * 12 == 2304 &&
 		octave += more_;                                               \
 	} while (0)
 
-static __always_inline u64 cell_of(u64 shifted_ns)
+/*
+ * The cell of a time below 2^32 ns: with 16 added, so that the least is in an
+ * octave, too, its octave from the fourth on and the next four bits. No cell has
+ * more than one bound in it.
+ */
+static __always_inline u64 cell_of(const struct stays *here, u64 shifted_ns)
 {
 	u64 value = shifted_ns >> 4, octave = 0;
 
 	HALVE(value, octave, 4);
 	HALVE(value, octave, 3);
-	HALVE(value, octave, 2);
-	HALVE(value, octave, 1);
-	HALVE(value, octave, 0);
+	octave += here->octaves[value & 255];
 	return octave << 4 | (shifted_ns >> octave & 15);
 }
 
 /* The bucket of a time; TALLY_BUCKETS for what is in none. */
 static __always_inline u64 bucket_of(const struct stays *here, u64 ns)
 {
-	u64 cell = cell_of(ns + 16), edge;
+	u64 cell = cell_of(here, ns + 16), edge;
 
 	/* so that what is checked is what is used, see count() in maps.h */
 	asm volatile("" : "+r"(cell));

@@ -41,3 +41,7 @@ def edges(cells: int) -> tuple[int, ...]:
         bucket = bisect_left(BOUNDS_NS, (CELLS_PER_OCTAVE + part << octave) - ADDED_NS)
         found.append(BOUNDS_NS[bucket] + ADDED_NS << 8 | bucket)
     return tuple(found)
+
+
+OCTAVES = tuple(max(bits.bit_length() - 1, 0) for bits in range(256))
+"""The octave of each number of eight bits."""

@@ -14,7 +14,7 @@ from tests.unit.kernel.filterprograms import TYPES
 from tracer.ingest.buckets import BOUNDS_NS
 from tracer.ingest.counted import BUCKETS
 from tracer.ingest.places import STAYS
-from tracer.kernel.buckets import edges
+from tracer.kernel.buckets import OCTAVES, edges
 from tracer.kernel.shipped import read_source
 from tracer.model.histogram import bucket_index
 
@@ -40,9 +40,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 def stays() -> NDArray[np.void]:
-    """Return a CPU's row in which nothing is but the edges."""
+    """Return a CPU's row in which nothing is but what times are looked up in."""
     row = np.zeros(1, STAYS)
     row["edges"] = edges(row["edges"].shape[1])
+    row["octaves"] = OCTAVES
     return row
 
 
