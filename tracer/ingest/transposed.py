@@ -8,6 +8,7 @@ members come out of the processor's own cache, for no more than it takes to copy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,17 +21,6 @@ BLOCK = 512
 
 FEW = 8
 """Values that are found faster by comparing all with each of them than by a search."""
-
-_HALF = np.uint64(32)
-
-# The first numbers that SplitMix64 gives, made odd.
-_FACTORS = np.array(
-    [
-        *(0xE220A8397B1DCDAF, 0x6E789E6AA1B965F5, 0x06C45D188009454F, 0xF88BB8A8724C81ED),
-        *(0x1B39896A51A8749B, 0x53CB9F0C747EA2EB, 0x2C829ABE1F4532E1),
-    ],
-    np.uint64,
-)
 
 _WORD = 8
 _WORDS = EVENT.itemsize // _WORD
@@ -71,6 +61,12 @@ def together(runs: Sequence[Events]) -> Events:
     dtype = runs[0].dtype  # as plain bytes, since numpy copies structured arrays member by member
     copied: Events = np.concatenate([run.view(f"V{dtype.itemsize}") for run in runs]).view(dtype)
     return copied
+
+
+def chosen(events: Events, mask: NDArray[np.bool_]) -> Events:
+    """Return the records for which mask, shape (n,), is true, copied."""
+    found: Events = events.view(f"V{events.dtype.itemsize}")[mask].view(events.dtype)
+    return found
 
 
 Derive = Callable[[RecordColumns], NDArray[Any]]
@@ -116,9 +112,8 @@ class Transposed:
             whole = np.zeros((len(some), _WORDS), np.uint64)
             whole[:, : len(self.words)] = some
             return whole.view(EVENT)[:, 0][0 if np.isscalar(which) else slice(None)]
-        dtype, offset = _MEMBERS[which]
-        if offset >= self.words.shape[0] * _WORD:
-            return np.zeros(len(self), dtype)
+        if not self.has(which):
+            return np.zeros(len(self), _MEMBERS[which][0])
         if which in WIDE:
             return wide(self.words_of(which), which)
         if which not in self._columns:
@@ -130,17 +125,49 @@ class Transposed:
         self._column(member)[places] = values
         self._columns.pop(member, None)
 
+    def pick(self, member: str, places: NDArray[np.intp]) -> NDArray[Any]:
+        """Return what some records have of a member, without a look at the others."""
+        if not self.has(member):
+            dtype = _MEMBERS[member][0]
+            return np.broadcast_to(np.zeros((), dtype.base), (len(places), *dtype.shape))
+        if member in WIDE:
+            return wide(self.words_of(member).take(places, axis=1), member)
+        column = self._columns.get(member)
+        return self._column(member)[places] if column is None else column.take(places)
+
+    def some(self, places: NDArray[np.intp], members: tuple[str, ...]) -> Events:
+        """Return some records as an array, with these members alone: a fraction of what whole ones take."""
+        words, dtype = _compact(members)
+        known = words[words < len(self.words)]
+        found = np.zeros((len(places), len(words)), np.uint64)
+        found[:, : len(known)] = self.words[known[:, None], places].T
+        events: Events = found.view(dtype)[:, 0]
+        return events
+
+    def has(self, member: str) -> bool:
+        """Return whether the records are long enough to have a member."""
+        return _MEMBERS[member][1] < len(self.words) * _WORD
+
     def _column(self, member: str) -> NDArray[Any]:
         dtype, offset = _MEMBERS[member]
         per_word = _WORD // dtype.itemsize
         column: NDArray[Any] = self.words[offset // _WORD].view(dtype)[offset // dtype.itemsize % per_word :: per_word]
         return column
 
+    def word(self, member: str) -> Words:
+        """Return the word that a member is in, with all that is beside it, shape (n,)."""
+        word: Words = self.words[_MEMBERS[member][1] // _WORD]
+        return word
+
     def words_of(self, member: str) -> Words:
         """Return the words of a member that has whole ones, shape (words, n)."""
         dtype, offset = _MEMBERS[member]
         words = self.words[offset // _WORD : (offset + dtype.itemsize) // _WORD]
         return words if len(words) else np.zeros((dtype.itemsize // _WORD, len(self)), np.uint64)
+
+    def words_with(self, member: str) -> list[Words]:
+        """Return the same without those that are zero in all records, shape (n,) each."""
+        return [word for word in self.words_of(member) if np.bitwise_or.reduce(word)] if self.has(member) else []
 
     def once(self, derive: Derive) -> NDArray[Any]:
         """Return what is derived from the records, shape (n,), which is done once."""
@@ -174,6 +201,15 @@ def words_of(rows: Any, member: str) -> Words:
     return np.ascontiguousarray(rows[member]).view(np.uint64).reshape(len(rows), rows.dtype[member].itemsize // _WORD).T
 
 
+@lru_cache
+def mask_of(*members: str) -> np.uint64:
+    """Return what leaves these members alone of the word that they have in common."""
+    mask = np.zeros(_WORD, np.uint8)
+    for dtype, offset in map(_MEMBERS.__getitem__, members):
+        mask[offset % _WORD :][: dtype.itemsize] = 0xFF
+    return np.uint64(mask.view(np.uint64)[0])
+
+
 def is_among(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which values are among those that are known, which are sorted and of the same type; shape (n,)."""
     if len(known) < FEW:
@@ -185,30 +221,27 @@ def is_among(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
     return same
 
 
-def hashed(*columns: NDArray[Any]) -> Words:
-    """Return one number for the values that stand side by side in columns of integers, shape (n,), almost certainly its own.
-
-    A sum of the values, each times an odd number of its column's. Of the upper half of a word a product keeps half of the bits
-    alone, so that it is mixed into the lower one before. A column of zeros adds nothing: the first words of IPv4's addresses.
-    """
-    keys = np.zeros(len(columns[0]), np.uint64)
-    for place, column in enumerate(columns):
-        if column.any():
-            keys += share(column, place)
-    return keys
-
-
-def share(column: NDArray[Any], place: int) -> Words:
-    """Return what the column at a place adds to the numbers of hashed()."""
-    mixed = column ^ column >> _HALF if column.dtype == np.uint64 else column
-    added: Words = mixed * _FACTORS[place]
-    return added
-
-
 def _rows(part: Events) -> Words:
     """Return the words of records as they lie, shape (n, words)."""
-    rows: Words = part.view([("words", np.uint64, (part.dtype.itemsize // _WORD,))])["words"]
+    rows: Words = part.view(_words_of_records(part.dtype.itemsize))["words"]
     return rows
+
+
+@lru_cache
+def _words_of_records(size: int) -> np.dtype[np.void]:
+    return np.dtype([("words", np.uint64, (size // _WORD,))])
+
+
+@lru_cache
+def _compact(members: tuple[str, ...]) -> tuple[NDArray[np.intp], np.dtype[np.void]]:
+    """Return the words in which members lie, and the dtype of a record that has no others."""
+    formats, offsets = zip(*map(_MEMBERS.__getitem__, members), strict=True)
+    lengths = [-(-(at % _WORD + dtype.itemsize) // _WORD) for dtype, at in zip(formats, offsets, strict=True)]
+    words = sorted({at // _WORD + word for at, length in zip(offsets, lengths, strict=True) for word in range(length)})
+    places = [words.index(at // _WORD) * _WORD + at % _WORD for at in offsets]
+    return np.array(words), np.dtype(
+        {"names": list(members), "formats": list(formats), "offsets": places, "itemsize": len(words) * _WORD}
+    )
 
 
 def _bytes(words: Words) -> NDArray[np.uint8]:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tracer.ingest.hashes import hashed
 from tracer.ingest.names import name_text
 from tracer.ingest.snapshot import ListenQueue, Snapshot
-from tracer.ingest.transposed import RecordColumns, hashed, is_among, words_of
+from tracer.ingest.transposed import RecordColumns, is_among, words_of
 from tracer.model.naming import OTHER
 from tracer.model.tcp import ROLE
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
-from tracer.ingest.transposed import WIDE, Derive, Transposed, Words, wide
+from tracer.ingest.transposed import Derive, Transposed, Words
 
 Rows = NDArray[np.intp]
 
@@ -61,18 +61,21 @@ class Part:
         if not isinstance(which, str):
             return self.records[self.index[which]]
         if which not in self._gathered:
-            found = wide(self.words_of(which), which) if which in WIDE else self.records[which].take(self.index)
-            self._gathered[which] = found
+            self._gathered[which] = self.records.pick(which, self.index)
         return self._gathered[which]
 
     def once(self, derive: Derive) -> NDArray[Any]:
         """Return what is derived from the records, of these, shape (n,)."""
         return self.records.once(derive).take(self.index)
 
+    def has(self, member: str) -> bool:
+        """Return whether the records are long enough to have a member."""
+        return self.records.has(member)
+
     def words_of(self, member: str) -> Words:
         """Return the words of a member that has whole ones, shape (words, n)."""
         return self.records.words_of(member).take(self.index, axis=1)
 
-    def where(self, mask: NDArray[np.bool_]) -> Part:
-        """Return those of them for which mask, shape (n,), is true."""
-        return self if mask.all() else Part(self.records, self.index[np.flatnonzero(mask)])
+    def at(self, places: Rows) -> Part:
+        """Return some of them by their places among these."""
+        return Part(self.records, self.index.take(places))

@@ -23,31 +23,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import MARGIN_NS, Moment, OpenService, Snapshot
-from tracer.ingest.transposed import RecordColumns, once
+from tracer.model.alike import Alike
 from tracer.model.bycount import ByCount
 from tracer.model.columns import tally
 from tracer.model.dumped import Dumped
 from tracer.model.grid import Grid
-from tracer.model.labels import LabelSets, service_ports
+from tracer.model.labels import LabelSets
+from tracer.model.services import ROLE_BITS, Codes, service_codes
 from tracer.model.tcp import FLAG, ROLE, ROLES, STATE
 
 Rows = NDArray[np.intp]
-Codes = NDArray[np.int64]
-"""Services as one number each: namespace, role and port, of which the last two take _ROLE_BITS and 16 bits."""
-
 REMEMBERED_NS = 10_000_000_000
 """How long changes are kept for the next dump: longer than one of any size takes to arrive."""
 
-_ROLE_BITS = 2
 _OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
 
 
 class _Changes(NamedTuple):
-    """What opened (by 1) or closed (-1), in the order of times; numbers: how many each, one if not given. All of shape (n,)."""
+    """What opened (by 1) or closed (-1), until last_ns; numbers: how many each, one if not given. All of shape (n,)."""
 
     codes: Codes
     times: NDArray[np.uint64]
     by: int
+    last_ns: int
     numbers: NDArray[np.int64] | None = None
 
     def where(self, mask: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
@@ -79,35 +77,34 @@ class OpenConnections:
         """Have room for so many label sets."""
         self._open.reserve(rows)
 
-    def opened(self, part: RecordColumns, rows: Rows) -> None:
-        """Add the connections of EVENT_HANDSHAKE records; rows: their label sets."""
-        codes = once(part, _codes)
-        self._remember(_Changes(codes, part["time_ns"], 1))
-        self._open.add(rows, 0)
-        self._add(_by_service(codes, rows), 1)
+    def opened(self, alike: Alike, rows: Rows) -> None:
+        """Add the connections of EVENT_HANDSHAKE records; rows: the label set of each example."""
+        self._remember(alike, 1)
+        self._open.add(rows, 0, alike.numbers)
+        self._add(_by_service(alike.services, alike.numbers), 1)
 
-    def closed(self, part: RecordColumns, rows: Rows) -> None:
+    def closed(self, alike: Alike, rows: Rows) -> None:
         """Take off those of EVENT_CLOSE records that were counted."""
-        counted = (part["flags"] & FLAG["partial"] == 0) | (part["visited"] & _OPENING != 0)
-        codes = once(part, _codes)
-        self._remember(_Changes(codes, part["time_ns"], -1))
+        examples, numbers, codes = alike.examples, alike.numbers, alike.services
+        self._remember(alike, -1)
+        counted = (examples["flags"] & FLAG["partial"] == 0) | (examples["visited"] & _OPENING != 0)
         if not counted.all():
             # older ones were counted where a dump has told of them, also when the namespace is let go of meanwhile
-            counted |= self._ever_dumped.has(codes >> 16 + _ROLE_BITS)
-            codes, rows = codes[counted], rows[counted]
-        self._open.add(rows, 0, -1)
-        self._add(_by_service(codes, rows), -1)
+            counted |= self._ever_dumped.has(codes >> 16 + ROLE_BITS)
+            codes, rows, numbers = codes[counted], rows[counted], numbers[counted]
+        self._open.add(rows, 0, -numbers.astype(np.int64))
+        self._add(_by_service(codes, numbers), -1)
         self._even_out(rows)
 
     def add_counts(self, sums: ByCount, rows: Rows) -> None:
         """Add and take off what the kernel has counted; rows: the label set of each place."""
-        places = _codes(sums.records)
+        places = service_codes(sums.records)
         services, _ = tally(places.astype(np.uint64))
         codes = services.astype(np.int64)
         at, times = np.searchsorted(codes, places), np.full(len(codes), sums.counted.time_ns, np.uint64)
         for by, connections in ((1, sums.opened), (-1, sums.closed)):
             numbers = np.bincount(at, connections, len(codes)).astype(np.int64)
-            self._remember(_Changes(codes, times, by, numbers))
+            self._keep(_Changes(codes, times, by, sums.counted.time_ns, numbers))
             self._open.add(rows, 0, by * connections.astype(np.int64))
             self._add(zip(codes.tolist(), numbers.tolist(), strict=True), by)
         self._even_out(rows)
@@ -181,9 +178,9 @@ class OpenConnections:
         opened, closed, after = Counter[int](), Counter[int](), Counter[int]()
         start, end = moment.start_ns - MARGIN_NS, moment.end_ns + MARGIN_NS
         for changes in self._changes:
-            if int(changes.times.max()) < start:
+            if changes.last_ns < start:
                 continue
-            here = changes.codes >> 16 + _ROLE_BITS == moment.netns
+            here = changes.codes >> 16 + ROLE_BITS == moment.netns
             late = changes.times > max(end, 0)
             for code, count in changes.where(here & late):
                 after[code] += changes.by * count
@@ -193,7 +190,7 @@ class OpenConnections:
 
     def _change(self, code: int, by: float) -> None:
         self._services[code] += int(by)
-        service = _netns(code), ROLES[code >> 16 & (1 << _ROLE_BITS) - 1], code & 0xFFFF
+        service = _netns(code), ROLES[code >> 16 & (1 << ROLE_BITS) - 1], code & 0xFFFF
         if by > 0:
             row = self._sets.service_row(*service)
             self.reserve(len(self._sets))
@@ -216,43 +213,35 @@ class OpenConnections:
         values[order] -= taken
         values[rows[0]] -= count - taken.sum()
 
-    def _remember(self, changes: _Changes) -> None:
-        if not len(changes.times):
-            return
+    def _remember(self, alike: Alike, by: int) -> None:
+        times = alike.part["time_ns"]
+        self._keep(_Changes(alike.spread(alike.services), times, by, int(times.max())))
+
+    def _keep(self, changes: _Changes) -> None:
         self._changes.append(changes)
-        self._forget(int(changes.times[-1]) - REMEMBERED_NS)
+        self._forget(changes.last_ns - REMEMBERED_NS)
 
     def _forget(self, before_ns: int) -> None:
-        while self._changes and int(self._changes[0].times[-1]) < before_ns:
+        while self._changes and self._changes[0].last_ns < before_ns:
             self._changes.popleft()
 
     def _is_dumped(self, codes: Codes) -> NDArray[np.bool_]:
-        return np.isin(codes >> 16 + _ROLE_BITS, list(self._dumped))
-
-
-def _codes(records: RecordColumns) -> Codes:
-    where = records["netns"].astype(np.int64) << _ROLE_BITS | records["role"]
-    codes: Codes = where << 16 | once(records, service_ports)
-    return codes
+        return np.isin(codes >> 16 + ROLE_BITS, list(self._dumped))
 
 
 def _code(service: OpenService) -> int:
-    return (service.netns << _ROLE_BITS | ROLE[service.role]) << 16 | service.port
+    return (service.netns << ROLE_BITS | ROLE[service.role]) << 16 | service.port
 
 
 def _netns(code: int) -> int:
-    return code >> 16 + _ROLE_BITS
+    return code >> 16 + ROLE_BITS
 
 
-def _by_service(codes: Codes, rows: Rows) -> Iterable[tuple[int, int]]:
-    """Return each service in order, and how often it is there; rows: label sets, most of which have one service alone."""
-    example = np.zeros(int(rows.max(initial=-1)) + 1, np.int64)
-    example[rows] = codes
-    other = np.flatnonzero(example[rows] != codes)
-    counts = np.bincount(rows, minlength=len(example)) - np.bincount(rows[other], minlength=len(example))
-    found = Counter[int](dict(_tally(codes[other])))
-    for row in np.flatnonzero(counts).tolist():
-        found[int(example[row])] += int(counts[row])
+def _by_service(codes: Codes, numbers: NDArray[np.uint64]) -> Iterable[tuple[int, int]]:
+    """Return each service in order, and how many connections it has; codes, numbers: a service's may be there several times."""
+    found = Counter[int]()
+    for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
+        found[code] += number
     return sorted(found.items())
 
 

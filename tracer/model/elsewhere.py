@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tracer.model.alike import Alike
 from tracer.model.tcp import ROLES
 
 LARGEST = 10
@@ -34,9 +34,11 @@ class Elsewhere:
     def __init__(self) -> None:
         self._counts: dict[int, list[int]] = {}
 
-    def add(self, role: NDArray[np.uint8], port: NDArray[np.uint16], *, resets: bool) -> None:
-        """Count failures, or resets, of roles and service ports, shape (n,)."""
-        codes, counts = np.unique(role.astype(np.int64) << 16 | port, return_counts=True)
+    def add(self, alike: Alike, *, resets: bool) -> None:
+        """Count failures, or resets, by their roles and service ports."""
+        role = np.minimum(alike.examples["role"], len(ROLES) - 1).astype(np.int64)
+        codes, which = np.unique(role << 16 | alike.services & 0xFFFF, return_inverse=True)
+        counts = np.bincount(which, alike.numbers).astype(np.int64)
         largest = np.argsort(-counts, kind="stable")[:AT_ONCE]
         for code, count in zip(codes[largest].tolist(), counts[largest].tolist(), strict=True):
             self._counts.setdefault(code, [0, 0])[resets] += count

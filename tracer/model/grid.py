@@ -34,10 +34,13 @@ class Grid(Generic[Number]):
             more = np.zeros(((1 << (rows - 1).bit_length()) - have, self.columns), self.values.dtype)
             self.values = np.concatenate([self.values, more])
 
-    def add(self, rows: NDArray[Any] | int, columns: NDArray[Any] | int, amounts: NDArray[Any] | int = 1) -> None:
+    def add(self, rows: NDArray[Any], columns: NDArray[Any] | int, amounts: NDArray[Any] | int = 1) -> None:
         """Add amounts at (rows, columns), each of shape (n,) or a scalar; a cell may occur more than once."""
-        places = rows if self.columns == 1 else rows * self.columns + columns
-        np.add.at(self.values.reshape(-1), places, self.values.dtype.type(amounts))
+        self.add_at(rows if self.columns == 1 else rows * self.columns + columns, amounts)
+
+    def add_at(self, cells: NDArray[Any], amounts: NDArray[Any] | int = 1) -> None:
+        """Add amounts at cells as they lie, row by row, both of shape (n,)."""
+        np.add.at(self.values.reshape(-1), cells, self.values.dtype.type(amounts))
 
     def add_rows(self, rows: NDArray[Any], amounts: NDArray[Any]) -> None:
         """Add amounts, shape (n, columns or fewer), to the first columns of rows, shape (n,); rows may repeat."""
@@ -45,9 +48,7 @@ class Grid(Generic[Number]):
 
     def raise_to(self, rows: NDArray[Any], values: NDArray[Any]) -> None:
         """Keep the larger of what is in column 0 and values, shape (n,)."""
-        values = values.astype(self.values.dtype, copy=False)
-        higher = np.flatnonzero(values > self.values[:, 0][rows])
-        np.maximum.at(self.values[:, 0], rows[higher], values[higher])
+        np.maximum.at(self.values[:, 0], rows, values.astype(self.values.dtype, copy=False))
 
     def fold(self, rows: NDArray[Any], onto: NDArray[Any], how: np.ufunc = np.add) -> None:
         """Add rows to others, both of shape (n,), and empty them; how: np.maximum for what is a maximum."""

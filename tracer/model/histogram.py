@@ -36,13 +36,20 @@ _CLASSIC_COLUMNS = [*range(0, PER_OCTAVE * len(CLASSIC_BOUNDS), PER_OCTAVE), BUC
 # For the look-up in bucket_index: 64 equal cells in every octave, numbered by the top bits of a float64. What is below the
 # first cell with a bound stays zero, and so takes no memory: the system has no page for it until it is written.
 _MANTISSA_REST = np.uint64(52 - 6)
-_FIRST_CELL, _LAST_CELL, _END_CELL = (int(np.float64(2**n).view(np.uint64) >> _MANTISSA_REST) for n in (9, 53, 64))
+_FIRST_CELL, _LAST_CELL = (int(np.float64(2**n).view(np.uint64) >> _MANTISSA_REST) for n in (9, 53))
 _CELL_EDGES = (np.arange(_FIRST_CELL, _LAST_CELL, dtype=np.uint64) << _MANTISSA_REST).view(np.float64)
-_BUCKET_BEHIND, _BEHIND_NS = np.zeros(_END_CELL + 1, np.intp), np.zeros(_END_CELL + 1, np.uint64)
-"""Of each cell the first bucket that begins behind its lower edge, and the least time of that."""
-_BUCKET_BEHIND[_FIRST_CELL:_LAST_CELL] = np.searchsorted(BOUNDS_NS.astype(np.float64), _CELL_EDGES, side="left") + 1
-_BUCKET_BEHIND[_LAST_CELL:] = BUCKETS - 1
-_BEHIND_NS[_FIRST_CELL:_LAST_CELL] = np.append(_LEAST_NS, np.iinfo(np.uint64).max)[_BUCKET_BEHIND[_FIRST_CELL:_LAST_CELL]]
+_BUCKET_OF_CELL = np.append(np.searchsorted(BOUNDS_NS.astype(np.float64), _CELL_EDGES, side="left"), BUCKETS - 1).astype(
+    np.uint64
+)
+"""From the first cell on."""
+
+# A cell's bucket stands above these bits of a number, and in them what carries to the next bucket with a time above the bound.
+_BELOW_BUCKET = np.uint64(54)
+_LONGEST_NS = np.uint64(1 << 53)
+_EDGES = np.zeros(_LAST_CELL + 1, np.uint64)
+_EDGES[_FIRST_CELL:] = (
+    (_BUCKET_OF_CELL << _BELOW_BUCKET) + np.uint64((1 << 54) - 1) - np.append(BOUNDS_NS, _LONGEST_NS)[_BUCKET_OF_CELL]
+)
 
 
 def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
@@ -51,10 +58,12 @@ def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
     The same as np.searchsorted(BOUNDS_NS, ns), whose branches real data mispredict, several times faster: a table gives the
     bucket behind the lower edge of the time's cell, and a cell holds one bound at most.
     """
-    cells = (ns.astype(np.float64).view(np.uint64) >> _MANTISSA_REST).view(np.intp)
-    bucket = _BUCKET_BEHIND.take(cells)
-    bucket -= ns < _BEHIND_NS.take(cells)
-    return bucket
+    cells = ns.astype(np.float64).view(np.uint64)
+    cells >>= _MANTISSA_REST
+    found = _EDGES.take(cells.view(np.intp), mode="clip")
+    found += np.minimum(ns, _LONGEST_NS, out=cells)  # all above the last bound are alike; in the same memory, as it is cached
+    found >>= _BELOW_BUCKET
+    return found.view(np.intp)
 
 
 @dataclass(frozen=True)
@@ -137,25 +146,29 @@ class Durations:
 
     def __init__(self) -> None:
         self._counts = Grid(BUCKETS, np.uint64)
-        self._sums = Grid(1, np.float64)
+        self._sums_ns = Grid(1, np.float64)
         self._maxima = Grid(1, np.uint64)
 
     def reserve(self, rows: int) -> None:
         """Make room for that many rows."""
-        for grid in (self._counts, self._sums, self._maxima):
+        for grid in (self._counts, self._sums_ns, self._maxima):
             grid.reserve(rows)
 
-    def add(self, rows: NDArray[np.intp], ns: NDArray[np.uint64]) -> None:
-        """Add times in nanoseconds to rows, both of shape (n,)."""
-        self._counts.add(rows, bucket_index(ns))
-        self._sums.add(rows, 0, ns / 1e9)
-        self._maxima.raise_to(rows, ns)
+    def add(
+        self, rows: NDArray[np.intp], ns: NDArray[np.uint64], numbers: NDArray[np.uint64] | None = None, *, zeros: bool = True
+    ) -> None:
+        """Add times in nanoseconds, shape (n,): to each of the rows, shape (k,), the next so many; one if not given.
 
-    def add_to(self, row: int, ns: NDArray[np.uint64]) -> None:
-        """Add times in nanoseconds, shape (n,), one at least, to one row: without a look at the row of each."""
-        self._counts.add(row, bucket_index(ns))
-        self._sums.values[row] += ns.sum(dtype=np.float64) / 1e9
-        self._maxima.values[row] = max(self._maxima.values[row, 0], ns.max())
+        zeros: whether a time of 0 counts.
+        """
+        if not len(ns):
+            return
+        numbers = np.ones(len(rows), np.intp) if numbers is None else numbers.view(np.intp)
+        starts, cells = numbers.cumsum() - numbers, bucket_index(ns)
+        cells += (rows * BUCKETS).repeat(numbers)
+        self._counts.add_at(cells, 1 if zeros or ns.all() else ns != 0)
+        self._sums_ns.add_at(rows, np.add.reduceat(ns, starts, dtype=np.float64))
+        self._maxima.raise_to(rows, np.maximum.reduceat(ns, starts))
 
     def add_counts(self, rows: NDArray[np.intp], times: Times) -> None:
         """Add what was counted by bucket to rows, shape (n,).
@@ -163,7 +176,7 @@ class Durations:
         Where the largest of all is in another bucket than the largest of these, this one is known by its bucket alone.
         """
         self._counts.add_rows(rows, times.counts)
-        self._sums.add(rows, 0, times.sums / 1e9)
+        self._sums_ns.add(rows, 0, times.sums)
         there = np.flatnonzero(times.counts.any(axis=1))
         highest = times.counts.shape[1] - 1 - (times.counts[there, ::-1] > 0).argmax(axis=1)
         most = times.most[there]
@@ -172,9 +185,11 @@ class Durations:
     def fold(self, rows: NDArray[np.intp], onto: NDArray[np.intp]) -> None:
         """Add rows to others, both of shape (n,), and empty them."""
         self._counts.fold(rows, onto)
-        self._sums.fold(rows, onto)
+        self._sums_ns.fold(rows, onto)
         self._maxima.fold(rows, onto, np.maximum)
 
     def snapshot(self, rows: NDArray[np.intp] | slice) -> Histogram:
         """Return an immutable copy of some rows."""
-        return Histogram(self._counts.snapshot(rows), self._sums.snapshot(rows)[:, 0], self._maxima.snapshot(rows)[:, 0])
+        sums = self._sums_ns.values[rows, 0] / 1e9
+        sums.flags.writeable = False
+        return Histogram(self._counts.snapshot(rows), sums, self._maxima.snapshot(rows)[:, 0])

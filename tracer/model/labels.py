@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import Listening
-from tracer.ingest.transposed import RecordColumns, once
+from tracer.ingest.transposed import RecordColumns
 from tracer.ingest.workloads import Workload
 from tracer.model.labelnames import BASE, CGROUP_LABELS, PEER_LABELS, optional_names
 from tracer.model.naming import OTHER, Naming
+from tracer.model.services import service_ports
 from tracer.model.tcp import KIND, RETRANSMIT_KINDS, ROLE, ROLES, STATE
 from tracer.model.tenure import Tenure
 
@@ -89,13 +90,13 @@ class LabelSets:
         noted: whether they count among the records of the sets. numbers: how many each stands for, one if not given.
         """
         self._now_ns = now_ns
-        port = once(events, service_ports)
+        port = service_ports(events)
         keys = self._pack(events, port)
         rows = self.find(keys)
         if (rows < 0).any():
             earned = (rows < 0) & self._earns(events, port)
             if earned.any():
-                self._admit(keys, np.flatnonzero(earned), events, port)
+                self._admit(keys, np.flatnonzero(earned), events, port, numbers)
                 rows = self.find(keys)
                 missed = np.flatnonzero(earned & (rows < 0))
                 self.overflowed += len(missed) if numbers is None else int(numbers[missed].sum())
@@ -108,7 +109,12 @@ class LabelSets:
 
     def keys(self, events: RecordColumns) -> Keys:
         """Return what find() takes, shape (n,)."""
-        return self._pack(events, once(events, service_ports))
+        return self._pack(events, service_ports(events))
+
+    def telling(self, events: RecordColumns) -> list[NDArray[np.uint64]]:
+        """Return what tells label sets apart beside role, port and namespace, columns of shape (n,)."""
+        names = [name for name in self.names[len(BASE) :] if name != "netns"]
+        return [column for name in names for column in self._naming.columns(name, events)]
 
     def find(self, keys: Keys) -> Rows:
         """Return the rows of the label sets of these keys, shape (n,), -1 for those that have none."""
@@ -199,9 +205,12 @@ class LabelSets:
             earns |= (events["role"] == ROLE["server"]) & np.isin(kind, (KIND["failure"], KIND["retransmit"]))
         return earns | np.isin(port, self._given) if len(self._given) else earns
 
-    def _admit(self, keys: Keys, new: Rows, events: RecordColumns, port: NDArray[np.uint16]) -> None:
+    def _admit(
+        self, keys: Keys, new: Rows, events: RecordColumns, port: NDArray[np.uint16], numbers: NDArray[np.uint64] | None
+    ) -> None:
         """Take in the new label sets of these records, those with most of them first."""
-        unique, first, counts = np.unique(keys[new], return_index=True, return_counts=True)
+        unique, first, which = np.unique(keys[new], return_index=True, return_inverse=True)
+        counts = np.bincount(which, None if numbers is None else numbers[new])
         # those that were there before must not all give way at once
         most = min(NEW_AT_ONCE, max(self.tenure.room, (self.tenure.limit - FIXED) // 4, 1))
         order = np.argsort(-counts, kind="stable")[:most]
@@ -270,21 +279,6 @@ OPENING = (RETRANSMIT_KINDS.index("syn"), RETRANSMIT_KINDS.index("syn_ack"))
 _OPEN = np.ones(256, bool)
 _OPEN[[STATE[name] for name in ("close", "listen", "syn_sent", "syn_recv", "new_syn_recv") if name in STATE]] = False
 _OPEN[0] = False
-
-
-def service_ports(events: RecordColumns) -> NDArray[np.uint16]:
-    """Return each record's service port, shape (n,): the local one of a server, the remote one of a client.
-
-    Where the role is not known (the socket existed before) it is the lower of the two, as ephemeral ports are high; a
-    port of 0 is no port.
-    """
-    role, local, remote = events["role"], events["local_port"], events["remote_port"]
-    ports: NDArray[np.uint16] = np.where(role == ROLE["server"], local, remote)
-    unknown = np.flatnonzero((role != ROLE["server"]) & (role != ROLE["client"]))
-    if len(unknown):
-        local, remote = local[unknown], remote[unknown]
-        ports[unknown] = np.where((local != 0) & ((local < remote) | (remote == 0)), local, remote)
-    return ports
 
 
 def mix(keys: Keys, column: NDArray[np.uint64]) -> Keys:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
 from tracer.ingest.snapshot import MARGIN_NS, Snapshot
-from tracer.ingest.transposed import RecordColumns, once
+from tracer.ingest.transposed import RecordColumns
+from tracer.model.alike import Alike
 from tracer.model.dumped import Dumped
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets
@@ -80,21 +81,24 @@ class Ledger:
         self._dumped = Dumped()
         self._last_ns = -1
 
-    def opened(self, part: RecordColumns, rows: Rows) -> None:
-        """Note the connections of records that say that they are open now; rows: their label sets."""
-        syn = (part["role"] == ROLE["client"]) & (part["flags"] & FLAG["repair"] == 0)
-        self._opened.add(once(part, ends_key), part["time_ns"], row=rows.copy(), syn=syn, process=part["process"])
+    def opened(self, alike: Alike, rows: Rows) -> None:
+        """Note the connections of records that say that they are open now; rows: the label set of each example."""
+        part, examples = alike.part, alike.examples
+        syn = (examples["role"] == ROLE["client"]) & (examples["flags"] & FLAG["repair"] == 0)
+        keys, process = part.once(ends_key), part["process"]
+        self._opened.add(keys, part["time_ns"], row=alike.spread(rows), syn=alike.spread(syn), process=process)
 
-    def closed(self, part: RecordColumns, rows: Rows) -> None:
-        """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: their label sets."""
-        keys = once(part, ends_key)
+    def closed(self, alike: Alike, rows: Rows) -> None:
+        """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: the label set of each example."""
+        part, starts = alike.part, alike.starts
+        keys = part.once(ends_key)
         self._closed.add(keys, part["time_ns"])
         exact = _at_end(part)
         hits, places = self._find(keys, part)
         if len(hits):
             entries = self._table[places]
-            elder = (part["flags"] & FLAG["partial"] != 0) | (_began(part) < self._start_ns)
-            before = np.where(elder[hits, None], entries["last"], entries["counted"])
+            elder = (part["flags"][hits] & FLAG["partial"] != 0) | (_began(part)[hits] < self._start_ns)
+            before = np.where(elder[:, None], entries["last"], entries["counted"])
             now = np.zeros((len(hits), len(FIGURES)), np.uint64)
             for place, column in exact.items():
                 now[:, place] = column[hits]
@@ -103,7 +107,7 @@ class Ledger:
             self._table["gone"][places] = True
         self._figures.reserve(len(self._sets))
         for place, column in exact.items():
-            self._figures.add(rows, place, column)
+            self._figures.add(rows, place, np.add.reduceat(column, starts))
 
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Add what the open connections of a dump have carried since the one before; it may come more than once."""
@@ -229,8 +233,8 @@ def _at_end(part: RecordColumns) -> dict[int, Counts]:
     found = {}
     for place, name in enumerate(FIGURES):
         column = part[name.replace("_us", "_ms")]
-        if column.any():
-            found[place] = column * np.uint64(1000 if name.endswith("_us") else 1)
+        if np.bitwise_or.reduce(column):
+            found[place] = column * np.uint64(1000) if name.endswith("_us") else column.astype(np.uint64, copy=False)
     return found
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.interfaces import interface_text, split_address
 from tracer.ingest.names import name_text
-from tracer.ingest.transposed import RecordColumns
+from tracer.ingest.transposed import RecordColumns, words_of
 from tracer.ingest.workloads import Workload
 from tracer.model.labelnames import CGROUP_LABELS
 from tracer.model.peers import PeerGroups
@@ -45,8 +45,7 @@ class Naming:
             return [events["netns"].astype(np.uint64)]
         if name == "peer_group":
             return self.peers.columns(events["remote_address"])
-        halves = np.ascontiguousarray(events["remote_address" if name == "peer" else "process"]).view(np.uint64).reshape(-1, 2)
-        return [halves[:, 0], halves[:, 1]]
+        return list(words_of(events, "remote_address" if name == "peer" else "process"))
 
     def value(self, name: str, event: np.void) -> str:
         """Return the value of a label for a record."""

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.figures import OPEN, Figures
+from tracer.ingest.hashes import hashed, share
 from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Dump
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
-from tracer.ingest.transposed import RecordColumns, hashed, share, words_of
+from tracer.ingest.transposed import RecordColumns, words_of
 from tracer.kernel.filters import Filters
 from tracer.model.columns import Mask
 from tracer.model.evidence import Look, evidence, fin_received, sending_bytes, unread_bytes
@@ -25,7 +26,7 @@ Keys = NDArray[np.uint64]
 
 
 def ends_key(of: RecordColumns) -> Keys:
-    """Return the namespace and both ends of records or sockets as one number each, shape (n,)."""
+    """Return the namespace and both ends of records or sockets as one number each, shape (n,); recordings have them, too."""
     ends = (*words_of(of, "local_address"), *words_of(of, "remote_address"))
     return hashed(of["netns"], of["local_port"], of["remote_port"], *ends)
 

@@ -26,7 +26,7 @@ class Recent:
         self._count = 0
 
     def add(self, keys: Keys, times_ns: NDArray[np.uint64], **more: NDArray[Any]) -> None:
-        """Keep some records, in their order; all of shape (n,)."""
+        """Keep some records, of later batches behind those of earlier ones; all of shape (n,)."""
         if len(keys):
             self._batches.append((keys, times_ns.astype(np.int64), more))
             self._count += len(keys)
@@ -58,7 +58,8 @@ class Recent:
         if not len(likely):
             return np.zeros(len(keys), bool), {name: np.empty(0, np.intp) for name in self._names}
         known = known[likely]
-        order = np.argsort(known, kind="stable")
+        times = np.concatenate([times for _, times, _ in self._batches])[likely]
+        order = np.lexsort((times, known))
         places = order[np.searchsorted(known[order], keys, side="right") - 1]
         hits: NDArray[np.bool_] = known[places] == keys
         return hits, {name: np.concatenate(self.columns(name))[likely[places[hits]]] for name in self._names}

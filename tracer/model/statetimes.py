@@ -6,13 +6,10 @@ set of their states, and each state's times are gathered at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.ingest.counted import TIMED_STATES, Times
-from tracer.model.batch import Part, Rows
+from tracer.model.alike import Alike
 from tracer.model.histogram import Durations, Histogram
 from tracer.model.tcp import FLAG, STATES
 
@@ -28,13 +25,16 @@ class StateTimes:
         self._times = Durations()
         self._times.reserve(len(STATES))
 
-    def add(self, part: Part) -> None:
+    def add(self, alike: Alike) -> None:
         """Take in records of ends."""
-        part = part.where(part["flags"] & FLAG["gap"] == 0)
-        times = part.records.words_of("state_ns")
-        for states, places in _alike(part["visited"] & _ALL, part.index):
-            for state in np.flatnonzero(states & _BITS).tolist():
-                self._times.add_to(state, times[state].take(places))
+        alike = alike.where(alike.examples["flags"] & FLAG["gap"] == 0)
+        times = alike.part.records.words_of("state_ns")
+        visited = alike.examples["visited"] & _ALL
+        for passed in set(visited.tolist()):
+            places, states = alike.places(visited == passed), np.flatnonzero(passed & _BITS)
+            if len(states):
+                ns = np.concatenate([times[state].take(places) for state in states.tolist()])
+                self._times.add(states, ns, np.full(len(states), len(places), np.uint64))
 
     def add_counts(self, times: Times) -> None:
         """Take in ends that the kernel has counted, a row a state."""
@@ -43,12 +43,3 @@ class StateTimes:
     def snapshot(self) -> Histogram:
         """Return an immutable copy, a row for each of STATES."""
         return self._times.snapshot(slice(len(STATES)))
-
-
-def _alike(visited: NDArray[np.uint16], index: Rows) -> Iterator[tuple[int, Rows]]:
-    """Yield each set of states, and the places of the records that have it."""
-    while len(index):
-        same = visited == visited[0]
-        yield int(visited[0]), index[np.flatnonzero(same)]
-        rest = np.flatnonzero(~same)
-        visited, index = visited[rest], index[rest]

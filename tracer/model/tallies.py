@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.figures import FIGURES
 from tracer.ingest.snapshot import Snapshot
-from tracer.ingest.transposed import RecordColumns
+from tracer.model.alike import Alike
 from tracer.model.backlogs import Backlogs
 from tracer.model.bycount import ByCount
 from tracer.model.connections import OpenConnections
@@ -52,19 +52,21 @@ class Tallies:
         self._all: list[Grid[Any] | Durations | OpenConnections | Ledger | Handshakes] = list(vars(self).values())
         self.backlogs = Backlogs()
         self._whose = whose
+        self._rows = 0
 
-    def opened(self, part: RecordColumns, rows: Rows) -> None:
-        """Take in connections that are open from now on."""
-        self.open.opened(part, rows)
-        self.ledger.opened(part, rows)
+    def opened(self, alike: Alike, rows: Rows) -> None:
+        """Take in connections that are open from now on; rows: the label set of each example."""
+        self.open.opened(alike, rows)
+        self.ledger.opened(alike, rows)
         if self._whose:
-            self.who.opened(part, rows)
-        self.backlogs.note(part)
+            self.who.opened(alike, rows)
+        if alike.part.has("process"):
+            self.backlogs.note(alike.part)
 
-    def closed(self, part: RecordColumns, rows: Rows) -> None:
-        """Take in connections that have ended."""
-        self.open.closed(part, rows)
-        self.ledger.closed(part, rows)
+    def closed(self, alike: Alike, rows: Rows) -> None:
+        """Take in connections that have ended; rows: the label set of each example."""
+        self.open.closed(alike, rows)
+        self.ledger.closed(alike, rows)
 
     def add_counts(self, sums: ByCount, rows: Rows) -> None:
         """Take in what the kernel has counted; rows: the label set of each place."""
@@ -89,8 +91,10 @@ class Tallies:
 
     def reserve(self, rows: int) -> None:
         """Have room for so many rows."""
-        for grid in self._all:
-            grid.reserve(rows)
+        if rows > self._rows:
+            self._rows = rows
+            for grid in self._all:
+                grid.reserve(rows)
 
     def fold(self, rows: Rows, onto: Rows) -> None:
         """Add rows to others, both of shape (n,), and empty them."""

@@ -6,24 +6,23 @@ Each kind of record has a short function that adds its columns to grids, a numpy
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.counted import Counted
-from tracer.ingest.decode import NO_RECORDS
 from tracer.ingest.snapshot import Snapshot
-from tracer.ingest.source import Context, Reading
+from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.transposed import Transposed
 from tracer.kernel.settings import FAILED_RETRANSMISSIONS
+from tracer.model.alike import Alike
 from tracer.model.audit import Audit
-from tracer.model.batch import Batch, Part, Rows
+from tracer.model.batch import Batch, Rows
 from tracer.model.bycount import ByCount
 from tracer.model.connections import OpenConnections
 from tracer.model.elsewhere import Elsewhere
 from tracer.model.grid import frozen
-from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, OPENING, LabelSets, service_ports
+from tracer.model.labels import FIRST_ROLE, FIXED, MAX_SETS, OPENING, LabelSets
 from tracer.model.listenersets import Listeners
 from tracer.model.naming import Naming
 from tracer.model.report import Report
@@ -37,7 +36,6 @@ from tracer.model.tcp import (
     KIND,
     KINDS,
     RETRANSMIT_KINDS,
-    ROLES,
     close_reasons,
     failure_reasons,
     is_restored,
@@ -81,7 +79,8 @@ class Model:
         self._ttl_ns = None if label_ttl is None else int(label_ttl * 1e9)
         self._next_look_ns = 0
         self._elsewhere = Elsewhere()
-        self._last: Reading | None = None
+        self._programs: tuple[Program, ...] = ()
+        self._cells: NDArray[np.uint64] | None = None
         self._now_ns = 0
         self._snapshot: Snapshot | None = None
         self._audit = Audit(failures_unseen=FAILED_RETRANSMISSIONS in context.missing)
@@ -100,7 +99,7 @@ class Model:
         """Take in a reading; readings come in the order of their time."""
         if self._start_ns is None:
             self._start_ns = reading.time_ns
-        self._last, self._now_ns = replace(reading, records=NO_RECORDS, columns=None, counted=()), reading.time_ns
+        self._now_ns, self._programs, self._cells = reading.time_ns, reading.programs, reading.cells
         is_dump = reading.snapshot is not None and reading.snapshot is not self._snapshot
         if reading.snapshot:
             self._snapshot = reading.snapshot
@@ -164,15 +163,16 @@ class Model:
         return held
 
     def _add_events(self, events: Transposed) -> None:
-        kinds = events["kind"]
-        counts = np.bincount(kinds, minlength=len(self._events)).astype(np.uint64)
+        alike = Alike.among(events, self._sets.telling(events))
+        counts = np.bincount(alike.examples["kind"], alike.numbers, len(self._events)).astype(np.uint64)
         self._events += counts
         if counts[KIND["state"]]:  # counted in the kernel, exactly; they must not open label sets
-            self._add_restored(Part(events, np.flatnonzero((kinds == KIND["state"]) & is_restored(events))))
-            events, kinds = events.where(kinds != KIND["state"]), kinds[kinds != KIND["state"]]
+            states = alike.examples["kind"] == KIND["state"]
+            self._add_restored(alike.where(states & is_restored(alike.examples)))
+            alike = alike.where(~states)
         if self._unlisted:
-            self._unlisted.add(events)
-        rows = self._sets.rows(events, self._now_ns)
+            self._unlisted.add(alike)
+        rows, kinds = self._sets.rows(alike.examples, self._now_ns, numbers=alike.numbers), alike.examples["kind"]
         self._counts.reserve(len(self._sets))
         for name, add in (
             ("handshake", self._add_handshakes),
@@ -182,46 +182,42 @@ class Model:
             ("reset", self._add_resets),
         ):
             if counts[KIND[name]]:
-                part = Part(events, np.flatnonzero(kinds == KIND[name]))
-                add(part, rows[part.index])
+                mask = kinds == KIND[name]
+                add(alike.where(mask), rows[mask])
 
-    def _add_handshakes(self, part: Part, rows: Rows) -> None:
-        self._counts.handshakes.add(rows, 0)
-        self._counts.opened(part, rows)
-        known = np.flatnonzero(part["flags"] & FLAG["handshake_unknown"] == 0)
-        self._counts.handshake_times.add(rows[known], part["handshake_ns"][known])
+    def _add_handshakes(self, alike: Alike, rows: Rows) -> None:
+        self._counts.handshakes.add(rows, 0, alike.numbers)
+        self._counts.opened(alike, rows)
+        known = alike.examples["flags"] & FLAG["handshake_unknown"] == 0
+        timed = alike.where(known)
+        self._counts.handshake_times.add(rows[known], timed.part["handshake_ns"], timed.numbers)
 
-    def _add_restored(self, part: Part) -> None:
+    def _add_restored(self, alike: Alike) -> None:
         """Add what TCP_REPAIR has restored: connections that are open without a handshake."""
-        if len(part):
-            rows = self._sets.rows(part, self._now_ns)
+        if len(alike.part):
+            rows = self._sets.rows(alike.examples, self._now_ns, numbers=alike.numbers)
             self._counts.reserve(len(self._sets))
-            self._counts.opened(part, rows)
+            self._counts.opened(alike, rows)
 
-    def _add_failures(self, part: Part, rows: Rows) -> None:
-        flags = part["flags"]
-        self._add_elsewhere(part, rows, resets=False)
-        self._counts.failures.add(rows, failure_reasons(part["from_state"], part["error"], flags))
-        self._states.add(part.where(flags & FLAG["partial"] == 0))
+    def _add_failures(self, alike: Alike, rows: Rows) -> None:
+        examples, flags = alike.examples, alike.examples["flags"]
+        self._elsewhere.add(alike.where(rows < FIXED), resets=False)
+        self._counts.failures.add(rows, failure_reasons(examples["from_state"], examples["error"], flags), alike.numbers)
+        self._states.add(alike.where(flags & FLAG["partial"] == 0))
 
-    def _add_elsewhere(self, part: Part, rows: Rows, *, resets: bool) -> None:
-        part = part.where(rows < FIXED)
-        if len(part):
-            self._elsewhere.add(np.minimum(part["role"], len(ROLES) - 1), part.once(service_ports), resets=resets)
-
-    def _add_closes(self, part: Part, rows: Rows) -> None:
-        flags = part["flags"]
-        reasons = close_reasons(part["from_state"], part["error"], flags)
-        self._counts.closes.add(rows, reasons)
-        self._counts.time_waits.add(rows[np.flatnonzero(leaves_time_wait(flags))], 0)
+    def _add_closes(self, alike: Alike, rows: Rows) -> None:
+        examples, flags = alike.examples, alike.examples["flags"]
+        reasons = close_reasons(examples["from_state"], examples["error"], flags)
+        self._counts.closes.add(rows, reasons, alike.numbers)
+        self._counts.time_waits.add(rows, 0, alike.numbers * leaves_time_wait(flags))
         # 0 is no measurement: nothing of the connection's was ever acknowledged.
-        measured = np.flatnonzero(part["srtt_us"])
-        self._counts.srtt.add(rows[measured], part["srtt_us"][measured] * np.uint64(1000))
+        self._counts.srtt.add(rows, alike.part["srtt_us"] * np.uint64(1000), alike.numbers, zeros=False)
         whole = flags & FLAG["partial"] == 0
-        self._counts.partial.add(rows[np.flatnonzero(~whole)], 0)
-        self._counts.closed(part, rows)
-        lives = part.where(whole)  # what only connections seen from their start can tell
-        self._counts.connection_times.add(rows[np.flatnonzero(whole)], lives["duration_ns"])
+        lives = alike.where(whole)  # what only connections seen from their start can tell
+        if lives is not alike:
+            self._counts.partial.add(rows, 0, alike.numbers * ~whole)
+        self._counts.closed(alike, rows)
+        self._counts.connection_times.add(rows[whole], lives.part["duration_ns"], lives.numbers)
         self._states.add(lives)
 
     def _add_unrecorded(self, what: int, row: int, count: int) -> None:
@@ -242,7 +238,8 @@ class Model:
             }[what]
         grid.add(np.array([row]), column, count)
 
-    def _add_retransmits(self, part: Part, rows: Rows) -> None:
+    def _add_retransmits(self, alike: Alike, rows: Rows) -> None:
+        part, rows = alike.part, alike.spread(rows)
         failed = part["flags"] & FLAG["failed"] != 0
         segments = part["segments"]
         self._counts.failed_retransmits.add(rows[failed], 0, segments[failed])
@@ -250,13 +247,14 @@ class Model:
         counted = ~failed
         waits = np.flatnonzero(counted & (rows < FIXED) & np.isin(kind, OPENING))
         if len(waits):
-            keys = self._sets.keys(Part(part.records, part.index[waits]))
+            keys = self._sets.keys(part.at(waits))
             taken = self._waiting.add(keys, rows[waits], kind[waits], segments[waits], self._now_ns)
             counted[waits[:taken]] = False
         self._counts.retransmitted.add(rows[counted], kind[counted], segments[counted])
 
-    def _add_resets(self, part: Part, rows: Rows) -> None:
-        self._add_elsewhere(part, rows, resets=True)
+    def _add_resets(self, alike: Alike, rows: Rows) -> None:
+        self._elsewhere.add(alike.where(rows < FIXED), resets=True)
+        part, rows = alike.part, alike.spread(rows)
         # A reset's record has one of the two flags, whatever else its connection saw (bpf/reset.c).
         flags = part["flags"]
         self._counts.resets_received.add(rows[flags & FLAG["reset_received"] != 0], 0)
@@ -268,19 +266,19 @@ class Model:
         """Return a snapshot, which later readings do not change."""
         self._add_batch()
         self._count_waiting(self._now_ns)
-        last = self._last
+        now_ns, cells = self._now_ns, self._cells
         return Report(
             context=self._context,
-            time_ns=last.time_ns if last else 0,
-            duration_seconds=(last.time_ns - (self._start_ns or 0)) / 1e9 if last else 0.0,
+            time_ns=now_ns,
+            duration_seconds=0.0 if cells is None else (now_ns - (self._start_ns or 0)) / 1e9,
             series=self._counts.series(self._sets),
             state_times=self._states.snapshot(),
             events=frozen(self._events[: len(KINDS)]),
             label_overflow=self._sets.overflowed,
-            programs=last.programs if last else (),
-            transitions=frozen(last.cells[:256].reshape(16, 16)) if last and self._exact else None,
+            programs=self._programs,
+            transitions=frozen(cells[:256].reshape(16, 16)) if cells is not None and self._exact else None,
             snapshot=self._snapshot,
-            unlisted=self._unlisted.report(last.time_ns) if self._unlisted and last and self._snapshot else NO_EVENTS,
+            unlisted=self._unlisted.report(now_ns) if self._unlisted and self._snapshot else NO_EVENTS,
             events_lost=self._cell("events_lost"),
             untracked=self._cell("untracked"),
             partial=self._cell("partial"),
@@ -297,4 +295,4 @@ class Model:
         )
 
     def _cell(self, name: str) -> int | None:
-        return None if self._last is None else int(self._last.cells[CELL[name]])
+        return None if self._cells is None else int(self._cells[CELL[name]])

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.snapshot import PortUse, Snapshot
-from tracer.ingest.transposed import RecordColumns, Transposed, is_among, once
+from tracer.ingest.transposed import RecordColumns, Transposed, is_among
+from tracer.model.alike import Alike, grouped
 from tracer.model.batch import Part, Rows
 from tracer.model.bycount import ByCount
-from tracer.model.columns import Keys
 from tracer.model.naming import OTHER, address_text
 from tracer.model.openfigures import ends_key, place_key
 from tracer.model.tcp import FLAG, KIND, ROLE, STATE, leaves_time_wait
@@ -38,9 +38,6 @@ LARGEST = 10
 
 _PLACE = np.dtype([("netns", "=u4"), ("server", "u1"), ("local", "u1", (16,)), ("remote", "u1", (16,)), ("port", ">u2")])
 """A service in a namespace (server: local is its address), or a destination and from where (remote is the service's)."""
-
-_SLOT_SHIFT = np.uint64(64 - 12)
-"""Places are told apart by the upper bits of a hash, and by sorting where that does not do."""
 
 _OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
 
@@ -90,23 +87,25 @@ class Unlisted:
                 del counts[place]
         self._seen = {netns: time for netns, time in self._seen.items() if netns not in skipped}
 
-    def add(self, events: Transposed) -> None:
+    def add(self, alike: Alike) -> None:
         """Take in a batch of records."""
-        others = Part(events, np.flatnonzero(~is_among(events["netns"], self._skipped)))
-        if not len(others):
+        others = ~is_among(alike.examples["netns"], self._skipped)
+        if not others.any():
             return
-        now = int(events["time_ns"][others.index[-1]])
-        netns = others["netns"]
-        self._seen.update(dict.fromkeys(netns[np.flatnonzero(np.diff(netns, append=netns[-1] ^ 1))].tolist(), now))
-        ended, flags, client = others["kind"] == KIND["close"], others["flags"], others["role"] == ROLE["client"]
-        opened, left = others["kind"] == KIND["handshake"], ended & leaves_time_wait(flags)
-        ended &= client & ((flags & FLAG["partial"] == 0) | (others["visited"] & _OPENING != 0))
-        _count(self._open, _tally(others.where(opened & client)), 1)
-        gone = _tally(others.where(ended))
+        alike = alike.where(others)
+        part, examples = alike.part, alike.examples
+        now = int(part.records["time_ns"][part.index.max()])
+        self._seen.update(dict.fromkeys(examples["netns"].tolist(), now))
+        ended, flags, client = examples["kind"] == KIND["close"], examples["flags"], examples["role"] == ROLE["client"]
+        opened, left = examples["kind"] == KIND["handshake"], ended & leaves_time_wait(flags)
+        ended &= client & ((flags & FLAG["partial"] == 0) | (examples["visited"] & _OPENING != 0))
+        records = part.records
+        _count(self._open, _tally(records, alike.places(opened & client)), 1)
+        gone = _tally(records, alike.places(ended))
         _count(self._open, gone, -1)
         # most often the same connections
-        waiting = gone if np.array_equal(left & client, ended) else _tally(others.where(left & client))
-        self._wait(now, [*waiting, *_tally(others.where(left & ~client), server=True)])
+        waiting = gone if np.array_equal(left & client, ended) else _tally(records, alike.places(left & client))
+        self._wait(now, [*waiting, *_tally(records, alike.places(left & ~client), server=True)])
 
     def add_counts(self, sums: ByCount) -> None:
         """Take in what the kernel has counted."""
@@ -161,26 +160,13 @@ def _numbered(places: list[bytes], numbers: NDArray[np.uint64]) -> Tally:
     return [(place, number) for place, number in zip(places, numbers.tolist(), strict=True) if number]
 
 
-def _tally(part: Part, *, server: bool = False) -> Tally:
+def _tally(records: Transposed, index: Rows, *, server: bool = False) -> Tally:
     """Return the places of records, all of them a service's or all of them clients', and how often each is there."""
-    if not len(part):
+    if not len(index):
         return []
-    at, numbers = _distinct(place_key(part, once(part, ends_key), server=server))
-    return list(zip(_places(Part(part.records, part.index[at]), server=server), numbers.tolist(), strict=True))
-
-
-def _distinct(keys: Keys) -> tuple[Rows, Rows]:
-    """Return where each key occurs first, in order, and how often it does, shape (k,) each."""
-    slots = (keys >> _SLOT_SHIFT).view(np.intp)
-    first = np.zeros(1 << 12, np.intp)
-    first[slots[::-1]] = np.arange(len(keys))[::-1]
-    same = keys[first[slots]] == keys
-    counts = np.bincount(slots[np.flatnonzero(same)], minlength=len(first))
-    found, rest = np.flatnonzero(counts), np.flatnonzero(~same)
-    _, others, more = np.unique(keys[rest], return_index=True, return_counts=True)
-    places = np.concatenate((first[found], rest[others]))
-    order = np.argsort(places)
-    return places[order], np.concatenate((counts[found], more))[order]
+    part = Part(records, index)
+    of, first = grouped(place_key(part, part.once(ends_key), server=server))
+    return list(zip(_places(part.at(first), server=server), np.bincount(of).tolist(), strict=True))
 
 
 def _count(counts: Counter[bytes], places: Tally, by: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.names import name_text
-from tracer.ingest.transposed import RecordColumns, words_of
+from tracer.model.alike import Alike
 from tracer.model.labels import FIXED
 from tracer.model.naming import address_text
 
@@ -22,6 +22,10 @@ _WHO = np.dtype(
     [("process", "S16"), ("address", "u1", (16,)), ("netns", "=u4"), ("seen", "?"), ("processes", "?"), ("peers", "?")]
 )
 """seen: whether there was a handshake; processes, peers: whether there were several."""
+
+_LATEST = ("process", "remote_address", "netns")
+_SHOWN = (("processes", "process", "process"), ("peers", "address", "remote_address"))
+"""Members of the table, and of records, that are shown."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +66,26 @@ class Handshakes:
         if rows > len(self._table):
             self._table = np.concatenate([self._table, np.zeros(rows - len(self._table), _WHO)])
 
-    def opened(self, part: RecordColumns, rows: Rows) -> None:
-        """Note who had the connections of these records, rows: their label sets."""
-        table, last = self._table, np.full(len(self._table), -1)
-        last[rows] = np.arange(len(rows))
+    def opened(self, alike: Alike, rows: Rows) -> None:
+        """Note who had the connections of these records, rows: the label set of each example."""
+        table, part, starts = self._table, alike.part, alike.starts
+        last = np.full(len(table), -1)
+        np.maximum.at(last, rows, part.index[starts + alike.numbers.view(np.intp) - 1])
         last[:FIXED] = -1
         own = np.flatnonzero(last >= 0)
-        latest = part[last[own]]
-        for several, name, column in (("processes", "process", "process"), ("peers", "address", "remote_address")):
-            table[several][own] |= table["seen"][own] & _differ(table[name][own], latest[column])
+        seen, latest = table["seen"][own], part.records.some(last[own], _LATEST)
+        for several, name, column in _SHOWN:
+            if not part.has(column):
+                continue
+            marks = table[several]
+            marks[own] |= seen & _differ(table[name][own], latest[column])
             table[name][own] = latest[column]
-            if not table[several][own].all():  # others may have come before the latest
-                for word in words_of(part, column):
-                    if not word.any():
-                        continue
-                    its = word[np.maximum(last, 0)]
-                    table[several][rows[np.flatnonzero(its[rows] != word)]] = True
+            if not marks[own].all():  # others may have come before the latest
+                for word in part.records.words_with(column):
+                    different = word.take(part.index) != alike.spread(word[last[rows]])
+                    marks[rows[np.logical_or.reduceat(different, starts)]] = True
+            marks[:FIXED] = False
         table["netns"][own], table["seen"][own] = latest["netns"], True
-        table[:FIXED] = np.zeros(1, _WHO)
 
     def fold(self, rows: Rows, _onto: Rows) -> None:
         """Forget the rows of label sets that leave."""
@@ -91,7 +97,8 @@ class Handshakes:
 
 
 def _differ(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which values differ, names or addresses, of 16 bytes each, shape (n,)."""
-    ours, its = (np.ascontiguousarray(values).view(np.uint64).reshape(-1, 2) for values in (some, others))
-    different: NDArray[np.bool_] = (ours != its).any(axis=1)
+    """Return which values differ, names of shape (n,) or addresses of shape (n, 16)."""
+    different: NDArray[np.bool_] = some != others
+    if different.ndim > 1:
+        different = np.logical_or.reduce(different, axis=1)
     return different

@@ -33,7 +33,7 @@ def test_a_part_has_the_columns_of_its_records(name: str) -> None:
     plain, index = records(100), np.array([7, 3, 99])
     part = Part(Transposed.of([plain]), index)
     assert (part[name] == plain[index][name]).all()
-    assert (part.where(np.array([True, False, True]))[name] == plain[[7, 99]][name]).all()
+    assert (part.at(np.array([0, 2]))[name] == plain[[7, 99]][name]).all()
 
 
 def test_records_come_back_as_they_were() -> None:

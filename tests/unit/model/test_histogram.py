@@ -106,14 +106,13 @@ def test_a_snapshot_does_not_change_and_cannot_be_changed() -> None:
         before.counts[0, 0] = 1
 
 
-def test_times_of_one_row_are_added_as_those_of_many() -> None:
+def test_many_times_of_a_row_are_added_as_if_one_by_one() -> None:
     times = np.array([0, 1000, 2**20 + 1, 5 * 10**9], np.uint64)
     one, many = Durations(), Durations()
     for durations in (one, many):
         durations.reserve(3)
-    one.add_to(2, times)
-    one.add_to(2, times[:1])
-    many.add(np.full(5, 2), np.append(times, times[0]))
+    one.add(np.array([2, 1, 2]), np.append(times, times[:3]), np.array([4, 2, 1], np.uint64))
+    many.add(np.array([2, 2, 2, 2, 1, 1, 2]), np.append(times, times[:3]))
     for name in ("counts", "sums", "maxima"):
         assert np.allclose(getattr(one.snapshot(slice(3)), name), getattr(many.snapshot(slice(3)), name))
 

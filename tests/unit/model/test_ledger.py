@@ -83,6 +83,11 @@ def test_a_connection_counts_with_each_dump_and_exactly_at_its_end() -> None:
     assert int(counting.report.series.sent_segments.sum()) == 9
 
 
+def test_the_number_of_a_connection_stays_the_same_as_recordings_have_it() -> None:
+    local = list(bytes(10) + b"\xff\xff\x0a\0\0\1")
+    assert ends_key(events("handshake", netns=4026531840, local_address=local)).tolist() == [0xFAD20FE131F51ECA]
+
+
 def test_the_same_dump_counts_once() -> None:
     counting = Counting()
     first = dump(connection(sent_bytes=401), at=1)

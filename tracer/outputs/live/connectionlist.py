@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tracer.ingest.decode import EVENT, Events
 from tracer.model.follow.followed import Followed
 from tracer.model.history import History
-from tracer.model.labels import service_ports
 from tracer.model.naming import address_text
 from tracer.model.oneconnection import OneConnection, mirrored, overlapping
 from tracer.model.openfigures import ends_key
+from tracer.model.services import service_ports
 from tracer.model.tcp import CLOSE_REASONS, FAILURE_REASONS, KIND, ROLE, close_reasons, failure_reasons
 from tracer.model.unfolded import unfolded
 from tracer.outputs.ladder import NARROWEST, Style, head_lines, ladder_lines

@@ -11,8 +11,8 @@ import numpy as np
 
 from tracer.ingest.decode import Events
 from tracer.ingest.names import name_text
-from tracer.model.labels import service_ports
 from tracer.model.naming import address_text
+from tracer.model.services import service_ports
 from tracer.model.tcp import ROLES
 
 Names = Mapping[tuple[str, str], set[str]]
