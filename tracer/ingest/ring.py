@@ -57,7 +57,7 @@ def find(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[
             break
         order_loads()  # before a record across the end is copied
         if header == dtype.itemsize:
-            runs.append(_run(data, consumer, producer, dtype.itemsize).view(dtype))
+            runs.append(_run(data, consumer, producer, dtype))
             starts.append(consumer)
             consumer += len(runs[-1]) * _stride(dtype.itemsize)
         else:
@@ -92,20 +92,20 @@ def _headers(data: NDArray[np.uint8], position: int, count: int, stride: int) ->
     return np.ndarray((count,), "<u4", data.data, position & (len(data) - 1), (stride,))
 
 
-def _run(data: NDArray[np.uint8], consumer: int, producer: int, size: int) -> NDArray[np.void]:
-    """Return the unbroken run of finished records of a size from the consumer position, one at least, shape (n,), V<size>.
+def _run(data: NDArray[np.uint8], consumer: int, producer: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Return the unbroken run of finished records of one size from the consumer position, one at least, shape (n,).
 
     It ends before the end of the data; where not even one fits before it, that one is put together from both ends.
     """
-    stride = _stride(size)
+    stride = _stride(dtype.itemsize)
     start = consumer & (len(data) - 1)
     count = min(producer - consumer, len(data) - start) // stride
     if not count:
         halves = np.concatenate((data[start:], data[: stride - (len(data) - start)]))
-        return halves[HEADER : HEADER + size].view(f"V{size}")
-    broken = _headers(data, consumer, count, stride) != size
-    length = int(broken.argmax()) if broken.any() else count
-    return np.ndarray((length,), f"V{size}", data.data, start + HEADER, (stride,))
+        return halves[HEADER : HEADER + dtype.itemsize].view(dtype)
+    broken = _headers(data, consumer, count, stride) != dtype.itemsize
+    first = int(broken.argmax())
+    return np.ndarray((first if broken[first] else count,), dtype, data.data, start + HEADER, (stride,))
 
 
 class Ring:
