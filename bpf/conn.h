@@ -34,9 +34,9 @@ static __always_inline struct conn *begin(const void *sk, u64 socket,
 		conn = new_entry(socket);
 	if (!conn)
 		return NULL;
-	__builtin_memset((u64 *)conn + 2, 0, 192 - 16);
+	__builtin_memset(&conn->since_ns, 0, CONN_HEAD - CONN_SLOT);
 	if (WHOLE_RECORDS)
-		__builtin_memset((u64 *)conn + 24, 0, 256 - 192);
+		__builtin_memset(&conn->listener, 0, sizeof(*conn) - CONN_HEAD);
 	conn->id = new_id(now_ns);
 	conn->start_ns = now_ns;
 	conn->since_ns = now_ns;
@@ -151,6 +151,7 @@ static __always_inline struct conn *meet(const void *sk, u64 socket,
 		conn->peer = PEER_LEARNT;
 		return conn;
 	}
+	/* the search for a slot is long, and does not depend on these */
 	role = FORGET(role, now_ns);
 	flags = FORGET(flags, now_ns);
 	what = FORGET(what, now_ns);

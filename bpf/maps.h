@@ -29,7 +29,7 @@ enum peer {
  * not every run asks for.
  */
 struct conn {
-	u64 socket;   /* in a slot (conn.h): whose it is, 0: nobody's */
+	u64 socket;   /* in a slot (slots.h): whose it is, 0: nobody's */
 	u32 claims;   /* in a slot: how many want it, but for a moment 0 or 1 */
 	u32 away;     /* in a slot: displaced ones for which it was the first */
 	u64 since_ns; /* entry into the present state */
@@ -71,9 +71,12 @@ struct conn {
 	u8 unused[24];
 };
 
+/* Up to here a slot's own; up to here what every run needs. */
+#define CONN_SLOT __builtin_offsetof(struct conn, since_ns)
+#define CONN_HEAD __builtin_offsetof(struct conn, listener)
+
 _Static_assert(__builtin_offsetof(struct conn, state_ns) == 64 &&
-		       __builtin_offsetof(struct conn, listener) == 192 &&
-		       sizeof(struct conn) == 256,
+		       CONN_HEAD == 192 && sizeof(struct conn) == 256,
 	       "cache lines");
 
 /* Bits of conn.began. */
@@ -136,7 +139,7 @@ BPF_F_TABLE("array", u32, struct tally, tallies, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct stays, stays, 1, BPF_F_MMAPABLE);
 /*
  * Connections, by the addresses of their sockets: in slots and displaced, or
- * all in conns, see conn.h. The slots are mappable to begin with a page.
+ * all in conns, see slots.h. The slots are mappable to begin with a page.
  */
 BPF_F_TABLE("array", u32, struct conn, slots, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("hash", u64, u32, displaced, 1, ON_DEMAND);

@@ -44,10 +44,11 @@ static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)
 }
 
 /*
- * When a change of state is that a segment brought, tcp_mstamp_refresh() has
- * read the clock as the kernel began with the segment, and to read it again
+ * A change of state that a segment brings comes while the kernel works on it:
+ * tcp_mstamp_refresh() has read the clock as it began, and to read it again
  * takes a tenth of all. An orderly end comes with the other side's FIN or with
- * the ACK of ours, on receipt. In TCP_REPAIR what stands there is an older time.
+ * the ACK of ours. Of a socket that TCP_REPAIR restores an older time stands
+ * there, or none.
  */
 #define WITH_SEGMENT                                                           \
 	(1 << STATE_ESTABLISHED | 1 << STATE_FIN_WAIT2 |                       \

@@ -56,7 +56,7 @@ def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
     """Return the bucket of each time in nanoseconds, same shape; a time equal to a bound belongs below it.
 
     The same as np.searchsorted(BOUNDS_NS, ns), whose branches real data mispredict, several times faster: a table gives the
-    bucket behind the lower edge of the time's cell, and a cell holds one bound at most.
+    bucket of the lower edge of the time's cell, and a cell holds one bound at most.
     """
     cells = ns.astype(np.float64).view(np.uint64)
     cells >>= _MANTISSA_REST
