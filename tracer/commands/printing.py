@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from tracer.commands.options import known_format
 from tracer.commands.streams import GONE, cannot_write
 from tracer.errors import UsageError
+from tracer.ingest.sets import is_in
 from tracer.ingest.source import Context, Reading, Source
 from tracer.model.tcp import CELL, KIND
 from tracer.outputs import eventcsv, eventtable
@@ -128,7 +127,7 @@ class Printer:
     def show(self, reading: Reading) -> None:
         """Print what a reading has brought."""
         events, context = reading.events, self._context.at(reading)
-        wanted = events[np.isin(events["kind"], self._kinds)][: self._left]
+        wanted = events[is_in(events["kind"], self._kinds)][: self._left]
         if len(wanted):
             self._output.write(self._lines(describe(wanted, context, self._container)))
             self._left = None if self._left is None else self._left - len(wanted)

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-# numpy.unique asks for it by itself, at a moment when nothing can be imported any more
-import numpy.ma  # noqa: F401
 import typer
 
 from tracer.errors import TcptraceError

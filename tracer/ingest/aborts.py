@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT, Events
-from tracer.ingest.transposed import RecordColumns, Transposed, is_among
+from tracer.ingest.sets import is_among, is_in
+from tracer.ingest.transposed import RecordColumns, Transposed
 
 _KINDS, _FLAGS = LAYOUT.enums["event_kind"], LAYOUT.enums["event_flag"]
 _RESET, _ENDS = _KINDS["EVENT_RESET"], (_KINDS["EVENT_CLOSE"], _KINDS["EVENT_FAILURE"])
@@ -69,13 +70,13 @@ def _causes(events: RecordColumns, late: Rows) -> dict[str, tuple[Rows, NDArray[
     order = late[np.argsort(events["connection"][late], kind="stable")]
     causes = events["connection"][order]
     ends = np.flatnonzero(is_among(events["connection"], causes) & (events["kind"] != _RESET))
-    ends = ends[np.isin(events["kind"][ends], _ENDS)]
+    ends = ends[is_in(events["kind"][ends], _ENDS)]
     cause = order[np.searchsorted(causes, events["connection"][ends])]
     before, error = ~np.uint16(_RECEIVED | _UNEXPLAINED), events["error"][ends]
     return {
         "flags": (ends, events["flags"][ends] & before | events["flags"][cause]),
         "reset_reason": (ends, events["reset_reason"][cause]),
-        "error": (ends, np.where(np.isin(error, OWN_ERRORS), error, 0)),
+        "error": (ends, np.where(is_in(error, OWN_ERRORS), error, 0)),
     }
 
 
@@ -83,5 +84,5 @@ def _was_sent(events: RecordColumns, late: Rows) -> NDArray[np.bool_]:
     """Return which records, shape (n,), are not of resets that only seemed to have been received."""
     seeming = np.flatnonzero((events["kind"] == _RESET) & (events["flags"] & _RECEIVED != 0))
     sent = np.ones(len(events), bool)
-    sent[seeming] = ~np.isin(events["connection"][seeming], events["connection"][late])
+    sent[seeming] = ~is_in(events["connection"][seeming], events["connection"][late])
     return sent

@@ -13,6 +13,7 @@ import numpy as np
 
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.served import Codes, codes_of
+from tracer.ingest.sets import is_in, union, unique
 from tracer.ingest.transposed import RecordColumns
 
 MAX_BOUND = 1 << 16
@@ -29,7 +30,7 @@ class BoundPorts:
     """
 
     def __init__(self, before: Sequence[int] = ()) -> None:
-        self.codes: Codes = np.unique(np.array(before, np.uint64))
+        self.codes: Codes = unique(np.array(before, np.uint64))
         self._fresh: Codes = np.empty(0, np.uint64)
         self._lock = threading.Lock()
 
@@ -40,13 +41,13 @@ class BoundPorts:
         if not len(places):
             return
         with self._lock:
-            self._fresh = np.union1d(self._fresh, codes_of(events["netns"][places], events["local_port"][places]))[:MAX_BOUND]
-            self.codes = np.union1d(self.codes, self._fresh)
+            self._fresh = union(self._fresh, codes_of(events["netns"][places], events["local_port"][places]))[:MAX_BOUND]
+            self.codes = union(self.codes, self._fresh)
 
     def keep(self, used: Codes) -> None:
         """Forget the ports that no socket of a dump has, codes of shape (n,), unless they are younger than the dump before."""
         if not len(self.codes):
             return
         with self._lock:
-            self.codes = np.union1d(self.codes[np.isin(self.codes, used)], self._fresh)
+            self.codes = union(self.codes[is_in(self.codes, used)], self._fresh)
             self._fresh = np.empty(0, np.uint64)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.sets import is_in
 from tracer.ingest.source import Reading, Source
 from tracer.kernel.filters import Filters, network_of
 
@@ -45,7 +46,7 @@ def is_chosen(events: Events, filters: Filters, own_netns: int) -> NDArray[np.bo
     chosen = np.ones(len(events), bool)
     if filters.ports:
         port = np.where(events["role"] == _SERVER, events["local_port"], events["remote_port"])
-        chosen &= np.isin(port, filters.ports)
+        chosen &= is_in(port, filters.ports)
     if filters.addresses:
         chosen &= np.logical_or.reduce([_is_within(events, text) for text in filters.addresses])
     if filters.role:

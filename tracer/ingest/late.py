@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.decode import LAYOUT, Events
+from tracer.ingest.sets import is_in
 from tracer.ingest.transposed import RecordColumns
 
 PATIENCE_NS = 5_000_000
@@ -89,4 +90,4 @@ def unexplained(events: RecordColumns) -> NDArray[np.intp]:
     if not len(ends):
         return ends
     resets = events["connection"][(events["kind"] == _RESET) & (events["to_state"] == _CLOSE)]
-    return ends[~np.isin(events["connection"][ends], resets)]
+    return ends[~is_in(events["connection"][ends], resets)]

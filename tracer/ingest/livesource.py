@@ -29,9 +29,10 @@ from tracer.ingest.numbers import Numbers
 from tracer.ingest.places import Places
 from tracer.ingest.ring import Ring
 from tracer.ingest.served import ServedPorts, codes_of
+from tracer.ingest.sets import is_among
 from tracer.ingest.sockettable import TimeWait
 from tracer.ingest.source import Context, Program, Reading
-from tracer.ingest.transposed import Seen, Transposed, is_among, together, words_of
+from tracer.ingest.transposed import Seen, Transposed, together, words_of
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.settings import Reads
 from tracer.kernel.sizes import counter_rows

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
+from tracer.ingest.sets import is_among
 from tracer.ingest.sockdiag import Sockets
-from tracer.ingest.transposed import RecordColumns, is_among
+from tracer.ingest.transposed import RecordColumns
 
 MAX_NAMESPACES = 256
 CONNECTIONS = 32

@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, replace
 from typing import Any
 
-import numpy as np
-
 from tracer.ingest.decode import LAYOUT
 from tracer.ingest.figures import Figures
 from tracer.ingest.interfaces import NAMES
 from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.names import cleaned_json
 from tracer.ingest.plausible import MAX_NS, checked
+from tracer.ingest.sets import unique
 from tracer.ingest.snapshot import Snapshot, parse_snapshot, snapshot_document
 from tracer.ingest.source import Program, Reading, Remains
 from tracer.ingest.workloads import Workload
@@ -79,7 +78,7 @@ class NoteWriter:
 
     def _new_containers(self, reading: Reading) -> dict[int, Workload]:
         """Return whose the cgroups of these records are, where that was not written yet."""
-        cgroups = np.unique(reading.records["cgroup"]).tolist() if len(reading.records) else []
+        cgroups = unique(reading.records["cgroup"]).tolist() if len(reading.records) else []
         found = {cgroup: self._whose(cgroup) for cgroup in cgroups if cgroup}
         new = {cgroup: one for cgroup, one in found.items() if self._containers.get(cgroup, Workload()) != one}
         self._containers |= new
@@ -87,7 +86,7 @@ class NoteWriter:
 
     def _new_namespaces(self, reading: Reading) -> dict[int, str]:
         """Return what the namespaces of these records are called, where they have a name that was not written yet."""
-        unknown = set(np.unique(reading.records["netns"]).tolist()) - self._namespaces.keys() if len(reading.records) else set()
+        unknown = set(unique(reading.records["netns"]).tolist()) - self._namespaces.keys() if len(reading.records) else set()
         found = {netns: self._named(netns) for netns in sorted(unknown)}
         self._namespaces |= found
         return {netns: name for netns, name in found.items() if name != str(netns)}

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import LAYOUT
-from tracer.ingest.transposed import RecordColumns, is_among
+from tracer.ingest.sets import is_among, is_in
+from tracer.ingest.transposed import RecordColumns
 
 MAX_SERVED = 1 << 16
 """Ports that are remembered; a bound for hosts on which every connection has a listener of its own."""
@@ -65,7 +66,7 @@ class ServedPorts:
     def _forget(self, codes: Codes) -> None:
         if len(codes):
             with self._lock:
-                self.codes = self.codes[~np.isin(self.codes, codes)]
+                self.codes = self.codes[~is_in(self.codes, codes)]
 
     def note(self, codes: Codes) -> None:
         """Take in codes, shape (n,), in any order."""

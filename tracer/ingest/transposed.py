@@ -210,17 +210,6 @@ def mask_of(*members: str) -> np.uint64:
     return np.uint64(mask.view(np.uint64)[0])
 
 
-def is_among(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which values are among those that are known, which are sorted and of the same type; shape (n,)."""
-    if len(known) < FEW:
-        found = np.zeros(len(values), bool)
-        for one in known:
-            found |= values == one
-        return found
-    same: NDArray[np.bool_] = known.take(np.searchsorted(known, values), mode="clip") == values
-    return same
-
-
 def _rows(part: Events) -> Words:
     """Return the words of records as they lie, shape (n, words)."""
     rows: Words = part.view(_words_of_records(part.dtype.itemsize))["words"]

@@ -16,8 +16,9 @@ import numpy as np
 
 from tracer.ingest.hashes import hashed
 from tracer.ingest.names import name_text
+from tracer.ingest.sets import is_among, union
 from tracer.ingest.snapshot import ListenQueue, Snapshot
-from tracer.ingest.transposed import RecordColumns, is_among, words_of
+from tracer.ingest.transposed import RecordColumns, words_of
 from tracer.model.naming import OTHER
 from tracer.model.tcp import ROLE
 
@@ -73,7 +74,7 @@ class Backlogs:
         if not len(fresh):
             return
         noted, first = np.unique(keys[fresh], return_index=True)
-        self._noted = np.union1d(self._noted, noted) if len(self._noted) < MOST_NOTED else noted
+        self._noted = union(self._noted, noted) if len(self._noted) < MOST_NOTED else noted
         for at in fresh[first].tolist():
             place, name = (int(netns[at]), int(port[at])), name_text(process[:, at].tobytes())
             if name and self._names.setdefault(place, name) != name:

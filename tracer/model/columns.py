@@ -92,15 +92,3 @@ def key(place: Keys | int, address: Keys, port: Keys) -> Keys:
     """Return namespace, address and port as one number each, shape (n,)."""
     found: Keys = np.uint64(place) << np.uint64(PORT_BITS + ADDRESS_BITS) | address << np.uint64(PORT_BITS) | port
     return found
-
-
-def tally(keys: Keys) -> tuple[Keys, NDArray[np.intp]]:
-    """Return the different keys in their order, and how often each occurs; shape (k,) each.
-
-    As np.unique() does, which imports a part of numpy when it is first called: too late for an unprivileged process.
-    """
-    ordered = np.sort(keys)
-    fresh = np.ones(len(keys), bool)
-    fresh[1:] = ordered[1:] != ordered[:-1]
-    firsts = np.flatnonzero(fresh)
-    return ordered[firsts], np.diff(firsts, append=len(keys))

@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.sets import is_in, unique
 from tracer.ingest.snapshot import MARGIN_NS, Moment, OpenService, Snapshot
 from tracer.model.alike import Alike
 from tracer.model.bycount import ByCount
-from tracer.model.columns import tally
 from tracer.model.dumped import Dumped
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets
@@ -99,8 +99,7 @@ class OpenConnections:
     def add_counts(self, sums: ByCount, rows: Rows) -> None:
         """Add and take off what the kernel has counted; rows: the label set of each place."""
         places = service_codes(sums.records)
-        services, _ = tally(places.astype(np.uint64))
-        codes = services.astype(np.int64)
+        codes = unique(places)
         at, times = np.searchsorted(codes, places), np.full(len(codes), sums.counted.time_ns, np.uint64)
         for by, connections in ((1, sums.opened), (-1, sums.closed)):
             numbers = np.bincount(at, connections, len(codes)).astype(np.int64)
@@ -226,7 +225,7 @@ class OpenConnections:
             self._changes.popleft()
 
     def _is_dumped(self, codes: Codes) -> NDArray[np.bool_]:
-        return np.isin(codes >> 16 + ROLE_BITS, list(self._dumped))
+        return is_in(codes >> 16 + ROLE_BITS, list(self._dumped))
 
 
 def _code(service: OpenService) -> int:
@@ -247,5 +246,5 @@ def _by_service(codes: Codes, numbers: NDArray[np.uint64]) -> Iterable[tuple[int
 
 def _tally(codes: Codes) -> Iterable[tuple[int, int]]:
     """Return each service, and how often it is there."""
-    services, counts = tally(codes.astype(np.uint64))
+    services, counts = np.unique(codes, return_counts=True)
     return zip(services.tolist(), counts.tolist(), strict=True)

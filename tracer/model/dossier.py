@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracer.ingest.decode import Events
+from tracer.ingest.sets import is_in
 from tracer.ingest.source import Context
 from tracer.kernel.fields import PACE
 from tracer.model.follow.pace import NO_THRESHOLD
@@ -91,7 +92,7 @@ class End:
         self._segments = records[records["kind"] == KIND["segment"]] if "segments" in asked else None
 
     def _last(self) -> Any:
-        closes = self.records[np.isin(self.records["kind"], (KIND["close"], KIND["failure"]))]
+        closes = self.records[is_in(self.records["kind"], (KIND["close"], KIND["failure"]))]
         return closes[-1] if len(closes) else None
 
     def sent(self) -> dict[str, Value]:
@@ -155,7 +156,7 @@ class End:
         return int(self.last[every]) - int(self.last[data])
 
     def _initial(self, name: str) -> Value:
-        known = self.records[np.isin(self.records["kind"], (KIND["handshake"], KIND["close"]))]
+        known = self.records[is_in(self.records["kind"], (KIND["handshake"], KIND["close"]))]
         known = known[(known["initial_sequence"] != 0) | (known["peer_initial_sequence"] != 0)]
         return int(known[name][0]) if len(known) else Unknown("its handshake was not seen")
 

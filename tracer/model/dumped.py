@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.sets import is_in
+
 MOST = 4096
 """Namespaces that are remembered, a hundred bytes each; more than any host has at a time."""
 
@@ -31,4 +33,4 @@ class Dumped:
 
     def has(self, numbers: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which of these numbers are among them, same shape."""
-        return np.isin(numbers, list(self._numbers))
+        return is_in(numbers, list(self._numbers))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.openrows import BEFORE, OpenRows
+from tracer.ingest.sets import is_in
 from tracer.ingest.sockdiag import Sockets
 from tracer.ingest.tcpinfo import Details
 from tracer.model.tcp import STATE
@@ -14,7 +15,7 @@ from tracer.model.why import Evidence
 
 def fin_received(states: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return for which states, shape (n,), the peer's FIN was received."""
-    return np.isin(states, [STATE[name] for name in ("close_wait", "last_ack", "closing")])
+    return is_in(states, [STATE[name] for name in ("close_wait", "last_ack", "closing")])
 
 
 def unread_bytes(sockets: Sockets) -> NDArray[np.uint32]:
@@ -32,7 +33,7 @@ def sending_bytes(sockets: Sockets, details: Details) -> tuple[NDArray[np.uint32
     wqueue is what was queued less SND.UNA, tcpi_notsent_bytes less SND.NXT (tcp_diag_get_info(), tcp_get_info()); in both our
     FIN has the last number, until it was acknowledged.
     """
-    fin = np.isin(sockets["state"], [STATE[name] for name in ("fin_wait1", "closing", "last_ack")])
+    fin = is_in(sockets["state"], [STATE[name] for name in ("fin_wait1", "closing", "last_ack")])
     unsent = np.minimum(details["info"]["unsent_bytes"], sockets["wqueue"])
     unacknowledged = sockets["wqueue"] - unsent
     return unsent - (fin & (unsent > 0)), unacknowledged - (fin & (unsent == 0) & (unacknowledged > 0))

@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.ingest.served import Codes, codes_of
+from tracer.ingest.sets import is_in, unique
 from tracer.ingest.snapshot import Dump, PortUse
-from tracer.model.columns import Mask, tally
+from tracer.model.columns import Mask
 from tracer.model.tcp import STATE
 
 ALL = "*"
@@ -28,11 +29,11 @@ def held_ports(dump: Dump, ephemeral: Mask, server: Mask, bound: Codes) -> list[
     """
     sockets = dump.sockets
     codes = codes_of(sockets["netns"], sockets["local_port"])
-    held = np.isin(sockets["state"], (STATE["close"], STATE["listen"])) | server
+    held = is_in(sockets["state"], (STATE["close"], STATE["listen"])) | server
     if len(bound):
-        held |= np.isin(codes, bound)
-    ports, _ = tally(codes[held & ephemeral])
-    places, counts = tally(ports >> np.uint64(16))
+        held |= is_in(codes, bound)
+    ports = unique(codes[held & ephemeral])
+    places, counts = np.unique(ports >> np.uint64(16), return_counts=True)
     found = []
     for netns, count in zip(places.tolist(), counts.tolist(), strict=True):
         if (range_ := dump.ports[netns]).known:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.sets import is_in
 from tracer.ingest.snapshot import Listening
 from tracer.ingest.transposed import RecordColumns
 from tracer.ingest.workloads import Workload
@@ -188,7 +189,7 @@ class LabelSets:
     def _find(self, keys: Keys, unknown: Rows, events: RecordColumns, port: NDArray[np.uint16]) -> bool:
         """Learn the keys of records that earn nothing, of sets that are there already; return whether there are any."""
         codes = events["role"][unknown].astype(np.int64) << 16 | port[unknown]
-        unknown = unknown[np.isin(codes, list(self._without_key))]
+        unknown = unknown[is_in(codes, list(self._without_key))]
         unique, first = np.unique(keys[unknown], return_index=True)
         values = [self._values(events[at], int(port[at])) for at in unknown[first[:NEW_AT_ONCE]]]
         rows = np.array([self._rows.get(each, -1) for each in values], np.intp)
@@ -198,12 +199,12 @@ class LabelSets:
     def _earns(self, events: RecordColumns, port: NDArray[np.uint16]) -> NDArray[np.bool_]:
         """Return which records, shape (n,), earn a set of their own."""
         kind, open_ = events["kind"], _OPEN[events["from_state"]]
-        data = (kind == KIND["retransmit"]) & ~np.isin(events["retransmit_kind"], OPENING)
+        data = (kind == KIND["retransmit"]) & ~is_in(events["retransmit_kind"], OPENING)
         reset = (kind == KIND["reset"]) & (events["connection"] != 0) & open_
-        earns: NDArray[np.bool_] = np.isin(kind, _EARN) | data | reset
+        earns: NDArray[np.bool_] = is_in(kind, _EARN) | data | reset
         if PEER_LABELS.isdisjoint(self.names):  # what answers a SYN is a listener, but who sent it need not exist
-            earns |= (events["role"] == ROLE["server"]) & np.isin(kind, (KIND["failure"], KIND["retransmit"]))
-        return earns | np.isin(port, self._given) if len(self._given) else earns
+            earns |= (events["role"] == ROLE["server"]) & is_in(kind, (KIND["failure"], KIND["retransmit"]))
+        return earns | is_in(port, self._given) if len(self._given) else earns
 
     def _admit(
         self, keys: Keys, new: Rows, events: RecordColumns, port: NDArray[np.uint16], numbers: NDArray[np.uint64] | None
@@ -247,7 +248,7 @@ class LabelSets:
             beside.discard(row)
             if not beside:
                 del self._by_service[self._service(values)]
-        kept = ~np.isin(self._key_rows, rows)
+        kept = ~is_in(self._key_rows, rows)
         self._keys, self._key_rows = self._keys[kept], self._key_rows[kept]
         self.tenure.give_back(rows)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
+from tracer.ingest.sets import is_in
 from tracer.ingest.snapshot import MARGIN_NS, Snapshot
 from tracer.ingest.transposed import RecordColumns
 from tracer.model.alike import Alike
@@ -201,7 +202,7 @@ class Ledger:
     def _keep(self, entries: NDArray[np.void]) -> None:
         """Have these entries, and those that this dump lacks and no record has ended."""
         before = self._table
-        absent = ~before["gone"] & (before["seen_ns"] > self._last_ns - KEPT_NS) & ~np.isin(before["cookie"], entries["cookie"])
+        absent = ~before["gone"] & (before["seen_ns"] > self._last_ns - KEPT_NS) & ~is_in(before["cookie"], entries["cookie"])
         together = np.concatenate([part.view(f"V{_LEDGER.itemsize}") for part in (entries, before[absent])]).view(_LEDGER)
         self._table = together[np.argsort(together["cookie"])]
         self._by_key = np.argsort(self._table["key"])

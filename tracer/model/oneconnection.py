@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tracer.errors import UsageError
 from tracer.ingest.decode import EVENT, Events
+from tracer.ingest.sets import is_in
 from tracer.model.tcp import ROLE
 
 MOST = 4_000_000
@@ -108,7 +109,7 @@ def overlapping(records: Events, number: int) -> Events:
     first, last = own["time_ns"].min(), own["time_ns"].max()
     others = [n for n in dict.fromkeys(records["connection"].tolist()) if n != number]
     fitting = [n for n in others if _overlaps(records[records["connection"] == n], own, first, last)]
-    both: Events = records[np.isin(records["connection"], np.array([number, *fitting[:1]], np.uint64))]
+    both: Events = records[is_in(records["connection"], np.array([number, *fitting[:1]], np.uint64))]
     return both
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tracer.ingest.openrows import OpenRows
 from tracer.ingest.owners import Owner
+from tracer.ingest.sets import is_in
 from tracer.ingest.snapshot import Dump
 from tracer.kernel.filters import Filters
 from tracer.model.columns import columns
@@ -101,7 +102,7 @@ class OpenList:
     def __init__(self, rows: OpenRows) -> None:
         self._sockets, self._details, self.server = rows.sockets, rows.details, rows.server
         self._seconds, self._known = max(rows.seconds, 1e-9), rows.known
-        self._fin = np.isin(self._details["info"]["tcp_state"], (8, 9, 11))
+        self._fin = is_in(self._details["info"]["tcp_state"], (8, 9, 11))
         self.evidence = evidence(rows)
         self.verdicts = verdicts(self.evidence)
         self.kept = np.ones(len(self._sockets), bool)
@@ -116,11 +117,11 @@ class OpenList:
 
     def of_inodes(self, inodes: Collection[int]) -> NDArray[np.bool_]:
         """Return which sockets are among these, shape (n,)."""
-        return np.isin(self._sockets["inode"], list(inodes))
+        return is_in(self._sockets["inode"], list(inodes))
 
     def in_cgroups(self, ids: Collection[int]) -> NDArray[np.bool_]:
         """Return which sockets belong to one of these cgroups, shape (n,)."""
-        return np.isin(self._details["cgroup"], list(ids))
+        return is_in(self._details["cgroup"], list(ids))
 
     def inodes(self, places: NDArray[np.intp]) -> set[int]:
         """Return the inodes of the sockets at these places."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.interfaces import is_link_local
+from tracer.ingest.sets import is_in
 from tracer.ingest.snapshot import Dump, Listening, ListenQueue, OpenService
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT, Sockets
 from tracer.kernel.filters import Filters, network_of
@@ -41,9 +42,9 @@ def chosen_connections(sockets: Sockets, server: Mask, filters: Filters, own_net
     """Return which sockets are open connections that the filters let through, but for those for a pid or a cgroup; (n,)."""
     port = np.where(server, sockets["local_port"], sockets["remote_port"])
     # a timewait object waits for the other side's FIN in state FIN_WAIT2; its connection has ended
-    chosen: Mask = np.isin(sockets["state"], OPEN_STATES) & (sockets["timer"] != TIMER_TIME_WAIT)
+    chosen: Mask = is_in(sockets["state"], OPEN_STATES) & (sockets["timer"] != TIMER_TIME_WAIT)
     if filters.ports:
-        chosen &= np.isin(port, filters.ports)
+        chosen &= is_in(port, filters.ports)
     if filters.role:
         chosen &= server == (filters.role == "server")
     if filters.own_netns:
@@ -89,7 +90,7 @@ def _chosen_listeners(dump: Dump, filters: Filters) -> NDArray[np.intp]:
     if filters.own_netns:
         chosen &= listeners["netns"] == dump.own_netns
     if filters.ports:
-        chosen &= np.isin(listeners["local_port"], filters.ports)
+        chosen &= is_in(listeners["local_port"], filters.ports)
     if filters.addresses:
         chosen &= _in_networks(listeners["local_address"], filters)
     return places[chosen]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.ingest.transposed import is_among
+from tracer.ingest.sets import is_among, is_in
 
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.intp]
@@ -48,7 +48,7 @@ class Recent:
         if not late:
             return np.zeros(len(keys), bool)
         known = np.concatenate(late)
-        found: NDArray[np.bool_] = np.isin(keys, known[_of_any(known, keys)])
+        found: NDArray[np.bool_] = is_in(keys, known[_of_any(known, keys)])
         return found
 
     def find(self, keys: Keys) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
@@ -72,7 +72,7 @@ def _of_any(known: Keys, keys: Keys) -> Rows:
 
 def renumber(values: NDArray[Any], rows: Rows, onto: Rows) -> None:
     """Put other rows in the place of rows that leave, both of shape (n,), in an array of rows."""
-    moved = np.isin(values, rows)
+    moved = is_in(values, rows)
     if moved.any():
         order = np.argsort(rows)
         values[moved] = onto[order][np.searchsorted(rows[order], values[moved])]

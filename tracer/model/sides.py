@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from tracer.ingest.ports import EphemeralPorts
 from tracer.ingest.served import ServedPorts, codes_of
+from tracer.ingest.sets import is_among, unique
 from tracer.ingest.sockdiag import Sockets
-from tracer.ingest.transposed import is_among
-from tracer.model.columns import PORT_BITS, Columns, Mask, key, tally
+from tracer.model.columns import PORT_BITS, Columns, Mask, key
 from tracer.model.tcp import STATE
 
 
@@ -49,7 +49,7 @@ def server_sides(sockets: Sockets, at: Columns, ephemeral: Ephemeral, served: Se
 def _is_here(at: Columns, rows: NDArray[np.intp]) -> Mask:
     """Return whether the remote address is one of the namespace's own, of these sockets; shape (rows,)."""
     nowhere = np.uint64(0)
-    own, _ = tally(key(at.place, at.local, nowhere * at.local))
+    own = unique(key(at.place, at.local, nowhere * at.local))
     return is_among(key(at.place[rows], at.remote[rows], nowhere * at.remote[rows]), own)
 
 
@@ -61,8 +61,8 @@ def _how_much_more_often(at: Columns, rows: NDArray[np.intp]) -> NDArray[np.intp
     ]
     counts = []
     for end in ends:
-        unique, count = tally(end)
-        counts.append(count[np.searchsorted(unique, end)])
+        different, count = np.unique(end, return_counts=True)
+        counts.append(count[np.searchsorted(different, end)])
     return counts[0] - counts[1]
 
 

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from tracer.ingest.bound import BoundPorts
 from tracer.ingest.served import ServedPorts, codes_of
+from tracer.ingest.sets import is_in, unique
 from tracer.ingest.snapshot import Dump, PortUse, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT
 from tracer.kernel.filters import Filters
-from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key, tally
+from tracer.model.columns import ADDRESS, ADDRESS_BITS, PORT_BITS, Columns, Keys, Mask, columns, key
 from tracer.model.held import held_ports
 from tracer.model.naming import OTHER
 from tracer.model.openfigures import Looks, open_figures
@@ -62,9 +63,9 @@ def largest(keys: Keys, counts: NDArray[np.intp] | NDArray[np.float64], wanted: 
 
 def counted(at: Columns, keys: Keys, wanted: int = LARGEST) -> tuple[tuple[str, int], ...]:
     """Return how often each endpoint (keys, shape (n,)) occurs: the largest, then `other` for the rest if there is one."""
-    unique, counts = tally(keys)
-    shown = largest(unique, counts, wanted)
-    found = [(at.endpoint(int(unique[i])), int(counts[i])) for i in shown]
+    different, counts = np.unique(keys, return_counts=True)
+    shown = largest(different, counts, wanted)
+    found = [(at.endpoint(int(different[i])), int(counts[i])) for i in shown]
     rest = len(keys) - sum(count for _, count in found)
     return (*found, (OTHER, rest)) if rest else tuple(found)
 
@@ -82,9 +83,9 @@ def port_use(at: Columns, using: Mask, dump: Dump, wanted: int = LARGEST) -> tup
     keys = key(at.place[using], at.remote[using], at.remote_port[using])
     if not len(keys):
         return (), None
-    destinations, _ = tally(keys)
+    destinations = unique(keys)
     ranks = np.searchsorted(destinations, keys).astype(np.uint64)
-    pairs, counts = tally(ranks << np.uint64(ADDRESS_BITS) | at.local[using])
+    pairs, counts = np.unique(ranks << np.uint64(ADDRESS_BITS) | at.local[using], return_counts=True)
     firsts = np.flatnonzero(np.diff(pairs >> np.uint64(ADDRESS_BITS), prepend=np.uint64(2**64 - 1)))
     most = np.maximum.reduceat(counts, firsts)
     limits = np.array([max(range_.limit, 1) for range_ in dump.ports.values()])
@@ -148,8 +149,8 @@ def _sums(dump: Dump, sides: _Sides, chosen: Mask, wanted: int, bound: Keys) -> 
         ports_other=other,
         ports_limit=limit,
         other_limits=tuple((n, range_.limit) for n, range_ in dump.ports.items() if range_.known and range_.limit != limit),
-        orphans=int(np.count_nonzero(nobodys & np.isin(state, LEAVING))),
-        unaccepted=int(np.count_nonzero(nobodys & np.isin(state, (STATE["established"], STATE["close_wait"])))),
+        orphans=int(np.count_nonzero(nobodys & is_in(state, LEAVING))),
+        unaccepted=int(np.count_nonzero(nobodys & is_in(state, (STATE["established"], STATE["close_wait"])))),
         waiting_objects=int(np.count_nonzero(waiting)),
         moments=dump.moments,
     )

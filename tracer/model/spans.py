@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.sets import is_in
 from tracer.model.audit import AuditLine
 from tracer.model.histogram import BUCKETS, Histogram, stacked, upper_maxima
 from tracer.model.naming import OTHER
@@ -255,7 +256,7 @@ def _growth(
     base = np.zeros((len(ids), new.shape[1]), new.dtype)
     places, known = _places(before.ids, ids)
     base[known] = old[places[known]]
-    gone = np.flatnonzero(~np.isin(before.ids, now.ids))
+    gone = np.flatnonzero(~is_in(before.ids, now.ids))
     for row in np.flatnonzero(ids < 0).tolist() if len(gone) else ():
         base[row] += old[gone[before.roles[gone] == roles[row]]].sum(axis=0, dtype=new.dtype)
     grown = new[some] - base

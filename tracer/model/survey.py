@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracer.ingest.owners import Owner
+from tracer.ingest.sets import is_in
 from tracer.ingest.snapshot import Dump, Snapshot
 from tracer.ingest.sockdiag import TIMER_TIME_WAIT, Sockets
 from tracer.model.columns import Mask, columns
@@ -82,7 +83,7 @@ def survey(
     server = server_sides(dump.sockets, at, ephemeral_ports(at, dump.ports))
     chosen = np.ones(len(dump.sockets), bool)
     if ports:
-        chosen = np.isin(np.where(server, at.local_port, at.remote_port), ports)
+        chosen = is_in(np.where(server, at.local_port, at.remote_port), ports)
     waiting = chosen & (dump.sockets["state"] == STATE["time_wait"])
     keys = services(at, server)
     return Survey(
@@ -98,7 +99,7 @@ def survey(
 
 def wanted_inodes(sockets: Sockets) -> set[int]:
     """Return the inodes of the sockets that are half closed, or listen."""
-    half = np.isin(sockets["state"], [STATE[name] for name in (*HALF_CLOSED, "listen")])
+    half = is_in(sockets["state"], [STATE[name] for name in (*HALF_CLOSED, "listen")])
     return {int(inode) for inode in sockets["inode"][half] if inode}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
+from tracer.ingest.sets import union
 from tracer.model.dossier import Dossier
 from tracer.model.tcp import FLAG, KIND
 
@@ -102,7 +103,7 @@ def _extremes(points: Points, first: int, width: int) -> Points:
         order = np.lexsort((points[:, value], column))
         begins = np.flatnonzero(np.diff(column[order], prepend=column[order[0]] - 1))
         kept += [order[begins], order[np.append(begins[1:], len(points)) - 1]]
-    chosen: Points = points[np.unique(np.concatenate(kept))]
+    chosen: Points = points[union(*kept)]
     return chosen
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.counted import Counted
+from tracer.ingest.sets import is_in
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Context, Program, Reading
 from tracer.ingest.transposed import Transposed
@@ -245,7 +246,7 @@ class Model:
         self._counts.failed_retransmits.add(rows[failed], 0, segments[failed])
         kind = np.minimum(part["retransmit_kind"], len(RETRANSMIT_KINDS) - 1)
         counted = ~failed
-        waits = np.flatnonzero(counted & (rows < FIXED) & np.isin(kind, OPENING))
+        waits = np.flatnonzero(counted & (rows < FIXED) & is_in(kind, OPENING))
         if len(waits):
             keys = self._sets.keys(part.at(waits))
             taken = self._waiting.add(keys, rows[waits], kind[waits], segments[waits], self._now_ns)

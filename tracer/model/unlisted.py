@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.sets import is_among
 from tracer.ingest.snapshot import PortUse, Snapshot
-from tracer.ingest.transposed import RecordColumns, Transposed, is_among
+from tracer.ingest.transposed import RecordColumns, Transposed
 from tracer.model.alike import Alike, grouped
 from tracer.model.batch import Part, Rows
 from tracer.model.bycount import ByCount

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT, Events
+from tracer.ingest.sets import is_in
 from tracer.model.findings import Findings
 from tracer.model.oneconnection import overlapping
 
@@ -64,8 +65,8 @@ class Gathered:
         """Return which records have the number or the ports of any: few, to be looked at closely."""
         wanted = self._wanted
         pairs = [_pair(wanted[f"{mine}_port"], wanted[f"{its}_port"]) for mine, its in _ENDS]
-        ports = np.isin(_pair(events["local_port"], events["remote_port"]), np.concatenate(pairs))
-        found: NDArray[np.intp] = np.flatnonzero(ports | np.isin(events["connection"], wanted["connection"]))
+        ports = is_in(_pair(events["local_port"], events["remote_port"]), np.concatenate(pairs))
+        found: NDArray[np.intp] = np.flatnonzero(ports | is_in(events["connection"], wanted["connection"]))
         return found
 
     def _keep(self, at: int, mine: Events) -> None:

@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.ingest.sets import is_in
 from tracer.model.naming import OTHER
 from tracer.model.report import Report, Series
 from tracer.model.tcp import ROLES
@@ -94,7 +95,7 @@ class Budget:
         lives = (series.connections[sets] > 0) | series.listens[sets]
         weight = weights(series.records[sets], np.where(lives, 0, report.time_ns - series.active_ns[sets]))
         weight[lives] *= LIVES
-        weight[np.isin(series.serials[sets], list(self._own))] *= STAYS
+        weight[is_in(series.serials[sets], list(self._own))] *= STAYS
         order = sets[np.argsort(-weight, kind="stable")]
         serials = series.serials[order]
         new = report.time_ns - series.born_ns[order] < HALF_LIFE_NS
@@ -102,7 +103,7 @@ class Budget:
         newest = np.argsort(-np.minimum(serials, self._newest + 1), kind="stable")
         share = float(min(room, max(room * NEW_SHARE, 2 * most)))
         first = _fitting(order[newest[new[newest]]], costs, share)
-        rest = order[~np.isin(order, first)]
+        rest = order[~is_in(order, first)]
         chosen = np.concatenate([first, _fitting(rest, costs, room - costs[first].sum())])
         return np.sort(chosen)
 
@@ -194,7 +195,7 @@ def _labelled(like: Series, series: Series, chosen: Rows) -> Series:
     more = (OTHER,) * (len(series.names) - 1)
     connections, queues, rtt = like.connections.copy(), like.queues.copy(), like.rtt.copy()
     connections[:_HEAD], queues[:_HEAD], rtt[:_HEAD] = 0, 0, 0
-    hidden = np.setdiff1d(np.arange(len(series.labels)), chosen)
+    hidden = np.flatnonzero(~is_in(np.arange(len(series.labels)), chosen))
     np.add.at(connections, len(ROLES) + _roles(series, hidden), series.connections[hidden])
     np.add.at(queues, len(ROLES) + _roles(series, hidden), series.queues[hidden])
     gone, others = [(role, *more, LEFT) for role in ROLES], [(role, *more) for role in ROLES]

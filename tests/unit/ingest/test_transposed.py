@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.model.builder import beginnings, events
 from tracer.ingest.decode import BEGINNING, EVENT, Events
-from tracer.ingest.transposed import BLOCK, FEW, Transposed, is_among, words_of
+from tracer.ingest.transposed import BLOCK, Transposed, words_of
 from tracer.model.batch import Part
 
 COUNTS = (0, 1, BLOCK, 2 * BLOCK + 3)
@@ -56,9 +56,3 @@ def test_what_records_do_not_have_is_zero() -> None:
 def test_an_address_has_the_same_words_in_records_sockets_and_columns() -> None:
     plain = events("handshake", 3, peer="2001:db8::1")
     assert (words_of(plain, "remote_address") == words_of(Transposed.of([plain]), "remote_address")).all()
-
-
-@pytest.mark.parametrize("known", [0, 1, FEW - 1, FEW, 50])
-def test_what_is_among_few_or_many_is_found(known: int) -> None:
-    values, wanted = np.arange(100, dtype=np.uint64), np.arange(known, dtype=np.uint64) * np.uint64(3)
-    assert is_among(values, wanted).tolist() == np.isin(values, wanted).tolist()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import EVENT, Events
+from tracer.ingest.sets import is_in
 from tracer.model.follow.followed import Followed
 from tracer.model.history import History
 from tracer.model.naming import address_text
@@ -76,7 +77,7 @@ def _of_kinds(history: History, service: Key, *kinds: str) -> Iterator[Events]:
     """Yield the records of these kinds of a service, one by one."""
     numbers = [KIND[kind] for kind in kinds]
     for batch in history.records:
-        ours = np.isin(batch["kind"], numbers) & (batch["role"] == ROLE.get(service[0], 0))
+        ours = is_in(batch["kind"], numbers) & (batch["role"] == ROLE.get(service[0], 0))
         ours &= service_ports(batch).astype(str) == service[1]
         places = np.flatnonzero(ours)
         yield from (batch[at : at + 1] for at in places.tolist())
@@ -152,13 +153,13 @@ def _records(history: History, connection: int | None) -> Events:
     last = numbers[numbers != 0][-1:]
     # by its number, too: the first change of state comes before a client has a port
     both = _both_ends(together, last)
-    chosen = together[np.isin(together["connection"], both) | (ours & (together["connection"] == 0))]
+    chosen = together[is_in(together["connection"], both) | (ours & (together["connection"] == 0))]
     return chosen if "follow" in history.report.context.asked else unfolded(chosen)
 
 
 def _both_ends(records: Events, number: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the number of a connection, shape (1,), and that of its other end, where there are records of it."""
-    own = records[np.isin(records["connection"], number)]
+    own = records[is_in(records["connection"], number)]
     end = mirrored(own)
     if end is None:
         return number
