@@ -5,16 +5,19 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
 from tests.needs import SYSCALL_BPF, skip_for_lack_of
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
+from tracer.kernel.handoff import Loaded
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import TRACEPOINTS
+from tracer.kernel.programs import TRACEPOINTS, program_text
 from tracer.kernel.settings import Settings
+from tracer.kernel.sizes import MANY_CONNECTIONS
 
 pytestmark = pytest.mark.kernel
 
@@ -38,14 +41,23 @@ def verified_instructions(fd: int) -> int | None:
     return struct.unpack_from("=I", info, VERIFIED_AT)[0] if written >= VERIFIED_AT + 4 else None
 
 
-@pytest.fixture(name="figures", scope="module")
-def fixture_figures() -> dict[str, int | None]:
-    """Load all programs; return how many instructions the verifier looked at for each, None where it does not tell."""
-    loaded = load_programs(Settings(Filters(), follow=True, segments=True))
-    figures = {name: verified_instructions(pair[0]) for name, pair in loaded.programs.items()}
+SETTINGS = Settings(Filters(), follow=True, segments=True, max_connections=MANY_CONNECTIONS)
+"""For all programs; with as many connections as have slots, however little memory there is."""
+
+
+@pytest.fixture(name="loaded", scope="module")
+def fixture_loaded() -> Iterator[Loaded]:
+    """Load all programs."""
+    loaded = load_programs(SETTINGS)
+    yield loaded
     for fd in (loaded.ring, loaded.counters, *loaded.held, *(fd for pair in loaded.programs.values() for fd in pair)):
         os.close(fd)
-    return figures
+
+
+@pytest.fixture(name="figures")
+def fixture_figures(loaded: Loaded) -> dict[str, int | None]:
+    """Return how many instructions the verifier looked at for each program, None where it does not tell."""
+    return {name: verified_instructions(pair[0]) for name, pair in loaded.programs.items()}
 
 
 def test_every_program_of_every_command_loads(figures: dict[str, int | None]) -> None:
@@ -53,6 +65,11 @@ def test_every_program_of_every_command_loads(figures: dict[str, int | None]) ->
     there = {point.name for point in TRACEPOINTS if btf.tracepoint_arguments(point.name) is not None}
     btf.close()
     assert figures.keys() == there
+
+
+def test_memory_is_read_in_the_fastest_way_for_which_the_kernel_has_functions(loaded: Loaded) -> None:
+    with closing(Btf()) as btf:
+        assert loaded.reads == program_text(btf, SETTINGS, loaded.own_netns, loaded.cpus).ways_to_read(btf)[0]
 
 
 def test_every_program_leaves_the_verifier_head_room(
