@@ -67,10 +67,8 @@ static __always_inline void fill_identity(struct event *e,
  * a few times, as a softirq can count between our look and our own count. (How
  * full the ring is would be better to know: bcc has no bpf_ringbuf_query().)
  */
-static __always_inline u64 wake_up(void)
+static __always_inline u64 wake_up(const struct cells *row)
 {
-	struct cells *row = counter_row();
-
 	if (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
@@ -78,8 +76,11 @@ static __always_inline u64 wake_up(void)
 
 static __always_inline void submit(struct event *e)
 {
-	events.ringbuf_submit(e, wake_up());
-	count(COUNTER_EVENTS_SENT, 1);
+	struct cells *row = counter_row(ROW_SHARED); /* all programs' share */
+
+	events.ringbuf_submit(e, wake_up(row));
+	if (row)
+		__sync_fetch_and_add(&row->cell[COUNTER_EVENTS_SENT], 1);
 }
 
 /* The end of a connection, or of an attempt at one. */

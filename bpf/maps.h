@@ -169,23 +169,26 @@ BPF_F_TABLE("lru_hash", u64, struct conn, ended, 4096, 0);
 
 /*
  * Each CPU has two rows. The first is the first program's of state changes,
- * which counts more than all others: none runs twice at once on a CPU, so that
- * nobody comes in between. The others share the second one by atomic additions,
- * since a softirq can interrupt a program between load and store, and run
- * another one that counts in the same cell.
+ * which counts more than all others: since Linux 6.1, and casts are younger,
+ * none runs twice at once on a CPU, so that nobody comes in between. The others
+ * share the second one by atomic additions, since a softirq can interrupt a
+ * program between load and store, and run another one that counts in the same
+ * cell.
  */
-#define COUNTS_ALONE (OF_STATES && !IS_SECOND)
+#define ROW_ALONE 0
+#define ROW_SHARED 1
+#define COUNTS_ALONE (CASTS && OF_STATES && !IS_SECOND)
 
-static __always_inline struct cells *counter_row(void)
+static __always_inline struct cells *counter_row(u32 which)
 {
-	u32 row = bpf_get_smp_processor_id() * 2 + (OF_STATES ? IS_SECOND : 1);
+	u32 row = bpf_get_smp_processor_id() * 2 + which;
 
 	return counters.lookup(&row);
 }
 
 static __always_inline void count(u32 cell, u64 n)
 {
-	struct cells *row = counter_row();
+	struct cells *row = counter_row(COUNTS_ALONE ? ROW_ALONE : ROW_SHARED);
 	u64 index = cell;
 
 	/* the compiler knows the limit and drops the check; Linux 5.10 does not */

@@ -25,7 +25,10 @@ static __always_inline u32 slot_of(u64 socket, u64 tried)
 	return hash * SLOTS >> 32;
 }
 
-/* One way out, or the verifier would go through all that follows for each. */
+/*
+ * One way out, or the verifier would go through all that follows for each. Where
+ * displaced kept what it should have let go of, that slot is another's.
+ */
 static __always_inline struct conn *conn_in_slot(u64 socket)
 {
 	u32 at = slot_of(socket, 0), *elsewhere;
@@ -38,6 +41,9 @@ static __always_inline struct conn *conn_in_slot(u64 socket)
 		if (!elsewhere)
 			return NULL;
 		at = *elsewhere;
+		first = slots.lookup(&at);
+		if (!first || first->socket != socket)
+			return NULL;
 	}
 	return slots.lookup(&at);
 }

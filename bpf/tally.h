@@ -127,13 +127,16 @@ static __always_inline void add_to(const struct stays *here,
 /* The compiler may not move what is counted across this. */
 #define KEEP_ORDER() asm volatile("" : : : "memory")
 
-/* What this CPU counts by; the reader sees that it does. */
+/*
+ * What this CPU counts by; the reader sees that it does. Before Linux 6.1 a
+ * softirq that comes in between finds it busy, and makes a record.
+ */
 static __always_inline struct stays *begin_count(void)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 	struct stays *here = stays.lookup(&cpu);
 
-	if (!here)
+	if (!here || (!CASTS && *(volatile u64 *)&here->busy))
 		return NULL;
 	*(volatile u64 *)&here->busy = 1;
 	KEEP_ORDER();
@@ -249,7 +252,8 @@ static __always_inline bool count_end(struct stays *here, u32 at,
 	u64 srtt_ns = read_srtt(sk, conn) * 1000ULL;
 
 	if (!tally || !here->since_ns || conn->start_ns < here->since_ns ||
-	    duration_ns >= TALLY_LIMIT_NS || srtt_ns >= TALLY_LIMIT_NS)
+	    duration_ns >= TALLY_LIMIT_NS || srtt_ns >= TALLY_LIMIT_NS ||
+	    conn->state_ns[STATE_SYN_SENT] >= TALLY_LIMIT_NS) /* deferred */
 		return false;
 	add_to(here, tally, TALLY_DURATION, duration_ns);
 	if (srtt_ns) /* 0 is no measurement */

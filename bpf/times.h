@@ -38,7 +38,8 @@ static __always_inline u64 cell_of(const struct stays *here, u64 shifted_ns)
 
 	HALVE(value, octave, 4);
 	HALVE(value, octave, 3);
-	octave += here->octaves[value & 255];
+	/* beyond 2^36 ns there are more bits: no cell that is counted */
+	octave += here->octaves[value & 255] | IS_MORE(value, 255) << 3;
 	return octave << 4 | (shifted_ns >> octave & 15);
 }
 

@@ -19,7 +19,10 @@ FEW = 16
 def is_in(values: NDArray[Any], known: NDArray[Any] | Sequence[int]) -> NDArray[np.bool_]:
     """Return which values are among those that are known, in whatever order; same shape as values."""
     found = np.asarray(known)
-    return is_among(values, found if len(found) < FEW else np.sort(found.astype(values.dtype)))
+    if len(found) < FEW:
+        return is_among(values, found)
+    same = found.astype(values.dtype)
+    return is_among(values, np.sort(same[same == found]))  # what does not fit is none of them
 
 
 def is_among(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:

@@ -10,10 +10,10 @@ ENTRY_BYTES = 336
 """What a connection takes at most: struct conn in a slot, and 80 bytes where it is displaced; in a hash table 8 less."""
 
 MOST_CONNECTIONS = 262_144
-"""Entries of the connection table, unless asked for more or fewer: 84 MiB at most, 64 of them from the start on."""
+"""Entries of the connection table, unless asked for more or fewer: 84 MiB at most, 68 from the start on in slots."""
 
 MANY_CONNECTIONS = 65_536
-"""From so many entries on they lie in slots (bpf/conn.h), which can be a little less than full; fewer are in a hash table."""
+"""From so many entries on they lie in slots (bpf/slots.h), which can be a little less than full; fewer are in a hash table."""
 
 MAX_LISTENERS = 16_384
 """Listening sockets, over all namespaces, whose processes are known."""
@@ -72,7 +72,7 @@ def wake_mask(ring: int, cpus: int, *, whole: bool) -> int:
 
 
 def slot_entries(asked: int | None) -> int:
-    """Return how many slots there are for connections (bpf/conn.h), 1: all are in a hash table."""
+    """Return how many slots there are for connections (bpf/slots.h), 1: all are in a hash table."""
     connections = connection_entries(asked)
     return connections if platform.machine() == "x86_64" and connections >= MANY_CONNECTIONS else 1
 

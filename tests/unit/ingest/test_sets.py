@@ -43,6 +43,11 @@ def test_sets_are_numpys(some: list[int], others: list[int], dtype: type) -> Non
     assert unique(values).dtype == union(values, known).dtype == dtype
 
 
+def test_what_does_not_fit_into_a_type_is_not_among_its_values() -> None:
+    values = np.array([0, 4464, 65_535], np.uint16)
+    assert is_in(values, [-1, 70_000, *range(1, FEW)]).tolist() == [False, False, False]
+
+
 def test_nothing_imports_numpy_ma_when_a_process_without_privileges_can_import_nothing() -> None:
     for path in Path(tracer.__file__).parent.rglob("*.py"):
         calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]

@@ -57,6 +57,11 @@ def test_each_time_is_in_the_models_bucket(compiled: ctypes.CDLL) -> None:
     assert found == bucket_index(times).tolist()
 
 
+@pytest.mark.parametrize("ns", [1 << 32, 1 << 36, 69 * 10**9, 72 * 10**9, 100 * 10**9, 1 << 40, 1 << 62])
+def test_a_time_that_has_a_record_is_in_no_bucket(compiled: ctypes.CDLL, ns: int) -> None:
+    assert compiled.ask(stays().ctypes.data, ns) == BUCKETS
+
+
 def test_what_is_counted_has_a_bucket(compiled: ctypes.CDLL) -> None:
     assert compiled.limit() == LIMIT_NS <= BOUNDS_NS[BUCKETS - 1]
     assert compiled.ask(stays().ctypes.data, LIMIT_NS + 1) == BUCKETS
