@@ -13,13 +13,11 @@
 	(HAVE(tcp_sock, chrono_stat) && HAVE(tcp_sock, chrono_start) &&        \
 	 HAVE(tcp_sock, chrono_type))
 
-/* In 32 bits: the most is 49 days. A division takes as long as all else here. */
+/* In 32 bits: the most is 49 days. No division where a tick is whole ones. */
 static __always_inline u32 ticks_to_ms(u32 ticks)
 {
-	u64 ms = (u64)ticks * TICK_MS;
-
-	if (!TICK_MS)
-		ms = ((u64)ticks * TICK_US + 500) / 1000;
+	u64 ms = TICK_MS ? (u64)ticks * TICK_MS :
+			   ((u64)ticks * TICK_US + 500) / 1000;
 
 	return ms < 0xffffffff ? ms : 0xffffffff;
 }

@@ -10,7 +10,7 @@
  * records, which have times.
  *
  * Each CPU counts by itself, without atomic instructions, and in the first
- * program alone, which runs once at a time there. That the reader chose the
+ * program alone: see begin_count(). That the reader chose the
  * places was the alternative: clients change their address within a tenth of a
  * second when they run out of ports, and it looks later than that.
  */

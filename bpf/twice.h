@@ -2,8 +2,8 @@
  *
  * The program of state changes is attached twice, so that it misses none.
  *
- * The kernel does not run a tracing program that is running already on the
- * same CPU. When a softirq interrupts it (packets come in, a TCP timer is due)
+ * Since Linux 6.1 the kernel does not run a tracing program that is running
+ * already on the same CPU (older ones do, and the second finds its note). When a softirq interrupts it (packets come in, a TCP timer is due)
  * and changes the state of other sockets, those events would be lost without a
  * trace in any ring: one in some hundred on a busy machine. But the kernel
  * asks that of each loaded program by itself. So the same one is loaded once

@@ -182,20 +182,36 @@ def test_an_end_is_never_read_before_its_handshake(kernel: Kernel, places: Place
     assert numbers(places) == [{80: (0, 1)}]
 
 
-def test_an_idle_place_gives_its_room_to_others(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = kernel_ns()
-    monkeypatch.setattr(module, "kernel_ns", lambda: now)
+class Clock:
+    """The kernel's clock, which stands still."""
+
+    def __init__(self) -> None:
+        self.now = kernel_ns()
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def idle(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Have a place in row 0 that has counted nothing for so long that it leaves; return the clock that says so."""
+    clock = Clock()
+    monkeypatch.setattr(module, "kernel_ns", clock)
     kernel.put(0, 80)
     kernel.count(0, HANDSHAKE, 5)
     assert numbers(places) == [{80: (1, 0)}]
-    now += module.IDLE_NS + 1
+    clock.now += module.IDLE_NS + 1
     assert numbers(places) == []
+    return clock
+
+
+def test_an_idle_place_gives_its_room_to_others(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = idle(kernel, places, monkeypatch)
     assert kernel.places["steps"][0] == LEAVING
     kernel.count(0, DURATION, 5)  # by a program that had looked before
-    now += MARGIN_NS + 1
+    clock.now += MARGIN_NS + 1
     assert numbers(places) == [{80: (0, 1)}]
     assert kernel.places["steps"][0] == LEAVING
-    now += MARGIN_NS + 1
+    clock.now += MARGIN_NS + 1
     assert numbers(places) == []
     assert kernel.places["steps"][0] == 0
     assert not any(kernel.tallies[0].tobytes())
@@ -206,15 +222,9 @@ def test_an_idle_place_gives_its_room_to_others(kernel: Kernel, places: Places, 
 
 
 def test_a_place_keeps_its_room_while_a_program_counts(kernel: Kernel, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = kernel_ns()
-    monkeypatch.setattr(module, "kernel_ns", lambda: now)
-    kernel.put(0, 80)
-    kernel.count(0, HANDSHAKE, 5)
-    assert numbers(places) == [{80: (1, 0)}]
-    now += module.IDLE_NS + 1
-    assert numbers(places) == []
+    clock = idle(kernel, places, monkeypatch)
     kernel.stays["busy"][1] = 1
-    now += MARGIN_NS + 1
+    clock.now += MARGIN_NS + 1
     assert numbers(places) == []
     kernel.count(0, DURATION, 5)
     kernel.stays["busy"][1] = 0
