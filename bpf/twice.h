@@ -3,12 +3,12 @@
  * The program of state changes is attached twice, so that it misses none.
  *
  * Since Linux 6.1 the kernel does not run a tracing program that is running
- * already on the same CPU (older ones do, and the second finds its note). When a softirq interrupts it (packets come in, a TCP timer is due)
- * and changes the state of other sockets, those events would be lost without a
- * trace in any ring: one in some hundred on a busy machine. But the kernel
- * asks that of each loaded program by itself. So the same one is loaded once
- * more, with IS_SECOND, follows the first on the tracepoint, and takes what the
- * first has not handled.
+ * already on the same CPU (older ones do, and the second finds its note). When a
+ * softirq interrupts it (packets come in, a TCP timer is due) and changes the
+ * state of other sockets, those events would be lost without a trace in any
+ * ring: one in some hundred on a busy machine. But the kernel asks that of each
+ * loaded program by itself. So the same one is loaded once more, with IS_SECOND,
+ * follows the first on the tracepoint, and takes what the first has not handled.
  *
  * How it knows: the first program's last act is to note the event, and the
  * second one finds the note. Between the two, or while either is running, a
