@@ -167,7 +167,8 @@ class Rotating:
     """Writes one recording after the other, each of which can be read alone. due: says of size and ns when a new one begins.
 
     next_file: gives the file of the next one. Counters begin at 0 in each, and its first reading is where the last one ended:
-    this has the open connections, and is no part of the size that is given to due.
+    this has the open connections, and is no part of the size that is given to due. It is one that has the kernel's counters
+    (one a second), so that the audit of each file is of all that the file has.
     """
 
     def __init__(
@@ -184,23 +185,22 @@ class Rotating:
         self._due = due
         self._began_ns = 0
         self._base: NDArray[np.uint64] | None = None
-        self._last: Reading | None = None
         self._first_size = 0
         self._recorder = Recorder(next_file(), context, whose, named)
 
     def write(self, reading: Reading) -> None:
-        """Append a reading, to a new recording when the present one has had enough."""
+        """Append a reading, and begin a new recording when the present one has had enough."""
         self._began_ns = self._began_ns or reading.time_ns
-        if self._last and self._due(self._recorder.size - self._first_size, self._last.time_ns - self._began_ns):
-            self._turn(self._last)
-        self._last = reading
         self._put(reading)
+        if reading.kernel_counts and self._due(self._recorder.size - self._first_size, reading.time_ns - self._began_ns):
+            self._turn(reading)
 
     def end(self) -> None:
         """Append what the present recording is to end with."""
         self._recorder.end()
 
     def _turn(self, last: Reading) -> None:
+        """Begin the next recording with the last reading of the present one."""
         self.end()
         self.flush()
         self._began_ns, self._base = last.time_ns, last.cells.copy()

@@ -6,14 +6,16 @@ import functools
 import io
 import json
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from tests.unit.model.builder import events, reading
 from tracer.ingest.kernelcounters import KernelCounts
 from tracer.ingest.plausible import MAX_NS
-from tracer.ingest.recorder import Recorder
+from tracer.ingest.recorder import Recorder, Rotating
 from tracer.ingest.recording import MAGIC, VERSION, RecordedSource
 from tracer.ingest.source import Context, Program, Reading
+from tracer.ingest.workloads import Workload
 
 CONTEXT = Context("6.18.0-rc1", "0.35.0", 1_763_850_000_000_000_000, 4026531833, ("IPv6",), {0: "NOT_SPECIFIED", 23: "ÄÖÜ"})
 PROGRAMS = (Program("inet_sock_set_state", True, 23, 0.000046, 0), Program("tcp_send_reset", False, 0, 0.0, 5))
@@ -39,6 +41,21 @@ def recorded(readings: list[Reading], context: Context = CONTEXT) -> bytes:
     for one in readings:
         recorder.write(one)
     return file.getvalue()
+
+
+def rotated(readings: Iterable[Reading], due: Callable[[int, int], bool]) -> list[bytes]:
+    """Return what each file has, with readings written as `record --rotate` does."""
+    files: list[io.BytesIO] = []
+
+    def next_file() -> io.BytesIO:
+        files.append(io.BytesIO())
+        return files[-1]
+
+    rotating = Rotating(next_file, CONTEXT, lambda _: Workload(), due)
+    for one in readings:
+        rotating.write(one)
+    rotating.end()
+    return [file.getvalue() for file in files]
 
 
 @functools.cache

@@ -8,18 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.ingest.recordings import CONTEXT, opened, read_all
+from tests.unit.ingest.recordings import CONTEXT, KERNEL_COUNTS, opened, read_all, rotated
 from tests.unit.model.builder import SECOND, reading
 from tracer.errors import TcptraceError
 from tracer.ingest import figureframes
 from tracer.ingest.figureframes import NS_A_ROW, pack, unpack
 from tracer.ingest.figures import OPEN, Figures
 from tracer.ingest.openrows import LOOK_NS
-from tracer.ingest.recorder import Recorder, Rotating, Sparing
+from tracer.ingest.recorder import Recorder, Sparing
 from tracer.ingest.recording import START, RecordedSource
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.source import Reading
-from tracer.ingest.workloads import Workload
 
 
 def some_figures(count: int, *, at: int = 1, netns: tuple[int, ...] = (7,)) -> Figures:
@@ -106,18 +105,10 @@ def test_readings_that_have_nothing_else_are_written_for_the_first_figures() -> 
 
 
 def test_each_rotated_file_has_figures_at_both_ends_and_is_not_full_of_them() -> None:
-    files: list[io.BytesIO] = []
-
-    def next_file() -> io.BytesIO:
-        files.append(io.BytesIO())
-        return files[-1]
-
-    rotating = Rotating(next_file, CONTEXT, lambda _: Workload(), lambda size, _: size >= 1000)
-    for at in range(1, 101):
-        rotating.write(reading_of(some_figures(500, at=at), at * SECOND))
-    rotating.end()
-    ends = [(kept(source), source.figures_ended) for source in (opened(file.getvalue()) for file in files)]
-    assert 1 < len(ends) < 10
+    readings = [replace(reading_of(some_figures(500, at=at), at * SECOND), kernel_counts=KERNEL_COUNTS) for at in range(1, 101)]
+    files = rotated(readings, lambda size, _: size >= 1000)
+    ends = [(kept(source), source.figures_ended) for source in map(opened, files)]
+    assert 1 < len(ends) < 20
     assert [first for (first, *_), _ in ends[1:]] == [last for (*_, last), _ in ends[:-1]]
     assert all(ended for _, ended in ends)
 

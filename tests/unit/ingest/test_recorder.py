@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.ingest.recordings import CONTEXT, KERNEL_COUNTS, PROGRAMS, opened, read_all
+from tests.unit.ingest.recordings import CONTEXT, KERNEL_COUNTS, PROGRAMS, opened, read_all, rotated
 from tests.unit.model.builder import SECOND, events, reading
 from tracer.ingest.kernelcounters import KernelCounts
-from tracer.ingest.recorder import IDLE_NS, Recorder, Rotating, Sparing
+from tracer.ingest.recorder import IDLE_NS, Recorder, Sparing
 from tracer.ingest.source import Reading, Remains
 from tracer.ingest.spool import MOST_BYTES, Spool
 from tracer.ingest.workloads import Workload
@@ -149,20 +149,29 @@ def test_names_of_namespaces_are_recorded_once_and_only_where_there_are_any() ->
 
 
 def test_rotated_recordings_count_from_zero_and_begin_where_the_last_one_ended() -> None:
-    files: list[io.BytesIO] = []
-
-    def next_file() -> io.BytesIO:
-        files.append(io.BytesIO())
-        return files[-1]
-
-    rotating = Rotating(next_file, CONTEXT, lambda _: Workload(), lambda _, age_ns: age_ns >= 2 * SECOND)
-    for at in range(1, 7):
-        rotating.write(reading(events("close", 5), time_ns=at * SECOND, cells={"partial": at}, sockets={"listen": 3}))
-    found = [read_all(opened(file.getvalue())) for file in files]
+    readings = [
+        replace(
+            reading(events("close", 5), time_ns=at * SECOND, cells={"partial": at}, sockets={"listen": 3}),
+            kernel_counts=KERNEL_COUNTS,
+        )
+        for at in range(1, 7)
+    ]
+    files = rotated(readings, lambda _, age_ns: age_ns >= 2 * SECOND)
+    found = [read_all(opened(file)) for file in files]
     assert [[one.time_ns // SECOND for one in each] for each in found] == [[1, 2, 3], [3, 4, 5], [5, 6]]
     assert [[len(one.events) for one in each] for each in found] == [[5, 5, 5], [0, 5, 5], [0, 5]]
     assert [[int(one.cells.max()) for one in each] for each in found] == [[1, 2, 3], [0, 1, 2], [0, 1]]
-    assert [opened(file.getvalue()).context.start_ns for file in files[1:]] == [3 * SECOND, 5 * SECOND]
+    assert [opened(file).context.start_ns for file in files[1:]] == [3 * SECOND, 5 * SECOND]
+
+
+def test_each_rotated_recording_begins_and_ends_where_the_kernel_counters_were_read() -> None:
+    readings = [
+        replace(reading(time_ns=at * SECOND), kernel_counts=KERNEL_COUNTS if at % 5 == 1 else None) for at in range(1, 23)
+    ]
+    found = [read_all(opened(file)) for file in rotated(readings, lambda _, age_ns: age_ns >= SECOND)]
+    ends = [(each[0].time_ns // SECOND, each[-1].time_ns // SECOND) for each in found]
+    assert ends == [(1, 6), (6, 11), (11, 16), (16, 21), (21, 22)]
+    assert all(each[0].kernel_counts == KERNEL_COUNTS for each in found)
 
 
 def test_a_spool_writes_everything_in_its_order_and_says_what_went_wrong() -> None:
