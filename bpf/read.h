@@ -34,7 +34,9 @@
 		(number) + (same_ - (unknown));                                \
 	})
 
-#define IS_SECOND CONSTANT(0) /* of two on one tracepoint, see twice.h */
+/* Each program's own: of two on one tracepoint, see twice.h. */
+#define IS_SECOND CONSTANT(0)
+#define DISTANCE CONSTANT(1)
 
 #define PROGRAM(name) int on_##name(struct bpf_raw_tracepoint_args *ctx)
 

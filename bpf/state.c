@@ -274,7 +274,7 @@ PROGRAM(inet_sock_set_state)
 		count(COUNTER_RESCUED, 1);
 	if (sk)
 		change_state(ctx, sk, ADDRESS(sk));
-	if (!IS_SECOND)
+	if (!IS_SECOND && !DISTANCE)
 		note_handled(ctx);
 	return 0;
 }

@@ -10,12 +10,20 @@
  * loaded program by itself. So the same one is loaded once more, with IS_SECOND,
  * follows the first on the tracepoint, and takes what the first has not handled.
  *
- * How it knows: the first program's last act is to note the event, and the
- * second one finds the note. Between the two, or while either is running, a
- * softirq can come in and leave notes of its own; so there is one for what
- * runs on a task's stack and one for what runs on the interrupt's. Softirqs do
- * not interrupt each other, and tracepoints are not preempted: on either stack
- * one event follows the other.
+ * How it knows: for each program and CPU the kernel counts the runs that are
+ * under way, and begins none where there is one. Whatever interrupts a run is
+ * over before that goes on, so the second program finds what the first one
+ * found: 0, and that one has just run; else it was not run. Where the count lies
+ * runs.c finds out, as a distance (DISTANCE): the kernel's memory for each CPU
+ * is at the same distance from a table's entry for it on every CPU. It takes
+ * casts to read it.
+ *
+ * Elsewhere the first program's last act is to note the event, and the second
+ * one finds the note. Between the two, or while either is running, a softirq can
+ * come in and leave notes of its own; so there is one for what runs on a task's
+ * stack and one for what runs on the interrupt's. Softirqs do not interrupt each
+ * other, and tracepoints are not preempted: on either stack one event follows
+ * the other.
  *
  * A task's stack takes THREAD_BYTES from task->stack on, whether it is mapped
  * (VMAP_STACK) or not: 16 KiB on x86-64 and arm64, or a page where pages are
@@ -26,8 +34,7 @@
  * two are not told apart, a softirq that comes just between the two programs
  * takes away the note of what it interrupted, which is then handled twice.
  *
- * A flag "the first is running" was one alternative: between the kernel's mark
- * and ours a whole burst of packets can come in. A tail call to the first
+ * A flag of our own was one alternative: between the kernel's count and ours a whole burst of packets can come in. A tail call to the first
  * program was another: since Linux 6.13 a program's locals lie in memory of
  * its own, one for each CPU, which the interrupted run still needs.
  */
@@ -68,6 +75,15 @@ static __always_inline u64 change_of(struct bpf_raw_tracepoint_args *ctx)
 	return ctx->args[1] << 8 | ctx->args[2];
 }
 
+/* Whether a run of the first program is under way below this event. */
+static __always_inline bool is_running(void)
+{
+	u32 zero = 0;
+	const struct notes *here = notes.lookup(&zero);
+
+	return here && (u32)READ_WORD(ADDRESS(here) + DISTANCE);
+}
+
 static __always_inline void note_handled(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct note *note = find_note(ctx);
@@ -79,7 +95,7 @@ static __always_inline void note_handled(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* Takes the note away; whoever is skipped next must not find it. */
-static __always_inline bool was_handled(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline bool was_noted(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct note *note = find_note(ctx);
 	bool handled;
@@ -90,4 +106,9 @@ static __always_inline bool was_handled(struct bpf_raw_tracepoint_args *ctx)
 		  note->change == change_of(ctx);
 	note->socket = 0;
 	return handled;
+}
+
+static __always_inline bool was_handled(struct bpf_raw_tracepoint_args *ctx)
+{
+	return CASTS && DISTANCE ? !is_running() : was_noted(ctx);
 }

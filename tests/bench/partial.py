@@ -60,10 +60,11 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "steps on which nothing is told, by themselves": (PASSING,),
     "addresses and ports": (("\tread_tuple(sk, t);\n\tif (to", "\tt->family = 4;\n\tif (to"),),
     "end remembered for a reset": (("\tremember_end(sk, conn, t, from, ending);\n", ""),),
-    "note for the second program": (
-        ("\tif (!IS_SECOND)\n\t\tnote_handled(ctx);\n", ""),
+    "how the second program tells what was handled": (
+        ("\tif (!IS_SECOND && !DISTANCE)\n\t\tnote_handled(ctx);\n", ""),
         ("\tif (IS_SECOND && was_handled(ctx))\n\t\treturn 0;\n", "\tif (IS_SECOND)\n\t\treturn 0;\n"),
     ),
+    "that count of the kernel's (notes instead)": (("#define DISTANCE CONSTANT(1)\n", "#define DISTANCE 0\n"),),
     "the connection (all but the audit)": (PASSING, ("\t\towned = change_connection(ctx, sk, socket);\n", "\t\towned = 0;\n")),
     EMPTY: (("PROGRAM(inet_sock_set_state)\n{\n", "PROGRAM(inet_sock_set_state)\n{\n\treturn 0;\n"),),
 }

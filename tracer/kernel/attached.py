@@ -5,15 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tracer.kernel.bpf import UNTYPED, ProgramRefusedError, attach, create_table, load_program, typed
+from tracer.kernel.bpf import (
+    UNTYPED,
+    ProgramRefusedError,
+    attach,
+    create_table,
+    iterator,
+    load_program,
+    number_of,
+    run_iterator,
+    typed,
+)
 from tracer.kernel.btf import Btf
-from tracer.kernel.bytecode import Bytecode, put_together
+from tracer.kernel.bytecode import OWN, Bytecode, put_together
 from tracer.kernel.cache import compiled
 from tracer.kernel.programs import TYPED, ProgramText, Tracepoint
 from tracer.kernel.settings import Reads
+
+EACH_PROGRAM = "bpf_iter_bpf_prog"
+"""The kernel's name for what runs.c goes through."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +70,14 @@ def attach_as(btf: Btf, program: ProgramText, reads: Reads) -> Attached:
     bytecode = first.joined(others)
     sizes = program.table_sizes(reads)
     tables = {table.name: create_table(table, sizes.get(table.name, table.entries)) for table in bytecode.tables}
-    programs, attachments = {}, {}
+    code = _Code(btf, program, reads, bytecode, tables)
+    programs: dict[str, int] = {}
+    attachments: dict[str, int] = {}
     try:
-        for point, second, name in _in_order(program):
-            kind = typed(btf.tracepoint(point.name)) if _is_typed(point, reads) else UNTYPED
-            code = put_together(bytecode.programs[f"on_{point.name}"], tables, (second, *program.constants[1:]), program.cast)
-            programs[name] = load_program(name, code, kind)
-        for point, _, name in _in_order(program):
-            attachments[name] = attach(programs[name], None if _is_typed(point, reads) else point.name)
+        for point in program.tracepoints:
+            _load(code, point, programs)
+        for name, point in _in_order(program):
+            attachments[name] = attach(programs[name], None if code.is_typed(point) else point.name)
     except OSError:
         for descriptor in (*tables.values(), *programs.values(), *attachments.values()):
             os.close(descriptor)
@@ -71,11 +85,67 @@ def attach_as(btf: Btf, program: ProgramText, reads: Reads) -> Attached:
     return Attached(bytecode, tables, programs, attachments, reads)
 
 
-def _is_typed(point: Tracepoint, reads: Reads) -> bool:
-    return reads is not Reads.CALLS and point.file == TYPED
+def run_once(name: str, instructions: bytes, function: int) -> bytes:
+    """Run an iterator over what that function of the kernel's goes through, and return what it writes; raises OSError."""
+    descriptor = load_program(name, instructions, iterator(function))
+    try:
+        return run_iterator(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _in_order(program: ProgramText) -> Iterator[tuple[Tracepoint, int, str]]:
-    """Yield tracepoints with 0 or 1 and the name of the first or second program: all first ones, then the second ones."""
-    yield from ((point, 0, point.name) for point in program.tracepoints)
-    yield from ((point, 1, f"again_{point.name}") for point in program.tracepoints if point.twice)
+@dataclass(frozen=True)
+class _Code:
+    """Compiled programs, with all that it takes to load them."""
+
+    btf: Btf
+    program: ProgramText
+    reads: Reads
+    bytecode: Bytecode
+    tables: dict[str, int]
+
+    def is_typed(self, point: Tracepoint) -> bool:
+        """Say whether the arguments of a tracepoint have types in its program."""
+        return self.reads is not Reads.CALLS and point.file == TYPED
+
+    def instructions(self, name: str, *own: int) -> bytes:
+        """Return what is to be loaded of the program with that name in the C text; own: the constants that are its own."""
+        constants = (*own, *self.program.constants[OWN:])
+        return put_together(self.bytecode.programs[f"on_{name}"], self.tables, constants, self.program.cast)
+
+    def load(self, name: str, point: Tracepoint, *own: int) -> int:
+        """Load the program of a tracepoint under a name, and return its descriptor; raises ProgramRefusedError."""
+        kind = typed(self.btf.tracepoint(point.name)) if self.is_typed(point) else UNTYPED
+        return load_program(name, self.instructions(point.name, *own), kind)
+
+    def distance(self, first: int) -> int:
+        """Return how the second program finds whether the first one is running (bpf/runs.c), 0 where that cannot be told."""
+        if self.reads is not Reads.CASTS:
+            return 0
+        with contextlib.suppress(OSError):
+            code = self.instructions("runs", number_of(first), number_of(self.tables["notes"]))
+            return int.from_bytes(run_once("runs", code, self.btf.function(EACH_PROGRAM)), sys.byteorder)
+        return 0
+
+
+def _load(code: _Code, point: Tracepoint, programs: dict[str, int]) -> None:
+    """Load the program of a tracepoint, and the second one where there are two: which has no need of notes, if that is so."""
+    programs[point.name] = code.load(point.name, point, 0, 1)
+    if not point.twice:
+        return
+    distance = code.distance(programs[point.name])
+    if not distance:
+        os.close(programs.pop(point.name))
+        programs[point.name] = code.load(point.name, point, 0, 0)
+    again = _second(point)
+    programs[again] = code.load(again, point, 1, distance)
+
+
+def _second(point: Tracepoint) -> str:
+    return f"again_{point.name}"
+
+
+def _in_order(program: ProgramText) -> Iterator[tuple[str, Tracepoint]]:
+    """Yield names of programs with their tracepoints: all first ones, then the second ones."""
+    yield from ((point.name, point) for point in program.tracepoints)
+    yield from ((_second(point), point) for point in program.tracepoints if point.twice)

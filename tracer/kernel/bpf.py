@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,6 +118,13 @@ def keys_of(table: int, size: int) -> Iterator[bytes]:
         before, key = key, ctypes.create_string_buffer(size)
 
 
+def number_of(descriptor: int) -> int:
+    """Return the kernel's number of the map or program with that descriptor; raises OSError."""
+    info, size = (ctypes.c_uint32 * 64)(), ctypes.c_uint32(256)  # struct bpf_map_info, bpf_prog_info: type, id, ...
+    _checked(libbpf().bpf_obj_get_info_by_fd(descriptor, info, ctypes.byref(size)))
+    return info[1]
+
+
 @dataclass(frozen=True)
 class Kind:
     """What sort of program it is: enum bpf_prog_type, enum bpf_attach_type, and the BTF type of what it is attached to."""
@@ -167,13 +175,13 @@ def attach(program: int, tracepoint: str | None) -> int:
     return _checked(libbpf().bpf_raw_tracepoint_open(tracepoint and tracepoint.encode(), program))
 
 
-def run_iterator(program: int) -> None:
-    """Run a loaded iterator over all there is, once; what it writes is not read further than its first byte."""
+def run_iterator(program: int) -> bytes:
+    """Run a loaded iterator over all there is, once, and return what it writes: a page at most; raises OSError."""
     link = _checked(libbpf().bpf_link_create(program, 0, TRACE_ITER, None))
     try:
         reader = _checked(libbpf().bpf_iter_create(link))
         try:
-            os.read(reader, 1)
+            return os.read(reader, mmap.PAGESIZE)
         finally:
             os.close(reader)
     finally:

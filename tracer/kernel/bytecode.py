@@ -32,8 +32,8 @@ PSEUDO_FUNCTION = 2
 CAST_MARK = 0x7463
 """Stands for the number of bpf_rdonly_cast() (bpf/read.h)."""
 
-SECOND = 0
-"""CONSTANT(0): 1 in the second program of a tracepoint, else 0 (bpf/twice.h)."""
+OWN = 2
+"""CONSTANT(0) and CONSTANT(1) are each program's own, all others the same in all."""
 
 
 @dataclass(frozen=True)

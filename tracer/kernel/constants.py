@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from tracer.kernel.bytecode import SECOND
+from tracer.kernel.bytecode import OWN
 
 
 class Constants:
-    """The values of a text's constants, in the order in which they were asked for; the first tells a second program apart."""
+    """The values of a text's constants, in the order in which they were asked for, behind those that are each program's own."""
 
     def __init__(self) -> None:
-        self._values = [0]
-        assert len(self._values) == SECOND + 1
+        self._values = [0] * OWN
 
     def text(self, value: int) -> str:
         """Return the C expression of a value, an unsigned number of 64 bits."""

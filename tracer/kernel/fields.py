@@ -109,6 +109,12 @@ OPTIONAL_MEMBERS = {
         # the second since Linux 6.7, the third since 6.17; without the last the clock is read instead
         "tcp_sock": "syn_data tcp_usec_ts syn_fastopen_child tcp_clock_cache",
         "file": "f_count f_ref.refcnt",  # the second since Linux 6.13
+        # where the kernel counts the runs of a program (bpf/runs.c); without them notes are taken
+        "bpf_prog": "active aux",
+        "bpf_prog_aux": "id used_maps",
+        "bpf_map": "id",
+        "bpf_array": "pptrs",
+        "bpf_iter_meta": "seq",
     },
 }
 """Members by what is missing without them, and by structure; "" where nothing is."""

@@ -16,8 +16,8 @@ import struct
 import sys
 
 from tracer.errors import TcptraceError
-from tracer.kernel.attached import Attached, attach_programs, lift_memory_limit
-from tracer.kernel.bpf import ProgramRefusedError, create_table, iterator, keys_of, load_program, put_new, run_iterator
+from tracer.kernel.attached import Attached, attach_programs, lift_memory_limit, run_once
+from tracer.kernel.bpf import ProgramRefusedError, create_table, keys_of, put_new
 from tracer.kernel.btf import Btf
 from tracer.kernel.bytecode import Table, put_together
 from tracer.kernel.filters import Filters
@@ -188,15 +188,9 @@ def seed_listeners(table: int) -> None:
 
 def seed_holders(btf: Btf, attached: Attached, program: ProgramText) -> bool:
     """Tell the programs who held which sockets already (bpf/holders.c); returns whether this kernel could be asked."""
+    code = put_together(attached.bytecode.programs["on_holders"], attached.tables, program.constants, program.cast)
     try:
-        code = put_together(attached.bytecode.programs["on_holders"], attached.tables, program.constants, program.cast)
-        descriptor = load_program("holders", code, iterator(btf.function(ITERATOR)))
+        run_once("holders", code, btf.function(ITERATOR))
     except OSError:
         return False
-    try:
-        run_iterator(descriptor)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
     return True

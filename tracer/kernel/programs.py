@@ -45,7 +45,7 @@ HEADERS = (
     "step.h",
 )
 TYPED = "state.c"
-HOLDERS = "holders.c"
+ITERATORS = ("holders.c", "runs.c")
 FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """Its inode number, PROC_PID_INIT_INO in include/linux/proc_ns.h."""
 
@@ -182,7 +182,7 @@ def program_text(
     attached = tuple(point for point in wanted if present[point] is not None)
     lost_sockets = lost_of_lists(btf) if settings.snapshots else ()
     missing = tuple(dict.fromkeys([*lost_points, *lost_fields, *lost_sockets]))
-    others = "".join(_file(name) for name in (*files, HOLDERS))
+    others = "".join(_file(name) for name in (*files, *ITERATORS))
     cast = max(btf.function("bpf_rdonly_cast"), 0) if btf.structure("timespec64") > 0 else 0
     return ProgramText("".join(head), _file(TYPED), others, attached, missing, constants.values, entries, cast)
 

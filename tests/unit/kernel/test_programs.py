@@ -14,7 +14,7 @@ from tracer.kernel.btf import Btf, Member
 from tracer.kernel.fields import FIELDS
 from tracer.kernel.filters import Filters
 from tracer.kernel.layout import parse_layout
-from tracer.kernel.programs import FIRST_PID_NAMESPACE, HEADERS, HOLDERS, TRACEPOINTS, ProgramText, program_text
+from tracer.kernel.programs import FIRST_PID_NAMESPACE, HEADERS, ITERATORS, TRACEPOINTS, ProgramText, program_text
 from tracer.kernel.settings import Reads, Settings
 from tracer.kernel.shipped import read_source
 
@@ -200,7 +200,7 @@ def test_whose_process_a_connection_is_costs_nothing_where_nobody_asks_and_is_no
 
 def test_a_message_of_the_compiler_names_the_file_and_line_that_people_can_open() -> None:
     lines = whole(program_text(SomeKernel(), EVERYTHING, NETNS, 4)).splitlines()
-    files = {*HEADERS, *(point.file for point in TRACEPOINTS), HOLDERS}
+    files = {*HEADERS, *(point.file for point in TRACEPOINTS), *ITERATORS}
     marks = {line: number for number, line in enumerate(lines) if line.startswith("#line")}
     assert set(marks) == {f'#line 1 "bpf/{name}"' for name in files}
     for name in files:
