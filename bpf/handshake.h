@@ -143,7 +143,7 @@ static __always_inline bool opened_late(const void *sk, struct conn *conn,
 }
 
 static __always_inline void established(const void *sk, struct conn *conn,
-					const struct tuple *t, u8 from, u8 to,
+					struct tuple *t, u8 from, u8 to,
 					u64 now_ns)
 {
 	struct event *e;
@@ -162,9 +162,11 @@ static __always_inline void established(const void *sk, struct conn *conn,
 						    total_retrans);
 	time_handshake(sk, conn, now_ns);
 	if (WITH_TALLIES)
-		tally_handshake(conn, t, now_ns);
+		tally_handshake(sk, conn, now_ns);
 	if (WITH_TALLIES && is_counted(conn, TALLIED_HANDSHAKE))
 		return;
+	if (!EMIT_STATES) /* else it was */
+		locate(sk, t, to);
 	if (WHOLE_RECORDS)
 		read_sequences(sk, conn);
 	e = reserve(EVENT_HANDSHAKE, now_ns, t);

@@ -8,7 +8,7 @@
 
 enum tally_limit {
 	TALLY_BUCKETS = 192,   /* the first ones of tracer/model/histogram.py */
-	TALLY_CELLS = 448,     /* of times, 16 an octave up to 2^32 ns */
+	TALLY_CELLS = 1792,    /* of times below 2^32 ns, see times.h */
 	TALLY_BUSY = 32,       /* steps with which a place is busy */
 	TALLY_LEAVING = 65535, /* the reader takes its room for others */
 };
@@ -65,7 +65,6 @@ struct stays {
 	u64 busy;       /* the CPU counts just now */
 	u64 sum_ns[12]; /* by enum tcp_state */
 	u64 most_ns[12];
-	u64 edges[448];   /* of a cell: bucket, and where the next one begins */
-	u8 octaves[256];  /* of eight bits */
+	u64 edges[1792];  /* of a cell: bucket, and where the next one begins */
 	u32 counts[2304]; /* by enum tcp_state, TALLY_BUCKETS each */
 };

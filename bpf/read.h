@@ -9,6 +9,10 @@
  * kernel compile as well, and read garbage.
  */
 
+/* Which way is mostly gone: what is fetched together lies together then. */
+#define RARELY(condition) __builtin_expect(!!(condition), 0)
+#define MOSTLY(condition) __builtin_expect(!!(condition), 1)
+
 /*
  * A number of one run, put into the compiled program when it is loaded
  * (tracer/kernel/bytecode.py): unsigned, 64 bits. The verifier knows it as it
@@ -35,7 +39,7 @@
 	})
 
 /* Each program's own: of two on one tracepoint, see twice.h. */
-#define IS_SECOND CONSTANT(0)
+#define IS_SECOND RARELY(CONSTANT(0))
 #define DISTANCE CONSTANT(1)
 
 #define PROGRAM(name) int on_##name(struct bpf_raw_tracepoint_args *ctx)
@@ -126,7 +130,7 @@ static void *(*cast)(u64 address, u64 type) = (void *)0x7463;
 #if DIRECT
 /*
  * What the verifier knows by its type is read by a load like any other:
- * typed_socket(), current_task(), and what their members point to. It refuses
+ * tcp_socket(), current_task(), and what their members point to. It refuses
  * an offset that is not there, and NULL reads as 0.
  */
 #define FETCH_FROM(ctype, base, at)                                            \
@@ -144,10 +148,13 @@ static void *(*cast)(u64 address, u64 type) = (void *)0x7463;
 		words_[0] = low_;                                              \
 		words_[1] = high_;                                             \
 	})
+#if CASTS
+#define tcp_socket(sk) ((const void *)cast((u64)(sk), TCP_TYPE))
+#else
 /* since Linux 5.9: NULL for what is no full TCP socket */
 static void *(*skc_to_tcp_sock)(const void *sk) = (void *)137;
-#define typed_socket(sk) ((const void *)skc_to_tcp_sock(sk))
-#define KNOWS_TCP true
+#define tcp_socket(sk) ((const void *)skc_to_tcp_sock(sk))
+#endif
 /* since Linux 5.11 */
 static void *(*get_current_task_btf)(void) = (void *)158;
 #define current_task() ((const void *)get_current_task_btf())
@@ -155,8 +162,7 @@ static void *(*get_current_task_btf)(void) = (void *)158;
 #define FETCH_FROM FETCH_ANYWHERE
 #define COPY_16(to, base, type, member)                                        \
 	bpf_probe_read_kernel(to, 16, (void *)(base) + OFFSET(type, member))
-#define typed_socket(sk) ((const void *)(sk))
-#define KNOWS_TCP false
+#define tcp_socket(sk) ((const void *)(sk))
 #define current_task() ((const void *)bpf_get_current_task())
 #endif
 

@@ -94,6 +94,19 @@ static __always_inline void read_tuple(const void *sk, struct tuple *t)
 	t->family = 4;
 }
 
+/*
+ * Addresses and ports, which are needed where something is told or begins. Read
+ * once more where it is both: a condition would have the verifier go through
+ * all that follows for each of its outcomes.
+ */
+static __always_inline void locate(const void *sk, struct tuple *t, u8 to)
+{
+	__builtin_memset(t, 0, sizeof(*t));
+	read_tuple(sk, t);
+	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
+		t->local_port = 0; /* what stands there is the last one's */
+}
+
 static __always_inline u32 read_netns(const void *sk)
 {
 	const void *net = (void *)READ(u64, sk, sock_common, skc_net);

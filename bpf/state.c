@@ -30,19 +30,6 @@ static __always_inline void emit_state(const void *sk, const struct conn *conn,
 	submit(e);
 }
 
-/*
- * Addresses and ports, which are needed where something is told or begins. Read
- * once more where it is both: a condition would have the verifier go through
- * all that follows for each of its outcomes.
- */
-static __always_inline void locate(const void *sk, struct tuple *t, u8 to)
-{
-	__builtin_memset(t, 0, sizeof(*t));
-	read_tuple(sk, t);
-	if (to == STATE_SYN_SENT && !READ(u16, sk, sock_common, skc_num))
-		t->local_port = 0; /* what stands there is the last one's */
-}
-
 /* The end is told at once; a reset that follows corrects it, see reset.c. */
 static __always_inline void closed(const void *sk, u64 socket,
 				   struct conn *conn, struct tuple *t, u8 from,
@@ -133,7 +120,7 @@ static __always_inline void emit_step(const void *sk, u64 socket,
 
 	if (!EMIT_STATES && !resumes && !opens && to != STATE_CLOSE)
 		return;
-	if (EMIT_STATES || to != STATE_CLOSE || opens)
+	if (EMIT_STATES || resumes)
 		locate(sk, t, to);
 	if ((EMIT_STATES && conn->peer != PEER_UNKNOWN) || resumes)
 		emit_state(sk, conn, t, from, to, now_ns);
@@ -224,7 +211,7 @@ static __always_inline void emit_listening(const void *sk,
 	submit(e);
 }
 
-/* sk: typed_socket() */
+/* sk: tcp_socket() */
 static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
 					 const void *sk, u64 socket)
 {
@@ -252,15 +239,11 @@ static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
 }
 
 /* MPTCP's and SCTP's own sockets come through here too */
-static __always_inline const void *tcp_socket(
-	struct bpf_raw_tracepoint_args *ctx)
+static __always_inline bool is_tcp(struct bpf_raw_tracepoint_args *ctx)
 {
-	const void *sk = typed_socket((const void *)ctx->args[0]);
+	const void *sk = (const void *)ctx->args[0];
 
-	if (KNOWS_TCP ||
-	    (sk && READ(u16, sk, sock, sk_protocol) == IPPROTO_TCP))
-		return sk;
-	return NULL;
+	return READ(u16, sk, sock, sk_protocol) == IPPROTO_TCP;
 }
 
 PROGRAM(inet_sock_set_state)
@@ -269,10 +252,12 @@ PROGRAM(inet_sock_set_state)
 
 	if (IS_SECOND && was_handled(ctx))
 		return 0;
-	sk = tcp_socket(ctx);
-	if (sk && IS_SECOND)
+	if (!is_tcp(ctx))
+		return 0;
+	if (IS_SECOND)
 		count(COUNTER_RESCUED, 1);
-	if (sk)
+	sk = tcp_socket((const void *)ctx->args[0]);
+	if (MOSTLY(sk))
 		change_state(ctx, sk, ADDRESS(sk));
 	if (!IS_SECOND && !DISTANCE)
 		note_handled(ctx);

@@ -101,13 +101,14 @@ static __always_inline void fill_place(struct place *place,
 }
 
 /* The row of a connection's place if that is busy; else its step is noted. */
-static __always_inline u32 find_row(const struct conn *conn,
-				    const struct tuple *t)
+static __always_inline u32 find_row(const void *sk, const struct conn *conn)
 {
+	struct tuple tuple = {};
 	struct place place;
 	u32 first;
 
-	fill_place(&place, conn, t);
+	read_tuple(sk, &tuple);
+	fill_place(&place, conn, &tuple);
 	first = bpf_get_smp_processor_id() * TALLY_ROWS + place_hash(&place);
 	if (is_busy(first, &place))
 		return first;
@@ -177,8 +178,8 @@ static __always_inline bool is_counted(const struct conn *conn, u64 what)
 	return *(volatile u64 *)&conn->tallied & what;
 }
 
-static __always_inline void tally_handshake(struct conn *conn,
-					    const struct tuple *t, u64 now_ns)
+static __always_inline void tally_handshake(const void *sk, struct conn *conn,
+					    u64 now_ns)
 {
 	const struct place *row;
 	struct stays *here;
@@ -189,7 +190,7 @@ static __always_inline void tally_handshake(struct conn *conn,
 	here = begin_count();
 	if (!here)
 		return;
-	at = find_row(conn, t);
+	at = find_row(sk, conn);
 	row = places.lookup(&at);
 	if (row && count_handshake(here, at, conn->handshake_ns, now_ns))
 		conn->tallied = TALLIED_HANDSHAKE | at << 2 |
@@ -202,13 +203,11 @@ static __always_inline u32 row_of_end(const void *sk, const struct conn *conn)
 {
 	u32 at = (u32)conn->tallied >> 2;
 	const struct place *row = places.lookup(&at);
-	struct tuple tuple = {};
 
 	if (at - bpf_get_smp_processor_id() * TALLY_ROWS < TALLY_ROWS && row &&
 	    row->steps == TALLY_BUSY && row->serial == conn->tallied >> 32)
 		return at;
-	read_tuple(sk, &tuple);
-	return find_row(conn, &tuple);
+	return find_row(sk, conn);
 }
 
 static __always_inline void count_states(struct stays *here,

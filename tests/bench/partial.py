@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tracer.kernel.attached import attach_as  # noqa: E402 - the path comes first
 from tracer.kernel.bpf import put  # noqa: E402
 from tracer.kernel.btf import Btf  # noqa: E402
-from tracer.kernel.buckets import OCTAVES, edges  # noqa: E402
+from tracer.kernel.buckets import edges  # noqa: E402
 from tracer.kernel.filters import Filters  # noqa: E402
 from tracer.kernel.layout import parse_tables, size_of  # noqa: E402
 from tracer.kernel.loader import possible_cpus  # noqa: E402
@@ -48,7 +48,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "TIME_WAIT lookup": (("\t\treturn finds_timewait(sk);\n", "\t\treturn true;\n"),),
     "records and counts": (
         ("events.ringbuf_reserve(RECORD_BYTES);", "NULL;"),
-        ("\tif (WITH_TALLIES)\n\t\ttally_handshake(conn, t, now_ns);\n", ""),
+        ("\tif (WITH_TALLIES)\n\t\ttally_handshake(sk, conn, now_ns);\n", ""),
     ),
     "times in each state, as they are counted": (("\tcount_states(here, conn);\n", ""),),
     "state times": (("\t\tconn->state_ns[left] += now_ns - conn->since_ns;\n", "\t\t;\n"),),
@@ -85,9 +85,8 @@ def have_counted(table: int, cpus: int) -> None:
     """Have busy places counted from now on, which the reader of the ring does else; table: `stays` in bpf/maps.h."""
     tables = parse_tables(read_source("places.h"), "places.h")
     row = tables.structs["stays"]
-    edge, octave = (next(field for field in row if field.name == name) for name in ("edges", "octaves"))
+    edge = next(field for field in row if field.name == "edges")
     each = struct.pack("=Q", 1).ljust(edge.offset, b"\0") + struct.pack(f"={edge.count}Q", *edges(edge.count))
-    each = each.ljust(octave.offset, b"\0") + bytes(OCTAVES)
     for cpu in range(cpus):
         put(table, struct.pack("=I", cpu), each.ljust(size_of(row), b"\0"))
 

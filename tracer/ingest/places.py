@@ -22,7 +22,7 @@ from tracer.ingest.decode import dtype_of
 from tracer.ingest.parts import Parts
 from tracer.ingest.ring import order_loads
 from tracer.ingest.snapshot import MARGIN_NS
-from tracer.kernel.buckets import OCTAVES, edges
+from tracer.kernel.buckets import edges
 
 IDLE_NS = 10_000_000_000
 """A place that counted nothing for so long gives its room to others."""
@@ -63,7 +63,6 @@ class Places:
         self._waiting: list[Counted] = []
         self._lock = threading.Lock()
         self._stays["edges"] = edges(_CELLS)
-        self._stays["octaves"] = OCTAVES
 
     def busy(self) -> NDArray[np.intp]:
         """Return the rows that are counted, shape (n,)."""

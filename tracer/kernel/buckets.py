@@ -12,8 +12,8 @@ from math import isqrt
 PER_OCTAVE = 8
 FIRST_OCTAVE, LAST_OCTAVE = -20, 23
 
-CELLS_PER_OCTAVE, ADDED_NS = 16, 16
-"""As cell_of() in bpf/times.h has times."""
+KEPT, TAKEN = 8, 4
+"""Bits of a time that are left, and that are taken off at once, as cell_of() in bpf/times.h has it."""
 
 
 def _bound_ns(step: int) -> int:
@@ -33,15 +33,11 @@ BOUNDS_NS = tuple(_bound_ns(step) for step in range(FIRST_OCTAVE * PER_OCTAVE, L
 def edges(cells: int) -> tuple[int, ...]:
     """Return for each of so many cells of a time the bucket of its lower edge, and that one's bound, in one number.
 
-    The bucket is in the lower eight bits; bounds are as times there.
+    The bucket is in the lower eight bits.
     """
     found = []
     for cell in range(cells):
-        octave, part = divmod(cell, CELLS_PER_OCTAVE)
-        bucket = bisect_left(BOUNDS_NS, (CELLS_PER_OCTAVE + part << octave) - ADDED_NS)
-        found.append(BOUNDS_NS[bucket] + ADDED_NS << 8 | bucket)
+        taken, bits = divmod(cell, 1 << KEPT)
+        bucket = bisect_left(BOUNDS_NS, bits << taken * TAKEN)
+        found.append(BOUNDS_NS[bucket] << 8 | bucket)
     return tuple(found)
-
-
-OCTAVES = tuple(max(bits.bit_length() - 1, 0) for bits in range(256))
-"""The octave of each number of eight bits."""

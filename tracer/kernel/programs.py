@@ -162,11 +162,11 @@ def program_text(
         "".join(_setting_macros(btf, settings)),
         f"#define OWN_NETNS {own}\n",
         f"#define WITH_OWNERS {constants.text(int(settings.owners))}\n",
-        f"#define WITH_SLOTS (CASTS && {constants.text(int(entries['slots'] > 1))})\n",
+        f"#define WITH_SLOTS (CASTS && MOSTLY({constants.text(int(entries['slots'] > 1))}))\n",
         f"#define SLOTS {constants.text(entries['slots'])}\n",
-        f"#define WITH_TALLIES {constants.text(int(settings.counts))}\n",
+        f"#define WITH_TALLIES MOSTLY({constants.text(int(settings.counts))})\n",
         f"#define TALLY_ROWS {constants.text(tally_rows(cpus))}\n",
-        f"#define WHOLE_RECORDS {constants.text(int(settings.whole_records))}\n",
+        f"#define WHOLE_RECORDS RARELY({constants.text(int(settings.whole_records))})\n",
         f"#define TICK_US {constants.text(tick_us())}\n",
         f"#define TICK_MS {constants.text(0 if tick_us() % 1000 else tick_us() // 1000)}\n",
         f"#define WAKE_MASK {constants.text(wake_mask(entries['events'], cpus, whole=settings.whole_records))}\n",
@@ -242,6 +242,7 @@ def _setting_macros(btf: Btf, settings: Settings) -> list[str]:
         "EMIT_STATES": int(settings.states or settings.follow),
         "EMIT_FOLLOW": int(settings.follow),
         "WORD_TYPE": btf.structure("timespec64"),
+        "TCP_TYPE": btf.structure("tcp_sock"),
     }
     return [f"#define {name} {value}\n" for name, value in values.items()]
 

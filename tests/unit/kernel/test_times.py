@@ -14,13 +14,13 @@ from tests.unit.kernel.filterprograms import TYPES
 from tracer.ingest.buckets import BOUNDS_NS
 from tracer.ingest.counted import BUCKETS
 from tracer.ingest.places import STAYS
-from tracer.kernel.buckets import OCTAVES, edges
+from tracer.kernel.buckets import edges
 from tracer.kernel.shipped import read_source
 from tracer.model.histogram import bucket_index
 
 pytestmark = pytest.mark.needs("gcc")
 
-LIMIT_NS = (1 << 32) - 16
+LIMIT_NS = 1 << 32
 ASK = """
 u64 ask(const struct stays *here, u64 ns) { return bucket_of(here, ns); }
 u64 limit(void) { return TALLY_LIMIT_NS; }
@@ -43,7 +43,6 @@ def stays() -> NDArray[np.void]:
     """Return a CPU's row in which nothing is but what times are looked up in."""
     row = np.zeros(1, STAYS)
     row["edges"] = edges(row["edges"].shape[1])
-    row["octaves"] = OCTAVES
     return row
 
 
