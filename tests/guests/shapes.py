@@ -19,7 +19,7 @@ if __name__ == "__main__":  # the distribution's Python, which has bcc, and noth
 from tracer.kernel import cache
 from tracer.kernel.btf import Btf
 from tracer.kernel.filters import ROLES, Filters
-from tracer.kernel.programs import program_text
+from tracer.kernel.programs import ITERATORS, program_text
 from tracer.kernel.settings import Settings
 
 ANY, PORT, PORTS = Filters(), Filters(ports=(1,)), Filters(ports=(1, 2))
@@ -68,6 +68,9 @@ EVERY = (
 )
 """And those of most other tests."""
 
+ONCE = {f"on_{Path(name).stem}" for name in ITERATORS}
+"""Programs that are no tracepoint's."""
+
 SETS = {"chosen": CHOSEN, "commands": COMMANDS, "every": EVERY}
 
 
@@ -81,7 +84,7 @@ def compile_shape(types: str, settings: Settings) -> None:
     ways = program.ways_to_read(btf)
     texts = {text for reads in (ways[0], ways[-1]) for text in program.texts(reads)}
     names = {name for text in texts for name in cache.compiled(text).programs}
-    if unguarded := names - {f"on_{point.name}" for point in program.tracepoints} - {"on_holders"}:
+    if unguarded := names - {f"on_{point.name}" for point in program.tracepoints} - ONCE:
         raise ValueError(f"{', '.join(unguarded)}: this kernel lacks the tracepoint, and #if HAVE_... does not leave it out")
 
 

@@ -46,6 +46,7 @@ HEADERS = (
 )
 TYPED = "state.c"
 ITERATORS = ("holders.c", "runs.c")
+"""Files with a program on_NAME each, which runs once."""
 FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """Its inode number, PROC_PID_INIT_INO in include/linux/proc_ns.h."""
 
