@@ -58,10 +58,15 @@ def bucket_index(ns: NDArray[np.uint64]) -> NDArray[np.intp]:
     The same as np.searchsorted(BOUNDS_NS, ns), whose branches real data mispredict, several times faster: a table gives the
     bucket of the lower edge of the time's cell, and a cell holds one bound at most.
     """
-    cells = ns.astype(np.float64).view(np.uint64)
+    return _buckets(np.minimum(ns, _LONGEST_NS), ns.astype(np.float64))
+
+
+def _buckets(ns: NDArray[np.uint64], times: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the same; ns: none above _LONGEST_NS, all of which are alike. times: the same as floats, which are used up."""
+    cells = times.view(np.uint64)
     cells >>= _MANTISSA_REST
     found = _EDGES.take(cells.view(np.intp), mode="clip")
-    found += np.minimum(ns, _LONGEST_NS, out=cells)  # all above the last bound are alike; in the same memory, as it is cached
+    found += ns
     found >>= _BELOW_BUCKET
     return found.view(np.intp)
 
@@ -141,13 +146,22 @@ def quantile(histogram: Histogram, q: float) -> NDArray[np.float64]:
     return np.where(totals > 0, values, np.nan)
 
 
+MANY = 64
+"""Times a row that are counted faster row by row."""
+
+ENOUGH, PARTS = 8192, 64
+"""Times, and calls with some, that are counted together: what that costs beyond them is small beside them."""
+
+
 class Durations:
-    """Histograms that are being filled, one a row."""
+    """Histograms that are being filled, one a row. Few times wait for more, or until somebody looks."""
 
     def __init__(self) -> None:
         self._counts = Grid(BUCKETS, np.uint64)
         self._sums_ns = Grid(1, np.float64)
         self._maxima = Grid(1, np.uint64)
+        self._waiting: list[tuple[NDArray[np.intp], NDArray[np.uint64], NDArray[np.intp]]] = []
+        self._values = 0
 
     def reserve(self, rows: int) -> None:
         """Make room for that many rows."""
@@ -163,18 +177,40 @@ class Durations:
         """
         if not len(ns):
             return
-        numbers = np.ones(len(rows), np.intp) if numbers is None else numbers.view(np.intp)
-        starts, cells = numbers.cumsum() - numbers, bucket_index(ns)
-        cells += (rows * BUCKETS).repeat(numbers)
-        self._counts.add_at(cells, 1 if zeros or ns.all() else ns != 0)
-        self._sums_ns.add_at(rows, np.add.reduceat(ns, starts, dtype=np.float64))
-        self._maxima.raise_to(rows, np.maximum.reduceat(ns, starts))
+        spread = np.ones(len(rows), np.intp) if numbers is None else numbers.view(np.intp)
+        self._waiting.append((rows, ns, spread))
+        self._values += len(ns)
+        if not zeros and np.count_nonzero(ns) < len(ns):
+            none = np.add.reduceat(ns == 0, spread.cumsum() - spread, dtype=np.int64)
+            self._counts.add(rows, 0, -none)  # of what is counted as 0 below
+        if self._values >= ENOUGH or len(self._waiting) >= PARTS:
+            self._count()
+
+    def _count(self) -> None:
+        """Count the times that wait."""
+        if not self._waiting:
+            return
+        waiting = self._waiting
+        rows, ns, numbers = (np.concatenate(each) for each in zip(*waiting, strict=True)) if len(waiting) > 1 else waiting[0]
+        self._waiting, self._values = [], 0
+        starts, times = numbers.cumsum() - numbers, ns.astype(np.float64)
+        maxima = np.maximum.reduceat(ns, starts)
+        self._sums_ns.add_at(rows, np.add.reduceat(times, starts))
+        self._maxima.raise_to(rows, maxima)
+        cells = _buckets(ns if maxima.max() <= _LONGEST_NS else np.minimum(ns, _LONGEST_NS), times)
+        if len(ns) < MANY * len(rows):
+            cells += (rows * BUCKETS).repeat(numbers)
+            self._counts.add_at(cells)
+            return
+        for row, place, number in zip(rows.tolist(), starts.tolist(), numbers.tolist(), strict=True):
+            np.add.at(self._counts.values[row], cells[place : place + number], np.uint64(1))
 
     def add_counts(self, rows: NDArray[np.intp], times: Times) -> None:
         """Add what was counted by bucket to rows, shape (n,).
 
         Where the largest of all is in another bucket than the largest of these, this one is known by its bucket alone.
         """
+        self._count()
         self._counts.add_rows(rows, times.counts)
         self._sums_ns.add(rows, 0, times.sums)
         there = np.flatnonzero(times.counts.any(axis=1))
@@ -184,12 +220,14 @@ class Durations:
 
     def fold(self, rows: NDArray[np.intp], onto: NDArray[np.intp]) -> None:
         """Add rows to others, both of shape (n,), and empty them."""
+        self._count()
         self._counts.fold(rows, onto)
         self._sums_ns.fold(rows, onto)
         self._maxima.fold(rows, onto, np.maximum)
 
     def snapshot(self, rows: NDArray[np.intp] | slice) -> Histogram:
         """Return an immutable copy of some rows."""
+        self._count()
         sums = self._sums_ns.values[rows, 0] / 1e9
         sums.flags.writeable = False
         return Histogram(self._counts.snapshot(rows), sums, self._maxima.snapshot(rows)[:, 0])

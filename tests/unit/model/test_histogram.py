@@ -8,7 +8,18 @@ from hypothesis import given, strategies as st
 
 from tracer.ingest.buckets import BOUNDS_NS
 from tracer.ingest.counted import Times
-from tracer.model.histogram import BUCKETS, CLASSIC_BOUNDS, Durations, Histogram, bucket_index, classic, quantile
+from tracer.model.histogram import (
+    BUCKETS,
+    CLASSIC_BOUNDS,
+    ENOUGH,
+    MANY,
+    PARTS,
+    Durations,
+    Histogram,
+    bucket_index,
+    classic,
+    quantile,
+)
 
 SECOND = 10**9
 ANY_TIME = st.integers(0, 2**64 - 1)
@@ -115,6 +126,33 @@ def test_many_times_of_a_row_are_added_as_if_one_by_one() -> None:
     many.add(np.array([2, 2, 2, 2, 1, 1, 2]), np.append(times, times[:3]))
     for name in ("counts", "sums", "maxima"):
         assert np.allclose(getattr(one.snapshot(slice(3)), name), getattr(many.snapshot(slice(3)), name))
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+@pytest.mark.parametrize("calls", [1, PARTS - 1, PARTS, 2 * PARTS + 3])
+@pytest.mark.parametrize("times", [3, MANY - 1, MANY, ENOUGH // 3])
+def test_times_that_wait_are_counted_once_somebody_looks(times: int, calls: int, zeros: bool) -> None:
+    rng = np.random.default_rng(23)
+    ns = (10 ** rng.uniform(0, 17, (calls, 2 * times)) * rng.integers(0, 2, (calls, 2 * times))).astype(np.uint64)
+    rows, numbers = np.array([2, 1, 2]), np.array([times, times // 2, times - times // 2], np.uint64)
+    durations = Durations()
+    durations.reserve(3)
+    counts, which = np.zeros((3, BUCKETS), np.uint64), rows.repeat(numbers.view(np.intp))
+    for each in ns:
+        durations.add(rows, each, numbers, zeros=zeros)
+        np.add.at(counts, (which, bucket_index(each)), (each > 0) | zeros)
+    found = durations.snapshot(slice(3))
+    assert found.counts.tolist() == counts.tolist()
+    assert found.sums == pytest.approx([ns[:, which == row].sum(dtype=np.float64) / SECOND for row in range(3)])
+    assert found.maxima.tolist() == [0, *(ns[:, which == row].max() for row in (1, 2))]
+
+
+def test_times_that_wait_go_where_their_row_does() -> None:
+    durations = Durations()
+    durations.reserve(2)
+    durations.add(np.array([1]), np.array([SECOND], np.uint64))
+    durations.fold(np.array([1]), np.array([0]))
+    assert durations.snapshot(slice(2)).totals.tolist() == [1, 0]
 
 
 @given(st.lists(st.integers(0, 14 * SECOND), min_size=1, max_size=50), st.integers(0, 50), st.sampled_from([0, 1, 14 * SECOND]))
