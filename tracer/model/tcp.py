@@ -160,24 +160,31 @@ def _first_match(
     error: NDArray[np.int32],
     flags: NDArray[np.uint16],
 ) -> Codes:
-    codes = np.full(len(state), reasons.index("other"), np.uint8)
-    bits, failed = int(np.bitwise_or.reduce(flags, initial=0)), bool(error.any())
+    codes = np.empty(len(state), np.uint8)
+    codes.fill(reasons.index("other"))
+    bits, failed = int(np.bitwise_or.reduce(flags)), np.count_nonzero(error) > 0
     possible = [rule for rule in rules if rule.flags & ~bits == 0 and (failed or not rule.error)]
     for rule in reversed(possible):
-        codes[_fits(rule, state, error, flags)] = reasons.index(rule.reason)
+        fits = _fits(rule, state, error if failed else None, flags)
+        codes[fits] = reasons.index(rule.reason)
     return codes
 
 
-def _fits(rule: ReasonRule, state: NDArray[np.uint8], error: NDArray[np.int32], flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    fits: NDArray[np.bool_] = (flags & rule.flags) == rule.flags
-    if rule.error is not None:
+def _fits(
+    rule: ReasonRule, state: NDArray[np.uint8], error: NDArray[np.int32] | None, flags: NDArray[np.uint16]
+) -> NDArray[np.bool_] | bool:
+    """Return which edges fit; error: None where all are 0, and so is the rule's."""
+    fits: NDArray[np.bool_] | bool = (flags & rule.flags) == rule.flags if rule.flags else True
+    if rule.error is not None and error is not None:
         fits &= error == rule.error
     if rule.states is not None:
-        fits &= _is_one_of(state, [STATE[name] for name in rule.states])
+        fits &= _are_among(rule.states).take(state)
     return fits
 
 
-def _is_one_of(state: NDArray[np.uint8], wanted: Sequence[int]) -> NDArray[np.bool_]:
+@lru_cache
+def _are_among(states: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Return whether a state is one of these, by its number."""
     table = np.zeros(256, bool)
-    table[list(wanted)] = True
-    return table[state]
+    table[[STATE[name] for name in states]] = True
+    return table
