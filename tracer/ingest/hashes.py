@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
-_HALF = np.uint64(32)
+_HALF = np.array(32, np.uint64)
+"""An array of no dimension, as numpy has to find out what a scalar is, which takes longer than few values."""
 
 # The first numbers that SplitMix64 gives, made odd.
 _FACTORS = np.array(
@@ -29,20 +30,21 @@ def hashed(*columns: NDArray[Any]) -> Keys:
     A sum of the values, each times an odd number of its column's. Of the upper half of a word a product keeps half of the bits
     alone, so that it is mixed into the lower one before. A column of zeros adds nothing: the first words of IPv4's addresses.
     """
-    keys = np.zeros(len(columns[0]), np.uint64)
+    keys = None
     for place, column in enumerate(columns):
-        if np.bitwise_or.reduce(column):  # half the time of any()
-            keys += share(column, place)
-    return keys
+        if np.count_nonzero(column):  # a fifth of the time of any() for few, half of it for many
+            added = share(column, place)
+            keys = added if keys is None else np.add(keys, added, out=keys)
+    return np.zeros(len(columns[0]), np.uint64) if keys is None else keys
 
 
 def share(column: NDArray[Any], place: int) -> Keys:
     """Return what the column at a place adds to the numbers of hashed()."""
     added: Keys
     if column.dtype != np.uint64:
-        added = column * _FACTORS[place]
+        added = column * _FACTORS[place, ...]
         return added
     added = column >> _HALF
     added ^= column
-    added *= _FACTORS[place]
+    added *= _FACTORS[place, ...]
     return added

@@ -28,11 +28,11 @@ def is_in(values: NDArray[Any], known: NDArray[Any] | Sequence[int]) -> NDArray[
 def is_among(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which values are among those that are known, which are sorted and of the same type; same shape as values."""
     if len(known) < FEW:
-        found = np.zeros(np.shape(values), bool)
+        found = np.zeros(values.shape, bool)
         for one in known:
             found |= values == one
         return found
-    same: NDArray[np.bool_] = known.take(np.searchsorted(known, values), mode="clip") == values
+    same: NDArray[np.bool_] = known.take(known.searchsorted(values), mode="clip") == values
     return same
 
 

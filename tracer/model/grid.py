@@ -40,7 +40,9 @@ class Grid(Generic[Number]):
 
     def add_at(self, cells: NDArray[Any], amounts: NDArray[Any] | int = 1) -> None:
         """Add amounts at cells as they lie, row by row, both of shape (n,)."""
-        np.add.at(self.values.reshape(-1), cells, self.values.dtype.type(amounts))
+        dtype = self.values.dtype
+        some = amounts.astype(dtype, copy=False) if isinstance(amounts, np.ndarray) else dtype.type(amounts)
+        np.add.at(self.values.reshape(-1), cells, some)
 
     def add_rows(self, rows: NDArray[Any], amounts: NDArray[Any]) -> None:
         """Add amounts, shape (n, columns or fewer), to the first columns of rows, shape (n,); rows may repeat."""

@@ -28,7 +28,7 @@ class Recent:
     def add(self, keys: Keys, times_ns: NDArray[np.uint64], **more: NDArray[Any]) -> None:
         """Keep some records, of later batches behind those of earlier ones; all of shape (n,)."""
         if len(keys):
-            self._batches.append((keys, times_ns.astype(np.int64), more))
+            self._batches.append((keys, times_ns.view(np.int64), more))
             self._count += len(keys)
         while self._count > MOST and len(self._batches) > 1:
             self._count -= len(self._batches.popleft()[0])

@@ -59,9 +59,8 @@ class Tenure:
 
     def note(self, rows: Rows, now_ns: int, numbers: NDArray[np.uint64] | None = None) -> None:
         """Note that records of these rows have come, shape (n,); numbers: how many of each, one if not given."""
-        counts = np.bincount(rows, numbers, minlength=self._rows).astype(np.uint64)
-        self.records[: self._rows] += counts
-        self.active_ns[: self._rows][counts > 0] = now_ns
+        np.add.at(self.records, rows, np.uint64(1) if numbers is None else numbers)
+        self.active_ns[rows] = now_ns
 
     def used(self) -> Rows:
         """Return the rows of sets."""
