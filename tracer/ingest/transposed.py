@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ FEW = 8
 """Values that are found faster by comparing all with each of them than by a search."""
 
 _WORD = 8
+ALL_BITS = np.uint64((1 << 64) - 1)
 _WORDS = EVENT.itemsize // _WORD
 
 Words = NDArray[np.uint64]
@@ -112,12 +113,12 @@ class Transposed:
             whole = np.zeros((len(some), _WORDS), np.uint64)
             whole[:, : len(self.words)] = some
             return whole.view(EVENT)[:, 0][0 if np.isscalar(which) else slice(None)]
-        if not self.has(which):
-            return np.zeros(len(self), _MEMBERS[which][0])
-        if which in WIDE:
-            return wide(self.words_of(which), which)
         if which not in self._columns:
-            self._columns[which] = np.ascontiguousarray(self._column(which))
+            if not self.has(which):
+                return np.zeros(len(self), _MEMBERS[which][0])
+            if which in WIDE:
+                return wide(self.words_of(which), which)
+            self._columns[which] = self._column(which).copy()
         return self._columns[which]
 
     def put(self, member: str, places: NDArray[np.intp], values: Any) -> None:
@@ -127,36 +128,37 @@ class Transposed:
 
     def pick(self, member: str, places: NDArray[np.intp]) -> NDArray[Any]:
         """Return what some records have of a member, without a look at the others."""
-        if not self.has(member):
-            dtype = _MEMBERS[member][0]
-            return np.broadcast_to(np.zeros((), dtype.base), (len(places), *dtype.shape))
+        if member in self._columns:
+            return self._columns[member].take(places)
+        word, place, dtype = _WHERE[member]
+        if word >= len(self.words):
+            strides = (0,) * (1 + len(dtype.shape))
+            return np.ndarray((len(places), *dtype.shape), dtype.base, bytes(dtype.base.itemsize), strides=strides)
         if member in WIDE:
             return wide(self.words_of(member).take(places, axis=1), member)
-        column = self._columns.get(member)
-        return self._column(member)[places] if column is None else column.take(places)
+        found: NDArray[Any] = self.words[word].take(places).view(dtype)[place :: _WORD // dtype.itemsize]
+        return found
 
     def some(self, places: NDArray[np.intp], members: tuple[str, ...]) -> Events:
         """Return some records as an array, with these members alone: a fraction of what whole ones take."""
-        words, dtype = _compact(members)
-        known = words[words < len(self.words)]
-        found = np.zeros((len(places), len(words)), np.uint64)
-        found[:, : len(known)] = self.words[known[:, None], places].T
+        size, known, dtype = _compact(members, len(self.words))
+        found = np.zeros((len(places), size), np.uint64)
+        found[:, : len(known)] = self.words[known, places].T
         events: Events = found.view(dtype)[:, 0]
         return events
 
     def has(self, member: str) -> bool:
         """Return whether the records are long enough to have a member."""
-        return _MEMBERS[member][1] < len(self.words) * _WORD
+        return _WHERE[member][0] < len(self.words)
 
     def _column(self, member: str) -> NDArray[Any]:
-        dtype, offset = _MEMBERS[member]
-        per_word = _WORD // dtype.itemsize
-        column: NDArray[Any] = self.words[offset // _WORD].view(dtype)[offset // dtype.itemsize % per_word :: per_word]
+        word, place, dtype = _WHERE[member]
+        column: NDArray[Any] = self.words[word].view(dtype)[place :: _WORD // dtype.itemsize]
         return column
 
     def word(self, member: str) -> Words:
         """Return the word that a member is in, with all that is beside it, shape (n,)."""
-        word: Words = self.words[_MEMBERS[member][1] // _WORD]
+        word: Words = self.words[_WHERE[member][0]]
         return word
 
     def words_of(self, member: str) -> Words:
@@ -201,13 +203,33 @@ def words_of(rows: Any, member: str) -> Words:
     return np.ascontiguousarray(rows[member]).view(np.uint64).reshape(len(rows), rows.dtype[member].itemsize // _WORD).T
 
 
+class InWord(NamedTuple):
+    """Where a record has a number: in which word, behind which bits, and which bits from there on."""
+
+    word: int
+    shift: np.uint64
+    mask: np.uint64
+
+    def of(self, words: Words) -> Words:
+        """Return the numbers in these words; where they are whole ones, they are not copied."""
+        return words if self.mask == ALL_BITS else words >> self.shift & self.mask
+
+
 @lru_cache
-def mask_of(*members: str) -> np.uint64:
-    """Return what leaves these members alone of the word that they have in common."""
+def in_word(member: str) -> InWord:
+    """Return where a member of at most a word is."""
+    dtype, offset = _MEMBERS[member]
+    return InWord(offset // _WORD, np.uint64(offset % _WORD * 8), ALL_BITS >> np.uint64(64 - dtype.itemsize * 8))
+
+
+@lru_cache
+def mask_of(*members: str) -> Words:
+    """Return what leaves these members alone of the word that they have in common, of no dimension."""
     mask = np.zeros(_WORD, np.uint8)
     for dtype, offset in map(_MEMBERS.__getitem__, members):
         mask[offset % _WORD :][: dtype.itemsize] = 0xFF
-    return np.uint64(mask.view(np.uint64)[0])
+    found: Words = mask.view(np.uint64)[0, ...]
+    return found
 
 
 def _rows(part: Events) -> Words:
@@ -222,15 +244,17 @@ def _words_of_records(size: int) -> np.dtype[np.void]:
 
 
 @lru_cache
-def _compact(members: tuple[str, ...]) -> tuple[NDArray[np.intp], np.dtype[np.void]]:
-    """Return the words in which members lie, and the dtype of a record that has no others."""
+def _compact(members: tuple[str, ...], known: int) -> tuple[int, NDArray[np.intp], np.dtype[np.void]]:
+    """Return in how many words members lie, which of these are known, shape (k, 1), and the dtype of a record without others.
+
+    known: how many words there are, the first ones of a record.
+    """
     formats, offsets = zip(*map(_MEMBERS.__getitem__, members), strict=True)
     lengths = [-(-(at % _WORD + dtype.itemsize) // _WORD) for dtype, at in zip(formats, offsets, strict=True)]
     words = sorted({at // _WORD + word for at, length in zip(offsets, lengths, strict=True) for word in range(length)})
     places = [words.index(at // _WORD) * _WORD + at % _WORD for at in offsets]
-    return np.array(words), np.dtype(
-        {"names": list(members), "formats": list(formats), "offsets": places, "itemsize": len(words) * _WORD}
-    )
+    dtype = np.dtype({"names": list(members), "formats": list(formats), "offsets": places, "itemsize": len(words) * _WORD})
+    return len(words), np.array([word for word in words if word < known])[:, None], dtype
 
 
 def _bytes(words: Words) -> NDArray[np.uint8]:
@@ -239,5 +263,9 @@ def _bytes(words: Words) -> NDArray[np.uint8]:
 
 
 _MEMBERS: dict[str, tuple[np.dtype[Any], int]] = {name: (field[0], field[1]) for name, field in (EVENT.fields or {}).items()}
+_WHERE = {
+    name: (offset // _WORD, offset % _WORD // max(dtype.base.itemsize, 1), dtype) for name, (dtype, offset) in _MEMBERS.items()
+}
+"""The word that each member is in, and its place in there among members of its size."""
 WIDE = {name for name, (dtype, _) in _MEMBERS.items() if dtype.subdtype or dtype.kind == "S"}
 """Members that are addresses, names, or several numbers."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.decode import Events
-from tracer.ingest.transposed import Derive, Transposed, Words
+from tracer.ingest.transposed import Derive, Transposed, Words, in_word
 
 Rows = NDArray[np.intp]
 
@@ -75,6 +75,11 @@ class Part:
     def words_of(self, member: str) -> Words:
         """Return the words of a member that has whole ones, shape (words, n)."""
         return self.records.words_of(member).take(self.index, axis=1)
+
+    def number(self, member: str) -> Words:
+        """Return a column of numbers as words, shape (n,)."""
+        where = in_word(member)
+        return where.of(self.records.words[where.word].take(self.index))
 
     def at(self, places: Rows) -> Part:
         """Return some of them by their places among these."""

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.model.builder import beginnings, events
 from tracer.ingest.decode import BEGINNING, EVENT, Events
-from tracer.ingest.transposed import BLOCK, Transposed, words_of
+from tracer.ingest.transposed import BLOCK, Transposed, mask_of, words_of
 from tracer.model.batch import Part
 
 COUNTS = (0, 1, BLOCK, 2 * BLOCK + 3)
@@ -34,6 +34,18 @@ def test_a_part_has_the_columns_of_its_records(name: str) -> None:
     part = Part(Transposed.of([plain]), index)
     assert (part[name] == plain[index][name]).all()
     assert (part.at(np.array([0, 2]))[name] == plain[[7, 99]][name]).all()
+
+
+@pytest.mark.parametrize("name", ["sent_bytes", "netns", "srtt_us", "local_port", "kind", "retransmit_kind"])
+def test_a_number_is_the_same_as_a_word(name: str) -> None:
+    plain, index = records(100), np.array([7, 3, 99])
+    found = Part(Transposed.of([plain]), index).number(name)
+    assert found.dtype == np.uint64
+    assert found.tolist() == plain[index][name].tolist()
+
+
+def test_namespace_and_error_fit_into_one_word() -> None:
+    assert mask_of("netns") & mask_of("error") == 0
 
 
 def test_records_come_back_as_they_were() -> None:
