@@ -77,15 +77,15 @@ class OpenConnections:
         """Have room for so many label sets."""
         self._open.reserve(rows)
 
-    def opened(self, alike: Alike, rows: Rows) -> None:
-        """Add the connections of EVENT_HANDSHAKE records; rows: the label set of each example."""
+    def opened(self, alike: Alike) -> None:
+        """Add the connections of EVENT_HANDSHAKE records."""
         self._remember(alike, 1)
-        self._open.add(rows, 0, alike.numbers)
+        self._open.add(alike.rows, 0, alike.numbers)
         self._add(_by_service(alike.services, alike.numbers), 1)
 
-    def closed(self, alike: Alike, rows: Rows) -> None:
+    def closed(self, alike: Alike) -> None:
         """Take off those of EVENT_CLOSE records that were counted."""
-        examples, numbers, codes = alike.examples, alike.numbers, alike.services
+        examples, numbers, codes, rows = alike.examples, alike.numbers, alike.services, alike.rows
         self._remember(alike, -1)
         counted = (examples["flags"] & FLAG["partial"] == 0) | (examples["visited"] & _OPENING != 0)
         if not counted.all():

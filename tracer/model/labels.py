@@ -20,7 +20,7 @@ from tracer.ingest.transposed import RecordColumns
 from tracer.ingest.workloads import Workload
 from tracer.model.labelnames import BASE, CGROUP_LABELS, PEER_LABELS, optional_names
 from tracer.model.naming import OTHER, Naming
-from tracer.model.services import service_ports
+from tracer.model.services import PORT, ROLE_AND_PORT, Codes, service_codes
 from tracer.model.tcp import KIND, RETRANSMIT_KINDS, ROLE, ROLES, STATE
 from tracer.model.tenure import Tenure
 
@@ -84,17 +84,25 @@ class LabelSets:
         return len(self.sets)
 
     def rows(
-        self, events: RecordColumns, now_ns: int = 0, *, noted: bool = True, numbers: NDArray[np.uint64] | None = None
+        self,
+        events: RecordColumns,
+        now_ns: int = 0,
+        *,
+        noted: bool = True,
+        numbers: NDArray[np.uint64] | None = None,
+        services: Codes | None = None,
     ) -> Rows:
         """Return the row of each record's label set, shape (n,); new sets that are earned are taken in.
 
         noted: whether they count among the records of the sets. numbers: how many each stands for, one if not given.
+        services: as of service_codes(), where they are known.
         """
         self._now_ns = now_ns
-        port = service_ports(events)
-        keys = self._pack(events, port)
+        services = service_codes(events) if services is None else services
+        keys = self._pack(events, services)
         rows = self.find(keys)
-        if (rows < 0).any():
+        if np.count_nonzero(rows < 0):
+            port = (services & PORT).astype(np.uint16)
             earned = (rows < 0) & self._earns(events, port)
             if earned.any():
                 self._admit(keys, np.flatnonzero(earned), events, port, numbers)
@@ -110,7 +118,7 @@ class LabelSets:
 
     def keys(self, events: RecordColumns) -> Keys:
         """Return what find() takes, shape (n,)."""
-        return self._pack(events, service_ports(events))
+        return self._pack(events, service_codes(events))
 
     def telling(self, events: RecordColumns) -> list[NDArray[np.uint64]]:
         """Return what tells label sets apart beside role, port and namespace, columns of shape (n,)."""
@@ -121,7 +129,7 @@ class LabelSets:
         """Return the rows of the label sets of these keys, shape (n,), -1 for those that have none."""
         if not len(self._keys):
             return np.full(len(keys), -1, np.intp)
-        found = np.searchsorted(self._keys, keys)
+        found = self._keys.searchsorted(keys)
         return np.where(self._keys.take(found, mode="clip") == keys, self._key_rows.take(found, mode="clip"), -1)
 
     def expire(self, before_ns: int) -> None:
@@ -259,9 +267,9 @@ class LabelSets:
         order = np.argsort(together)
         self._keys, self._key_rows = together[order], np.concatenate([self._key_rows, rows])[order]
 
-    def _pack(self, events: RecordColumns, port: NDArray[np.uint16]) -> Keys:
+    def _pack(self, events: RecordColumns, services: Codes) -> Keys:
         """Return one number per label set: exact for role and port alone, mixed to 64 bits with more labels."""
-        keys: Keys = events["role"].astype(np.uint64) << np.uint64(16) | port
+        keys: Keys = (services & ROLE_AND_PORT).view(np.uint64)
         for name in self.names[len(BASE) :]:
             for column in self._naming.columns(name, events):
                 keys = mix(keys, column)

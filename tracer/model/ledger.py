@@ -82,15 +82,15 @@ class Ledger:
         self._dumped = Dumped()
         self._last_ns = -1
 
-    def opened(self, alike: Alike, rows: Rows) -> None:
-        """Note the connections of records that say that they are open now; rows: the label set of each example."""
+    def opened(self, alike: Alike) -> None:
+        """Note the connections of records that say that they are open now."""
         part, examples = alike.part, alike.examples
         syn = (examples["role"] == ROLE["client"]) & (examples["flags"] & FLAG["repair"] == 0)
         keys, process = part.once(ends_key), part["process"]
-        self._opened.add(keys, part["time_ns"], row=alike.spread(rows), syn=alike.spread(syn), process=process)
+        self._opened.add(keys, part["time_ns"], row=alike.spread(alike.rows), syn=alike.spread(syn), process=process)
 
-    def closed(self, alike: Alike, rows: Rows) -> None:
-        """Add what was not counted yet of the connections of EVENT_CLOSE records; rows: the label set of each example."""
+    def closed(self, alike: Alike) -> None:
+        """Add what was not counted yet of the connections of EVENT_CLOSE records."""
         part, starts = alike.part, alike.starts
         keys = part.once(ends_key)
         self._closed.add(keys, part["time_ns"])
@@ -108,7 +108,7 @@ class Ledger:
             self._table["gone"][places] = True
         self._figures.reserve(len(self._sets))
         for place, column in exact.items():
-            self._figures.add(rows, place, np.add.reduceat(column, starts))
+            self._figures.add(alike.rows, place, np.add.reduceat(column, starts))
 
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Add what the open connections of a dump have carried since the one before; it may come more than once."""

@@ -12,6 +12,8 @@ Codes = NDArray[np.int64]
 """Services as one number each: namespace, role and port, of which the last two take ROLE_BITS and 16 bits."""
 
 ROLE_BITS = 2
+PORT, ROLE_AND_PORT = 0xFFFF, (1 << ROLE_BITS + 16) - 1
+"""What of such a number is the port alone, and with the role."""
 
 
 def service_ports(events: RecordColumns) -> NDArray[np.uint16]:
@@ -22,11 +24,17 @@ def service_ports(events: RecordColumns) -> NDArray[np.uint16]:
     """
     role, local, remote = events["role"], events["local_port"], events["remote_port"]
     ports: NDArray[np.uint16] = np.where(role == ROLE["server"], local, remote)
-    unknown = np.flatnonzero((role != ROLE["server"]) & (role != ROLE["client"]))
+    unknown = without_side(role)
     if len(unknown):
         local, remote = local[unknown], remote[unknown]
         ports[unknown] = np.where((local != 0) & ((local < remote) | (remote == 0)), local, remote)
     return ports
+
+
+def without_side(role: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return the places of the records of which is not known whether they are the server's or the client's."""
+    places: NDArray[np.intp] = ((role != ROLE["server"]) & (role != ROLE["client"])).nonzero()[0]
+    return places
 
 
 def service_codes(records: RecordColumns) -> Codes:

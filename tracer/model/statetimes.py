@@ -11,7 +11,7 @@ import numpy as np
 from tracer.ingest.counted import TIMED_STATES, Times
 from tracer.model.alike import Alike
 from tracer.model.histogram import Durations, Histogram
-from tracer.model.tcp import FLAG, STATES
+from tracer.model.tcp import STATES
 
 # A connection spends no time in CLOSE and LISTEN; those are where it comes from and where it ends.
 _BITS = np.array([0 if STATES[n] in {"close", "listen"} else 1 << n for n in range(TIMED_STATES)], np.uint16)
@@ -27,7 +27,7 @@ class StateTimes:
 
     def add(self, alike: Alike) -> None:
         """Take in records of ends."""
-        alike = alike.where(alike.examples["flags"] & FLAG["gap"] == 0)
+        alike = alike.without("gap")
         times = alike.part.records.words_of("state_ns")
         visited = alike.examples["visited"] & _ALL
         for passed in set(visited.tolist()):

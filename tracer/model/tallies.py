@@ -54,19 +54,19 @@ class Tallies:
         self._whose = whose
         self._rows = 0
 
-    def opened(self, alike: Alike, rows: Rows) -> None:
-        """Take in connections that are open from now on; rows: the label set of each example."""
-        self.open.opened(alike, rows)
-        self.ledger.opened(alike, rows)
+    def opened(self, alike: Alike) -> None:
+        """Take in connections that are open from now on."""
+        self.open.opened(alike)
+        self.ledger.opened(alike)
         if self._whose:
-            self.who.opened(alike, rows)
+            self.who.opened(alike)
         if alike.part.has("process"):
             self.backlogs.note(alike.part)
 
-    def closed(self, alike: Alike, rows: Rows) -> None:
-        """Take in connections that have ended; rows: the label set of each example."""
-        self.open.closed(alike, rows)
-        self.ledger.closed(alike, rows)
+    def closed(self, alike: Alike) -> None:
+        """Take in connections that have ended."""
+        self.open.closed(alike)
+        self.ledger.closed(alike)
 
     def add_counts(self, sums: ByCount, rows: Rows) -> None:
         """Take in what the kernel has counted; rows: the label set of each place."""

@@ -95,6 +95,13 @@ class Model:
         self._exact, self._unlisted = exact, Unlisted() if unlisted else None
         self._counts = Tallies(self._open, self._sets, context.start_ns, whose=whose)
         self._counts.reserve(FIXED)
+        self._adding = {
+            KIND["handshake"]: self._add_handshakes,
+            KIND["failure"]: self._add_failures,
+            KIND["close"]: self._add_closes,
+            KIND["retransmit"]: self._add_retransmits,
+            KIND["reset"]: self._add_resets,
+        }
 
     def add(self, reading: Reading) -> None:
         """Take in a reading; readings come in the order of their time."""
@@ -165,60 +172,53 @@ class Model:
 
     def _add_events(self, events: Transposed) -> None:
         alike = Alike.among(events, self._sets.telling(events))
-        counts = np.bincount(alike.examples["kind"], alike.numbers, len(self._events)).astype(np.uint64)
-        self._events += counts
-        if counts[KIND["state"]]:  # counted in the kernel, exactly; they must not open label sets
-            states = alike.examples["kind"] == KIND["state"]
+        np.add.at(self._events, alike.examples["kind"], alike.numbers)
+        states = alike.examples["kind"] == KIND["state"]
+        if np.count_nonzero(states):  # counted in the kernel, exactly; they must not open label sets
             self._add_restored(alike.where(states & is_restored(alike.examples)))
             alike = alike.where(~states)
         if self._unlisted:
             self._unlisted.add(alike)
-        rows, kinds = self._sets.rows(alike.examples, self._now_ns, numbers=alike.numbers), alike.examples["kind"]
-        self._counts.reserve(len(self._sets))
-        for name, add in (
-            ("handshake", self._add_handshakes),
-            ("failure", self._add_failures),
-            ("close", self._add_closes),
-            ("retransmit", self._add_retransmits),
-            ("reset", self._add_resets),
-        ):
-            if counts[KIND[name]]:
-                mask = kinds == KIND[name]
-                add(alike.where(mask), rows[mask])
+        for kind, its in self._in_rows(alike).by_kind():
+            if kind in self._adding:
+                self._adding[kind](its)
 
-    def _add_handshakes(self, alike: Alike, rows: Rows) -> None:
-        self._counts.handshakes.add(rows, 0, alike.numbers)
-        self._counts.opened(alike, rows)
-        known = alike.examples["flags"] & FLAG["handshake_unknown"] == 0
-        timed = alike.where(known)
-        self._counts.handshake_times.add(rows[known], timed.part["handshake_ns"], timed.numbers)
+    def _in_rows(self, alike: Alike) -> Alike:
+        """Return the same with their label sets, for each of which there is room."""
+        rows = self._sets.rows(alike.examples, self._now_ns, numbers=alike.numbers, services=alike.services)
+        self._counts.reserve(len(self._sets))
+        return alike.in_rows(rows)
+
+    def _add_handshakes(self, alike: Alike) -> None:
+        self._counts.handshakes.add(alike.rows, 0, alike.numbers)
+        self._counts.opened(alike)
+        timed = alike.without("handshake_unknown")
+        self._counts.handshake_times.add(timed.rows, timed.part["handshake_ns"], timed.numbers)
 
     def _add_restored(self, alike: Alike) -> None:
         """Add what TCP_REPAIR has restored: connections that are open without a handshake."""
         if len(alike.part):
-            rows = self._sets.rows(alike.examples, self._now_ns, numbers=alike.numbers)
-            self._counts.reserve(len(self._sets))
-            self._counts.opened(alike, rows)
+            self._counts.opened(self._in_rows(alike))
 
-    def _add_failures(self, alike: Alike, rows: Rows) -> None:
-        examples, flags = alike.examples, alike.examples["flags"]
+    def _add_failures(self, alike: Alike) -> None:
+        examples, rows = alike.examples, alike.rows
         self._elsewhere.add(alike.where(rows < FIXED), resets=False)
-        self._counts.failures.add(rows, failure_reasons(examples["from_state"], examples["error"], flags), alike.numbers)
-        self._states.add(alike.where(flags & FLAG["partial"] == 0))
+        reasons = failure_reasons(examples["from_state"], examples["error"], examples["flags"])
+        self._counts.failures.add(rows, reasons, alike.numbers)
+        self._states.add(alike.without("partial"))
 
-    def _add_closes(self, alike: Alike, rows: Rows) -> None:
-        examples, flags = alike.examples, alike.examples["flags"]
+    def _add_closes(self, alike: Alike) -> None:
+        examples, rows, flags = alike.examples, alike.rows, alike.examples["flags"]
         reasons = close_reasons(examples["from_state"], examples["error"], flags)
         self._counts.closes.add(rows, reasons, alike.numbers)
         self._counts.time_waits.add(rows, 0, alike.numbers * leaves_time_wait(flags))
         # 0 is no measurement: nothing of the connection's was ever acknowledged.
-        self._counts.srtt.add(rows, alike.part["srtt_us"] * np.uint64(1000), alike.numbers, zeros=False)
-        whole = flags & FLAG["partial"] == 0
-        lives = alike.where(whole)  # what only connections seen from their start can tell
+        self._counts.srtt.add(rows, alike.part.number("srtt_us") * np.uint64(1000), alike.numbers, zeros=False)
+        lives = alike.without("partial")  # what only connections seen from their start can tell
         if lives is not alike:
-            self._counts.partial.add(rows, 0, alike.numbers * ~whole)
-        self._counts.closed(alike, rows)
-        self._counts.connection_times.add(rows[whole], lives.part["duration_ns"], lives.numbers)
+            self._counts.partial.add(rows, 0, alike.numbers * (flags & FLAG["partial"] != 0))
+        self._counts.closed(alike)
+        self._counts.connection_times.add(lives.rows, lives.part["duration_ns"], lives.numbers)
         self._states.add(lives)
 
     def _add_unrecorded(self, what: int, row: int, count: int) -> None:
@@ -239,8 +239,8 @@ class Model:
             }[what]
         grid.add(np.array([row]), column, count)
 
-    def _add_retransmits(self, alike: Alike, rows: Rows) -> None:
-        part, rows = alike.part, alike.spread(rows)
+    def _add_retransmits(self, alike: Alike) -> None:
+        part, rows = alike.part, alike.spread(alike.rows)
         failed = part["flags"] & FLAG["failed"] != 0
         segments = part["segments"]
         self._counts.failed_retransmits.add(rows[failed], 0, segments[failed])
@@ -253,9 +253,9 @@ class Model:
             counted[waits[:taken]] = False
         self._counts.retransmitted.add(rows[counted], kind[counted], segments[counted])
 
-    def _add_resets(self, alike: Alike, rows: Rows) -> None:
-        self._elsewhere.add(alike.where(rows < FIXED), resets=True)
-        part, rows = alike.part, alike.spread(rows)
+    def _add_resets(self, alike: Alike) -> None:
+        self._elsewhere.add(alike.where(alike.rows < FIXED), resets=True)
+        part, rows = alike.part, alike.spread(alike.rows)
         # A reset's record has one of the two flags, whatever else its connection saw (bpf/reset.c).
         flags = part["flags"]
         self._counts.resets_received.add(rows[flags & FLAG["reset_received"] != 0], 0)

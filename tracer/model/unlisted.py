@@ -91,7 +91,7 @@ class Unlisted:
     def add(self, alike: Alike) -> None:
         """Take in a batch of records."""
         others = ~is_among(alike.examples["netns"], self._skipped)
-        if not others.any():
+        if not np.count_nonzero(others):
             return
         alike = alike.where(others)
         part, examples = alike.part, alike.examples

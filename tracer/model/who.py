@@ -66,9 +66,9 @@ class Handshakes:
         if rows > len(self._table):
             self._table = np.concatenate([self._table, np.zeros(rows - len(self._table), _WHO)])
 
-    def opened(self, alike: Alike, rows: Rows) -> None:
-        """Note who had the connections of these records, rows: the label set of each example."""
-        table, part, starts = self._table, alike.part, alike.starts
+    def opened(self, alike: Alike) -> None:
+        """Note who had the connections of these records."""
+        table, part, starts, rows = self._table, alike.part, alike.starts, alike.rows
         last = np.full(len(table), -1)
         np.maximum.at(last, rows, part.index[starts + alike.numbers.view(np.intp) - 1])
         last[:FIXED] = -1

@@ -10,6 +10,7 @@ from tests.unit.model.builder import events
 from tracer.ingest.decode import Events
 from tracer.ingest.transposed import Transposed
 from tracer.model.alike import Alike, grouped
+from tracer.model.tcp import KIND
 
 
 def sorts(*batches: Events) -> Alike:
@@ -19,7 +20,7 @@ def sorts(*batches: Events) -> Alike:
 @pytest.mark.parametrize(
     "other",
     [
-        {"kind": "failure"},
+        {"kind": "retransmit"},
         {"role": "server"},
         {"port": 80},
         {"netns": 7},
@@ -52,12 +53,28 @@ def test_times_amounts_and_the_port_of_the_client_do_not(role: str) -> None:
 
 def test_what_is_taken_of_the_sorts_are_their_records() -> None:
     found = sorts(events("close", 2), events("handshake", 3), events("close", 2, port=80))
-    closes = found.where(found.examples["kind"] == found.examples["kind"][0])
+    closes = found.where(found.examples["kind"] == KIND["close"])
     assert closes.numbers.tolist() == [2, 2]
     assert closes.starts.tolist() == [0, 2]
     assert closes.part["remote_port"].tolist() == [443, 443, 80, 80]
     assert closes.spread(np.array([7, 9])).tolist() == [7, 7, 9, 9]
     assert closes.places(np.array([False, True])).tolist() == [5, 6]
+
+
+def test_the_sorts_of_each_kind_are_side_by_side() -> None:
+    found = sorts(events("close", 2), events("handshake", 3), events("close", 2, port=80), events("handshake", role="server"))
+    assert [(kind, its.numbers.tolist(), its.part.index.tolist()) for kind, its in found.by_kind()] == [
+        (KIND["handshake"], [3, 1], [2, 3, 4, 7]),
+        (KIND["close"], [2, 2], [0, 1, 5, 6]),
+    ]
+    assert not list(found.where(np.zeros(4, bool)).by_kind())
+
+
+def test_a_flag_that_no_record_has_leaves_them_as_they_are() -> None:
+    found = sorts(events("close", 2, flags=("partial",)), events("close", flags=("time_wait",)))
+    assert found.without("gap") is found
+    assert found.without("partial").part.index.tolist() == [2]
+    assert not len(found.where(np.zeros(2, bool)).without("partial").part)
 
 
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 50), max_size=50))
