@@ -167,10 +167,6 @@ class Transposed:
         words = self.words[offset // _WORD : (offset + dtype.itemsize) // _WORD]
         return words if len(words) else np.zeros((dtype.itemsize // _WORD, len(self)), np.uint64)
 
-    def words_with(self, member: str) -> list[Words]:
-        """Return the same without those that are zero in all records, shape (n,) each."""
-        return [word for word in self.words_of(member) if np.bitwise_or.reduce(word)] if self.has(member) else []
-
     def once(self, derive: Derive) -> NDArray[Any]:
         """Return what is derived from the records, shape (n,), which is done once."""
         if derive not in self._derived:

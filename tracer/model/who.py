@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.names import name_text
+from tracer.ingest.transposed import wide
 from tracer.model.alike import Alike
 from tracer.model.labels import FIXED
 from tracer.model.naming import address_text
@@ -22,10 +22,6 @@ _WHO = np.dtype(
     [("process", "S16"), ("address", "u1", (16,)), ("netns", "=u4"), ("seen", "?"), ("processes", "?"), ("peers", "?")]
 )
 """seen: whether there was a handshake; processes, peers: whether there were several."""
-
-_LATEST = ("process", "remote_address", "netns")
-_SHOWN = (("processes", "process", "process"), ("peers", "address", "remote_address"))
-"""Members of the table, and of records, that are shown."""
 
 
 @dataclass(frozen=True)
@@ -55,50 +51,77 @@ class Who:
 NOBODY = Who(np.empty(0, _WHO))
 
 
+class _Latest:
+    """What each row's last handshake has of a member with two words, and whether there were others before."""
+
+    def __init__(self, member: str) -> None:
+        self.member = member
+        self.words, self.several = np.zeros((2, FIXED), np.uint64), np.zeros(FIXED, bool)
+
+    def reserve(self, rows: int) -> None:
+        """Have room for so many rows."""
+        more = rows - len(self.several)
+        self.words = np.concatenate((self.words, np.zeros((2, more), np.uint64)), axis=1)
+        self.several = np.concatenate((self.several, np.zeros(more, bool)))
+
+    def note(self, alike: Alike, latest: Rows, rows: Rows, fresh: NDArray[np.bool_] | None) -> None:
+        """Take in handshakes.
+
+        latest: the last one of each sort, in their order; rows: of these; fresh: which rows had none, None if all had some.
+        """
+        words = alike.part.records.words_of(self.member)
+        if fresh is not None:
+            self.words[:, rows[fresh]] = words[:, latest[fresh]]
+        if np.count_nonzero(self.several.take(rows)) < len(rows):
+            for known, word in zip(self.words, words, strict=True):
+                different = word.take(alike.part.index) != alike.spread(known.take(alike.rows))
+                if np.count_nonzero(different):
+                    self.several[alike.rows[np.logical_or.reduceat(different, alike.starts)]] = True
+        if np.count_nonzero(self.several.take(rows)):  # else all are as before
+            self.words[:, rows] = words[:, latest]
+
+
 class Handshakes:
     """Takes in handshakes, and knows each row's last one."""
 
     def __init__(self) -> None:
-        self._table = np.zeros(FIXED, _WHO)
+        self._processes, self._peers = self._shown = _Latest("process"), _Latest("remote_address")
+        self._netns, self._seen = np.zeros(FIXED, np.uint32), np.zeros(FIXED, bool)
 
     def reserve(self, rows: int) -> None:
         """Have room for so many rows."""
-        if rows > len(self._table):
-            self._table = np.concatenate([self._table, np.zeros(rows - len(self._table), _WHO)])
+        more = rows - len(self._seen)
+        if more > 0:
+            self._netns = np.concatenate((self._netns, np.zeros(more, np.uint32)))
+            self._seen = np.concatenate((self._seen, np.zeros(more, bool)))
+            for shown in self._shown:
+                shown.reserve(rows)
 
     def opened(self, alike: Alike) -> None:
         """Note who had the connections of these records."""
-        table, part, starts, rows = self._table, alike.part, alike.starts, alike.rows
-        last = np.full(len(table), -1)
-        np.maximum.at(last, rows, part.index[starts + alike.numbers.view(np.intp) - 1])
-        last[:FIXED] = -1
-        own = np.flatnonzero(last >= 0)
-        seen, latest = table["seen"][own], part.records.some(last[own], _LATEST)
-        for several, name, column in _SHOWN:
-            if not part.has(column):
-                continue
-            marks = table[several]
-            marks[own] |= seen & _differ(table[name][own], latest[column])
-            table[name][own] = latest[column]
-            if not marks[own].all():  # others may have come before the latest
-                for word in part.records.words_with(column):
-                    different = word.take(part.index) != alike.spread(word[last[rows]])
-                    marks[rows[np.logical_or.reduceat(different, starts)]] = True
-            marks[:FIXED] = False
-        table["netns"][own], table["seen"][own] = latest["netns"], True
+        part = alike.part
+        latest = part.index.take(alike.ends - 1)
+        order = latest.argsort()  # of what is put into a place more than once the last one stays
+        latest, rows = latest.take(order), alike.rows.take(order)
+        seen = self._seen.take(rows)
+        fresh = None if np.count_nonzero(seen) == len(rows) else ~seen
+        for shown in self._shown:
+            if part.has(shown.member):
+                shown.note(alike, latest, rows, fresh)
+        self._netns[rows], self._seen[rows] = part.records.pick("netns", latest), True
 
     def fold(self, rows: Rows, _onto: Rows) -> None:
         """Forget the rows of label sets that leave."""
-        self._table[rows] = np.zeros(1, _WHO)
+        self._netns[rows], self._seen[rows] = 0, False
+        for shown in self._shown:
+            shown.words[:, rows], shown.several[rows] = 0, False
 
     def snapshot(self, rows: Rows) -> Who:
-        """Return what is known of some rows."""
-        return Who(self._table[rows])
-
-
-def _differ(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which values differ, names of shape (n,) or addresses of shape (n, 16)."""
-    different: NDArray[np.bool_] = some != others
-    if different.ndim > 1:
-        different = np.logical_or.reduce(different, axis=1)
-    return different
+        """Return what is known of some rows; nobody has those of many services."""
+        table = np.zeros(len(rows), _WHO)
+        table["process"] = wide(self._processes.words[:, rows], "process")
+        table["address"] = wide(self._peers.words[:, rows], "remote_address")
+        table["netns"], table["seen"] = self._netns[rows], self._seen[rows]
+        table["processes"], table["peers"] = self._processes.several[rows], self._peers.several[rows]
+        table[rows < FIXED] = np.zeros(1, _WHO)
+        return Who(table)
