@@ -15,6 +15,8 @@ A connection counts for the label set of its handshake, or else for that which i
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +24,9 @@ from tracer.ingest.decode import EVENT
 from tracer.ingest.figures import FIGURES, QUEUES, Figures
 from tracer.ingest.sets import is_in
 from tracer.ingest.snapshot import MARGIN_NS, Snapshot
-from tracer.ingest.transposed import RecordColumns
+from tracer.ingest.transposed import in_word
 from tracer.model.alike import Alike
+from tracer.model.batch import Part
 from tracer.model.dumped import Dumped
 from tracer.model.grid import Grid
 from tracer.model.labels import LabelSets
@@ -38,6 +41,12 @@ Counts = NDArray[np.uint64]
 KEPT_NS = 600_000_000_000
 AT_ONCE = 4096
 """New connections whose label sets are looked up together."""
+
+_IN_WORDS = [
+    (place, in_word(name.replace("_us", "_ms")), 1000 if name.endswith("_us") else 1) for place, name in enumerate(FIGURES)
+]
+_AT_END = {word: tuple(figures) for word, figures in groupby(_IN_WORDS, lambda figure: figure[1].word)}
+"""By the words of a record, which FIGURES stand in them: the place, where in the word, and how many one of these is."""
 
 RTT_QUANTILES = (0.5, 0.9, 0.99)
 
@@ -85,7 +94,9 @@ class Ledger:
     def opened(self, alike: Alike) -> None:
         """Note the connections of records that say that they are open now."""
         part, examples = alike.part, alike.examples
-        syn = (examples["role"] == ROLE["client"]) & (examples["flags"] & FLAG["repair"] == 0)
+        syn = examples["role"] == ROLE["client"]
+        if alike.flags & FLAG["repair"]:
+            syn &= examples["flags"] & FLAG["repair"] == 0
         keys, process = part.once(ends_key), part["process"]
         self._opened.add(keys, part["time_ns"], row=alike.spread(alike.rows), syn=alike.spread(syn), process=process)
 
@@ -107,8 +118,10 @@ class Ledger:
                 column[hits] = _growth(before, now)[:, place]
             self._table["gone"][places] = True
         self._figures.reserve(len(self._sets))
-        for place, column in exact.items():
-            self._figures.add(alike.rows, place, np.add.reduceat(column, starts))
+        if exact:
+            cells = alike.rows * self._figures.columns + np.array(list(exact))[:, None]
+            sums = [np.add.reduceat(column, starts) for column in exact.values()]
+            self._figures.add_at(cells.reshape(-1), np.concatenate(sums))
 
     def add_snapshot(self, snapshot: Snapshot, now_ns: int) -> None:
         """Add what the open connections of a dump have carried since the one before; it may come more than once."""
@@ -145,7 +158,7 @@ class Ledger:
         self.queues.reserve(rows)
         self.rtt.reserve(rows)
 
-    def _find(self, keys: Counts, part: RecordColumns) -> tuple[Rows, Rows]:
+    def _find(self, keys: Counts, part: Part) -> tuple[Rows, Rows]:
         """Return which records have an entry, each entry once, and the places of these; shape (k,) each."""
         if not len(self._table):
             return np.empty(0, np.intp), np.empty(0, np.intp)
@@ -223,19 +236,21 @@ class Ledger:
             self.rtt.values[rows[order[starts]], column] = times[order[starts + ranks]] / 1e6
 
 
-def _began(part: RecordColumns) -> NDArray[np.int64]:
+def _began(part: Part) -> NDArray[np.int64]:
     """Return when the connections of records of ends began, as far as that was seen, shape (n,)."""
     began: NDArray[np.int64] = part["time_ns"].astype(np.int64) - part["duration_ns"].astype(np.int64)
     return began
 
 
-def _at_end(part: RecordColumns) -> dict[int, Counts]:
+def _at_end(part: Part) -> dict[int, Counts]:
     """Return those FIGURES of records of ends that are not all 0, shape (n,), by place; what a kernel does not tell is 0."""
     found = {}
-    for place, name in enumerate(FIGURES):
-        column = part[name.replace("_us", "_ms")]
-        if np.bitwise_or.reduce(column):
-            found[place] = column * np.uint64(1000) if name.endswith("_us") else column.astype(np.uint64, copy=False)
+    for word, figures in _AT_END.items():
+        words = part.records.words[word].take(part.index)
+        for place, where, factor in figures if np.count_nonzero(words) else ():
+            column = where.of(words)
+            if np.count_nonzero(column):
+                found[place] = column if factor == 1 else column * np.uint64(factor)
     return found
 
 
