@@ -15,6 +15,7 @@ empty; what it does not find is taken from there first, then from the service's 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -40,19 +41,25 @@ _OPENING = 1 << STATE["syn_sent"] | 1 << STATE["syn_recv"]
 
 
 class _Changes(NamedTuple):
-    """What opened (by 1) or closed (-1), until last_ns; numbers: how many each, one if not given. All of shape (n,)."""
+    """What opened (by 1) or closed (-1), until last_ns.
+
+    codes: services; in_a_row: how many changes each one has, shape (k,). times: of all changes, shape (n,). numbers: how many
+    connections each of them stands for, shape (n,), one if not given.
+    """
 
     codes: Codes
+    in_a_row: NDArray[np.intp]
     times: NDArray[np.uint64]
     by: int
     last_ns: int
     numbers: NDArray[np.int64] | None = None
 
-    def where(self, mask: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
-        """Return the services of those for which mask is true, and how many of each."""
-        if self.numbers is None:
-            return _tally(self.codes[mask])
-        return zip(self.codes[mask].tolist(), self.numbers[mask].tolist(), strict=True)
+    def where(self, netns: int, from_ns: int, to_ns: float) -> Iterable[tuple[int, int]]:
+        """Return the services of a namespace that had some from one time up to another, and how many of each."""
+        here = (self.codes >> 16 + ROLE_BITS == netns).repeat(self.in_a_row)
+        there = here & (self.times >= max(from_ns, 0)) & (self.times <= to_ns)
+        codes = self.codes.repeat(self.in_a_row)[there]
+        return _tally(codes) if self.numbers is None else zip(codes.tolist(), self.numbers[there].tolist(), strict=True)
 
 
 class OpenConnections:
@@ -87,8 +94,8 @@ class OpenConnections:
         """Take off those of EVENT_CLOSE records that were counted."""
         examples, numbers, codes, rows = alike.examples, alike.numbers, alike.services, alike.rows
         self._remember(alike, -1)
-        counted = (examples["flags"] & FLAG["partial"] == 0) | (examples["visited"] & _OPENING != 0)
-        if not counted.all():
+        if alike.flags & FLAG["partial"]:
+            counted = (examples["flags"] & FLAG["partial"] == 0) | (examples["visited"] & _OPENING != 0)
             # older ones were counted where a dump has told of them, also when the namespace is let go of meanwhile
             counted |= self._ever_dumped.has(codes >> 16 + ROLE_BITS)
             codes, rows, numbers = codes[counted], rows[counted], numbers[counted]
@@ -103,7 +110,7 @@ class OpenConnections:
         at, times = np.searchsorted(codes, places), np.full(len(codes), sums.counted.time_ns, np.uint64)
         for by, connections in ((1, sums.opened), (-1, sums.closed)):
             numbers = np.bincount(at, connections, len(codes)).astype(np.int64)
-            self._keep(_Changes(codes, times, by, sums.counted.time_ns, numbers))
+            self._keep(_Changes(codes, np.ones(len(codes), np.intp), times, by, sums.counted.time_ns, numbers))
             self._open.add(rows, 0, by * connections.astype(np.int64))
             self._add(zip(codes.tolist(), numbers.tolist(), strict=True), by)
         self._even_out(rows)
@@ -179,11 +186,9 @@ class OpenConnections:
         for changes in self._changes:
             if changes.last_ns < start:
                 continue
-            here = changes.codes >> 16 + ROLE_BITS == moment.netns
-            late = changes.times > max(end, 0)
-            for code, count in changes.where(here & late):
+            for code, count in changes.where(moment.netns, max(end, 0) + 1, math.inf):
                 after[code] += changes.by * count
-            for code, count in changes.where(here & ~late & (changes.times >= max(start, 0))):
+            for code, count in changes.where(moment.netns, start, max(end, 0)):
                 (opened if changes.by > 0 else closed)[code] += count
         return opened, closed, after
 
@@ -214,7 +219,7 @@ class OpenConnections:
 
     def _remember(self, alike: Alike, by: int) -> None:
         times = alike.part["time_ns"]
-        self._keep(_Changes(alike.spread(alike.services), times, by, int(times.max())))
+        self._keep(_Changes(alike.services, alike.numbers.view(np.intp), times, by, int(times.max())))
 
     def _keep(self, changes: _Changes) -> None:
         self._changes.append(changes)
@@ -238,9 +243,9 @@ def _netns(code: int) -> int:
 
 def _by_service(codes: Codes, numbers: NDArray[np.uint64]) -> Iterable[tuple[int, int]]:
     """Return each service in order, and how many connections it has; codes, numbers: a service's may be there several times."""
-    found = Counter[int]()
+    found: dict[int, int] = {}
     for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
-        found[code] += number
+        found[code] = found.get(code, 0) + number
     return sorted(found.items())
 
 
