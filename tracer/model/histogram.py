@@ -146,7 +146,7 @@ def quantile(histogram: Histogram, q: float) -> NDArray[np.float64]:
     return np.where(totals > 0, values, np.nan)
 
 
-MANY = 64
+MANY = 1024
 """Times a row that are counted faster row by row."""
 
 ENOUGH, PARTS = 8192, 64
