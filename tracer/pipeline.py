@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from tracer.ingest.memory import RETURN_SECONDS, give_back
+from tracer.ingest.memory import RETURN_SECONDS, forget_start, give_back
 from tracer.ingest.source import Program, Reading, Source, Writes
 from tracer.model.report import Report
 from tracer.model.totals import Model
@@ -170,6 +170,7 @@ def drain(
     pause: seconds until the next look, fewer where something else ends stop.wait(), or where look_within says so.
     """
     shown = returned = 0.0
+    forget_start()
     for elapsed in ticks(stop, duration, lambda: min(pause(), look_within())):
         pipeline.pump()
         if elapsed - shown >= max(pause(), IDLE_SECONDS):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,35 @@ print(before, resident())
 """
 """MiB before and after a burst of which a few blocks are kept, so that no heap shrinks by itself."""
 
+FORGOTTEN = """
+import ctypes, mmap, sys
+from tracer.ingest.memory import forget_start
+
+def of_file(name):
+    lines = iter(open("/proc/self/smaps"))
+    next(line for line in lines if line.rstrip().endswith(name))
+    return int(next(line for line in lines if line.startswith("Rss:")).split()[1])
+
+def mapped(name, protection):
+    with open(name, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, protection)
+
+name, libc = sys.argv[1], ctypes.CDLL(None)
+if "written" in sys.argv:
+    found = mapped(name, mmap.PROT_READ | mmap.PROT_WRITE)
+    found[:7] = b"written"
+    start = ctypes.addressof(ctypes.c_char.from_buffer(found))
+    assert libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(len(found)), mmap.PROT_READ) == 0
+else:
+    found = mapped(name, mmap.PROT_READ)
+text = bytes(found)
+before = of_file(name)
+forget_start()
+after = of_file(name)
+print(before, after, found[:] == text)
+"""
+"""kB of a mapped file that are resident before and after, and whether it still reads the same."""
+
 
 def grown(*arguments: str) -> int:
     done = subprocess.run([sys.executable, "-c", BURST, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -37,3 +67,22 @@ def grown(*arguments: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's allocator")
 def test_memory_goes_back_after_a_burst() -> None:
     assert grown("bounded") < 20
+
+
+def forgotten(path: Path, *arguments: str) -> tuple[int, int, bool]:
+    path.write_bytes(bytes(1 << 20))
+    command = [sys.executable, "-c", FORGOTTEN, str(path), *arguments]
+    before, after, same = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return int(before), int(after), same == "True"
+
+
+def test_what_the_start_has_read_is_unmapped_and_can_be_read_again(tmp_path: Path) -> None:
+    before, after, same = forgotten(tmp_path / "read")
+    assert before > after == 0
+    assert same
+
+
+def test_what_was_written_before_it_could_only_be_read_is_kept(tmp_path: Path) -> None:
+    _, after, same = forgotten(tmp_path / "relocated", "written")
+    assert after > 0
+    assert same
