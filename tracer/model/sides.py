@@ -76,8 +76,10 @@ class Ephemeral:
 
 def ephemeral_ports(at: Columns, ports: Mapping[int, EphemeralPorts]) -> Ephemeral:
     """Return which ports are ephemeral; of other hosts it is guessed that they have the same range."""
-    table = np.zeros((max(len(ports), 1), 1 << PORT_BITS), bool)
-    for row, range_ in zip(table, ports.values(), strict=False):
+    rows = {range_: row for row, range_ in enumerate(dict.fromkeys(ports.values()))}  # most namespaces have the same one
+    table = np.zeros((max(len(rows), 1), 1 << PORT_BITS), bool)
+    for row, range_ in zip(table, rows, strict=False):
         row[range_.low : range_.high + 1] = True
         row[list(range_.reserved)] = False
-    return Ephemeral(table[at.place, at.local_port], table[at.place, at.remote_port])
+    row_of = np.array([rows[range_] for range_ in ports.values()] or [0])[at.place]
+    return Ephemeral(table[row_of, at.local_port], table[row_of, at.remote_port])

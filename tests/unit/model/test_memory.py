@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from tests.unit.model.builder import CONTEXT, SECOND, events, reading
-from tests.unit.model.dumps import dump, sockets
+from tests.unit.model.dumps import OWN, dump, sockets
 from tests.unit.model.test_ledger import NETNS, connection, dump as figures_of
 from tracer.ingest.figures import OPEN
 from tracer.ingest.openrows import BEFORE
+from tracer.ingest.ports import EphemeralPorts
 from tracer.model.connections import OpenConnections
 from tracer.model.labels import LabelSets
 from tracer.model.sockets import Summarizer
 from tracer.model.tallies import Tallies
 from tracer.model.totals import Model
 
-SETS, SOCKETS, CONNECTIONS = 2048, 100_000, 10_000
+SETS, SOCKETS, CONNECTIONS, NAMESPACES = 2048, 100_000, 10_000, 1000
 
 
 def taken(work: Callable[[], Any]) -> tuple[int, int]:
@@ -48,6 +49,14 @@ def test_a_socket_of_a_dump_takes_two_hundred_bytes_until_all_are_summed_up() ->
     left, most = taken(lambda: summarize(found))
     assert (found.sockets.nbytes + most) / SOCKETS < 200
     assert left < 20_000
+
+
+def test_a_namespace_of_a_dump_takes_half_a_kilobyte_until_all_are_summed_up() -> None:
+    ports = {OWN + number: EphemeralPorts(32768, 60999) for number in range(NAMESPACES)}
+    found, summarize = dump(sockets("established", n=NAMESPACES), ports=ports), Summarizer()
+    found.sockets["netns"] = list(ports)
+    summarize(found)
+    assert taken(lambda: summarize(found))[1] / NAMESPACES < 500
 
 
 def test_an_open_connection_takes_four_hundred_bytes() -> None:
