@@ -1,7 +1,7 @@
-"""A table in the kernel's memory of which those parts are mapped that have rows which are asked for.
+"""A table of many rows, of which few are in use at a time, in the kernel's memory or in our own.
 
-All pages of such a mapping are there at once, and count as our memory, whatever is read. So a table of many rows, of which few
-are in use, is mapped in parts: as many rows as make whole pages.
+Of the kernel's all pages are there at once when they are mapped, and count as our memory, whatever is read. So it is mapped in
+parts: as many rows as make whole pages. Of our own those are there that were written.
 """
 
 from __future__ import annotations
@@ -68,3 +68,24 @@ class Parts:
         size = -(-count * self._dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
         part = mmap.mmap(self._fd, size, offset=first * self._dtype.itemsize)
         return np.frombuffer(part, self._dtype, count)
+
+
+class Own:
+    """Rows in our own memory, by their numbers: all zero, and without memory until they are written and once they are empty."""
+
+    def __init__(self, rows: int, dtype: np.dtype[np.void]) -> None:
+        size = -(-rows * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE)
+        self.rows: NDArray[np.void] = np.frombuffer(self._memory, dtype, rows)
+
+    def empty(self, rows: Rows, used: Rows) -> None:
+        """Have these rows all zero, and no memory for pages on which none is that is used."""
+        self.rows[rows] = 0
+        for page in self._pages(rows) - self._pages(used):
+            self._memory.madvise(mmap.MADV_DONTNEED, page * mmap.PAGESIZE, mmap.PAGESIZE)
+
+    def _pages(self, rows: Rows) -> set[int]:
+        """Return the numbers of the pages on which some of these rows are."""
+        size = self.rows.itemsize
+        ends = zip((rows * size // mmap.PAGESIZE).tolist(), (((rows + 1) * size - 1) // mmap.PAGESIZE).tolist(), strict=True)
+        return {page for first, last in ends for page in range(first, last + 1)}

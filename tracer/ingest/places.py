@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tracer.ingest.clock import kernel_ns
 from tracer.ingest.counted import BUCKETS, PLACE, TABLES, TIMED_STATES, Counted, Times
 from tracer.ingest.decode import dtype_of
-from tracer.ingest.parts import Parts
+from tracer.ingest.parts import Own, Parts
 from tracer.ingest.ring import order_loads
 from tracer.ingest.snapshot import MARGIN_NS
 from tracer.kernel.buckets import edges
@@ -30,13 +30,9 @@ IDLE_NS = 10_000_000_000
 PATIENCE_SECONDS, PAUSE_SECONDS = 1.0, 0.001
 """How long programs that are not done are waited for, and how long until they are looked at again."""
 
-NO_FILE = -1
-"""In place of a table's descriptor: memory of our own, all zero, of which there is only what was written."""
-
 _LIMITS = TABLES.enums["tally_limit"]
 _BUSY, _LEAVING, _CELLS = _LIMITS["TALLY_BUSY"], _LIMITS["TALLY_LEAVING"], _LIMITS["TALLY_CELLS"]
 ROWS, TALLIES, STAYS = (dtype_of(TABLES.structs[name]) for name in ("place", "tally", "stays"))
-NO_TALLIES = np.empty(0, TALLIES)
 _DURATION = TABLES.enums["tally_time"]["TALLY_DURATION"]
 _SUMS = {"time_waits": np.add, "figures": np.add, "sum_ns": np.add, "counts": np.add, "most_ns": np.maximum}
 """How rows of CPUs make one."""
@@ -54,9 +50,8 @@ class Places:
 
     def __init__(self, fds: Sequence[int], rows: int, cpus: int) -> None:
         places, tallies, stays = self._fds = tuple(fds)
-        self._rows = rows
         self._places, self._stays = _mapped(places, rows, ROWS), _mapped(stays, cpus, STAYS)
-        self._tallies, self._last = Parts(tallies, rows, TALLIES), NO_TALLIES
+        self._tallies, self._last = Parts(tallies, rows, TALLIES), Own(rows, TALLIES)
         self._last_stays = np.zeros(cpus, STAYS)
         self._active_ns = np.zeros(rows, np.int64)
         self._apart_ns: int | None = None
@@ -70,8 +65,8 @@ class Places:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the counts take here at most."""
-        return self._tallies.nbytes + self._last.nbytes
+        """How much of the kernel's counts is mapped."""
+        return self._tallies.nbytes
 
     def netns(self) -> NDArray[np.uint32]:
         """Return the network namespace of each of these, shape (n,)."""
@@ -119,8 +114,9 @@ class Places:
 
     def _look(self) -> None:
         """Keep what has come since the last look; in apart() it is as old as that."""
-        self._have_memory()
-        if not len(self._last):
+        busy = self.busy()
+        self._tallies.keep(busy)
+        if not len(busy):
             return
         now_ns, changed = kernel_ns(), self._changed()
         if len(changed):
@@ -131,22 +127,13 @@ class Places:
         if len(busy) > len(changed):
             self._let_go(busy, now_ns)
 
-    def _have_memory(self) -> None:
-        """Have memory for the counts of what is busy, theirs and the last ones; rows that nobody has are zero in both."""
-        busy = self.busy()
-        self._tallies.keep(busy)
-        if not len(busy):
-            self._last = NO_TALLIES
-        elif not len(self._last):
-            self._last = _mapped(NO_FILE, self._rows, TALLIES)
-
     def _changed(self) -> NDArray[np.intp]:
         busy = self.busy()
-        return busy[np.flatnonzero(self._tallies.column("steps", busy) != self._last["steps"][busy])]
+        return busy[np.flatnonzero(self._tallies.column("steps", busy) != self._last.rows["steps"][busy])]
 
     def _grown(self, changed: NDArray[np.intp], time_ns: int) -> Counted:
         rows, now = self._consistent(changed)
-        grown, of = _growth(now, self._last, rows), _copied(self._places, rows).view(np.uint8).reshape(len(rows), -1)
+        grown, of = _growth(now, self._last.rows, rows), _copied(self._places, rows).view(np.uint8).reshape(len(rows), -1)
         places, grown = _by_place(np.ascontiguousarray(of[:, : PLACE.itemsize]).view(PLACE)[:, 0], grown)
         handshakes, durations, srtt = (_times(grown, (len(places), 3), (slice(None), which)) for which in range(3))
         stays = _growth(_copied(self._stays, slice(None)), self._last_stays, slice(None))
@@ -162,7 +149,7 @@ class Places:
         ends = self._tallies.copied(changed)
         order_loads()
         rows = self._changed()
-        now, last = self._tallies.copied(rows), _copied(self._last, rows)
+        now, last = self._tallies.copied(rows), _copied(self._last.rows, rows)
         last[np.searchsorted(rows, changed)] = ends
         last["counts"][:, :BUCKETS], last["sum_ns"][:, :_DURATION] = now["counts"][:, :BUCKETS], now["sum_ns"][:, :_DURATION]
         last["most_ns"] = now["most_ns"]
@@ -181,15 +168,16 @@ class Places:
     def _empty(self, rows: NDArray[np.intp]) -> None:
         """Give rows to others at which no program is any more, but for those that one was at since this look."""
         order_loads()
-        same = rows[self._tallies.column("steps", rows) == self._last["steps"][rows]]
+        same = rows[self._tallies.column("steps", rows) == self._last.rows["steps"][rows]]
         self._tallies.empty(same)
-        self._last[same] = self._active_ns[same] = 0
+        self._active_ns[same] = 0
         order_loads()
         self._places["steps"][same] = 0
+        self._last.empty(same, self.busy())
 
 
 def _mapped(fd: int, rows: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    """Return a table of the kernel that both sides write, or one of our own, mapped for as long as there are arrays over it."""
+    """Return a table of the kernel that both sides write, mapped for as long as there are arrays over it."""
     size = -(-rows * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
     found: NDArray[np.void] = np.frombuffer(mmap.mmap(fd, size), dtype, rows)
     return found

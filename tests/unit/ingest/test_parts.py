@@ -6,12 +6,13 @@ import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tracer.ingest.parts import Parts
+from tracer.ingest.parts import Own, Parts
 
 ROW = np.dtype([("steps", "=u8"), ("counts", "=u4", (30,))])
 """128 bytes, so that a page has no part of a row."""
@@ -60,3 +61,33 @@ def test_rows_are_emptied_for_both_sides_and_their_neighbours_stay(table: Table)
     table.parts.empty(np.array([EACH, ROWS - 1]))
     assert np.flatnonzero(table.theirs["steps"] == 0).tolist() == [0, EACH, ROWS - 1]
     assert np.flatnonzero(table.theirs["counts"].sum(axis=1) == 0).tolist() == [0, EACH, ROWS - 1]
+
+
+def pages_with_memory(rows: NDArray[np.void]) -> list[bool]:
+    """Return of each page of these rows whether there is memory behind it (Documentation/admin-guide/mm/pagemap.rst)."""
+    with Path("/proc/self/pagemap").open("rb") as pagemap:
+        pagemap.seek(rows.ctypes.data // mmap.PAGESIZE * 8)
+        entries = np.frombuffer(pagemap.read(-(-rows.nbytes // mmap.PAGESIZE) * 8), "=u8")
+    found: list[bool] = (entries >> np.uint64(62) != 0).tolist()
+    return found
+
+
+def test_rows_of_our_own_take_memory_while_they_are_used() -> None:
+    own = Own(ROWS, ROW)
+    rows = np.array([0, EACH, EACH + 1, 2 * EACH])
+    own.rows["steps"][rows] = 7
+    assert pages_with_memory(own.rows)[:3] == [True, True, True]
+    own.empty(rows[:2], rows[2:])
+    assert pages_with_memory(own.rows)[:3] == [False, True, True]
+    own.empty(rows[2:], rows[:0])
+    assert pages_with_memory(own.rows)[:3] == [False, False, False]
+
+
+def test_rows_of_our_own_are_zero_when_they_are_no_longer_used() -> None:
+    own = Own(ROWS, ROW)
+    rows = np.array([0, EACH, EACH + 1, 2 * EACH])
+    own.rows["steps"][rows] = 7
+    own.empty(rows[:2], rows[2:])
+    assert own.rows["steps"][rows].tolist() == [0, 0, 7, 7]
+    own.empty(rows[2:], rows[:0])
+    assert not any(own.rows.tobytes())

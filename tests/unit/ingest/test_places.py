@@ -244,5 +244,5 @@ def test_counts_take_memory_while_a_place_is_busy(kernel: Kernel, places: Places
         assert kernel.places["steps"][0] == steps
         taken.append(places.nbytes)
     places.take()
-    both = 2 * ROW_COUNT * TALLIES.itemsize
-    assert [*taken, places.nbytes] == [0, both, both, both, 0]
+    all_rows = ROW_COUNT * TALLIES.itemsize
+    assert [*taken, places.nbytes] == [0, all_rows, all_rows, all_rows, 0]
