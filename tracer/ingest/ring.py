@@ -128,6 +128,7 @@ class Ring:
         self._most = 0
         self._found, self._base = NOTHING, 0
         self._whole: NDArray[np.uint8] | None = None
+        self._is_much = False
 
     def look(self) -> list[NDArray[np.void]]:
         """Return the records that are there, where they lie, in one or more runs of shape (n,): until they are let go of."""
@@ -148,13 +149,15 @@ class Ring:
     def _mapped(self, consumer: int, producer: int) -> tuple[NDArray[np.uint8], int]:
         """Return what lies between two positions, as find() wants it, and the position at which it begins.
 
-        To map a page takes as long as to read the records in it, so that all stays mapped while much comes.
+        To map a page takes as long as to read the records in it, so that all stays mapped while much comes again and again.
         """
         page, there = mmap.PAGESIZE, producer - consumer
-        if there > self._size // 8 and self._whole is None:
-            self._whole = self._map(0, self._size)
+        if there > self._size // 8:
+            if self._whole is None and (self._is_much or there > self._size // 2):
+                self._whole = self._map(0, self._size)
+            self._is_much = True
         elif there < self._size // 64:
-            self._whole = None
+            self._whole, self._is_much = None, False
         if self._whole is not None:
             return self._whole, consumer & -self._size
         base = consumer & -page

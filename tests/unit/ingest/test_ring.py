@@ -306,6 +306,24 @@ def test_records_are_read_from_any_place_of_a_mapped_ring_however_many_there_are
         ring.close()
 
 
+def mapped_bytes() -> int:
+    spans = [[int(end, 16) for end in place.split("-")] for place in mapped_places()]
+    return sum(end - start for start, end in spans)
+
+
+def test_all_of_a_ring_is_mapped_when_much_comes_again() -> None:
+    much = PAGESIZE // 24
+    with mapped(0, range(3 * much)) as (ring, _, producer):
+        before, taken = mapped_bytes(), []
+        for end in (much, 2 * much, 3 * much, 3 * much):
+            producer[0] = end * 24
+            found = numbers_in(ring)
+            taken.append(mapped_bytes() - before)
+            ring.let_go(len(found))
+        assert taken == [PAGESIZE, SIZE, SIZE, 0]
+        ring.close()
+
+
 def test_a_closed_ring_leaves_what_was_read_from_it() -> None:
     with mapped(0, range(5)) as (ring, _, _):
         records = together(ring.look())
