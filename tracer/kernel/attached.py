@@ -120,8 +120,6 @@ class _Code:
 
     def distance(self, first: int) -> int:
         """Return how the second program finds whether the first one is running (bpf/runs.c), 0 where that cannot be told."""
-        if self.reads is not Reads.CASTS:
-            return 0
         with contextlib.suppress(OSError):
             code = self.instructions("runs", number_of(first), number_of(self.tables["notes"]))
             return int.from_bytes(run_once("runs", code, self.btf.function(EACH_PROGRAM)), sys.byteorder)
@@ -130,11 +128,12 @@ class _Code:
 
 def _load(code: _Code, point: Tracepoint, programs: dict[str, int]) -> None:
     """Load the program of a tracepoint, and the second one where there are two: which has no need of notes, if that is so."""
-    programs[point.name] = code.load(point.name, point, 0, 1)
+    asks = code.reads is Reads.CASTS  # of the kernel, whether the first one is running
+    programs[point.name] = code.load(point.name, point, 0, int(asks))
     if not point.twice:
         return
-    distance = code.distance(programs[point.name])
-    if not distance:
+    distance = code.distance(programs[point.name]) if asks else 0
+    if asks and not distance:
         os.close(programs.pop(point.name))
         programs[point.name] = code.load(point.name, point, 0, 0)
     again = _second(point)
