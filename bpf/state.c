@@ -250,15 +250,16 @@ PROGRAM(inet_sock_set_state)
 {
 	const void *sk;
 
-	if (IS_SECOND && was_handled(ctx))
-		return 0;
-	if (!is_tcp(ctx))
-		return 0;
-	if (IS_SECOND)
+	if (IS_SECOND) {
+		if (was_handled(ctx))
+			return 0;
 		count(COUNTER_RESCUED, 1);
-	sk = tcp_socket((const void *)ctx->args[0]);
-	if (MOSTLY(sk))
-		change_state(ctx, sk, ADDRESS(sk));
+	}
+	if (is_tcp(ctx)) {
+		sk = tcp_socket((const void *)ctx->args[0]);
+		if (MOSTLY(sk))
+			change_state(ctx, sk, ADDRESS(sk));
+	}
 	if (!IS_SECOND && !DISTANCE)
 		note_handled(ctx);
 	return 0;

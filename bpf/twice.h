@@ -22,7 +22,8 @@
  * one finds the note. Between the two, or while either is running, a softirq can
  * come in and leave notes of its own; so there is one for what runs on a task's
  * stack and one for what runs on the interrupt's. Softirqs do not interrupt each
- * other, and tracepoints are not preempted: on either stack one event follows
+ * other, and tracepoints are not preempted (but in a real-time kernel, where what
+ * comes in that very moment may be told wrong): on either stack one event follows
  * the other.
  *
  * A task's stack takes THREAD_BYTES from task->stack on, whether it is mapped
@@ -34,9 +35,10 @@
  * two are not told apart, a softirq that comes just between the two programs
  * takes away the note of what it interrupted, which is then handled twice.
  *
- * A flag of our own was one alternative: between the kernel's count and ours a whole burst of packets can come in. A tail call to the first
- * program was another: since Linux 6.13 a program's locals lie in memory of
- * its own, one for each CPU, which the interrupted run still needs.
+ * A flag of our own was one alternative: between the kernel's count and ours a
+ * whole burst of packets can come in. A tail call to the first program was
+ * another: since Linux 6.13 a program's locals lie in memory of its own, one for
+ * each CPU, which the interrupted run still needs.
  */
 
 struct note {
@@ -81,7 +83,7 @@ static __always_inline bool is_running(void)
 	u32 zero = 0;
 	const struct notes *here = notes.lookup(&zero);
 
-	return here && (u32)READ_WORD(ADDRESS(here) + DISTANCE);
+	return here && FETCH_ANYWHERE(u32, ADDRESS(here) + DISTANCE, 0);
 }
 
 static __always_inline void note_handled(struct bpf_raw_tracepoint_args *ctx)

@@ -51,7 +51,7 @@ def main() -> None:
         about = Path(f"/proc/self/fdinfo/{attached.programs['inet_sock_set_state']}").read_text(encoding="ascii")
         rows = [entry(attached.tables["counters"], row, row_bytes) for row in range(program.entries["counters"])]
         answer = {
-            "passed_over": int(dict(line.split(":") for line in about.splitlines())["recursion_misses"]),
+            "passed_over": int(dict(line.split(":") for line in about.splitlines()).get("recursion_misses", -1)),
             "rescued": sum(struct.unpack_from("=Q", row, rescued * 8)[0] for row in rows),
             "noted": any(entry(attached.tables["notes"], 0, NOTES_BYTES * cpus)),
         }

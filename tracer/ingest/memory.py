@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,20 +48,24 @@ def forget_start() -> None:
     cache, so that to come back takes a microsecond and no reading. To be called when all is set up.
     """
     with suppress(OSError):  # a kernel without CONFIG_PROC_PAGE_MONITOR has no such file
-        for start, end in list(_unwritten()):
+        lines = Path("/proc/self/smaps").read_text(encoding="ascii", errors="replace").splitlines()
+        for start, end in unwritten(lines):
             _LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
-def _unwritten() -> Iterator[tuple[int, int]]:
-    """Yield where the files are mapped of which nothing was ever written, and cannot be: a page that was would lose that.
+def unwritten(smaps: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield where files are mapped of which nothing was ever written, and cannot be: a page that was would lose that.
 
-    The dynamic linker writes some of what can only be read later (RELRO); such mappings have pages that are no file's.
+    The dynamic linker writes some of what can only be read later (RELRO); such mappings have pages that are no file's, here or
+    in swap. smaps: the lines of /proc/PID/smaps, of which VmFlags is the last one about a mapping.
     """
-    mapping: list[str] = []
-    with Path("/proc/self/smaps").open() as smaps:
-        for words in map(str.split, smaps):
-            if not words[0].endswith(":"):
-                mapping = words
-            elif words[:2] == ["Anonymous:", "0"] and mapping[1] in ("r--p", "r-xp") and "".join(mapping[5:]).startswith("/"):
+    mapping, written = [""], 0
+    for words in map(str.split, smaps):
+        if words[0] in {"Anonymous:", "Swap:"}:
+            written += int(words[1])
+        elif words[0] == "VmFlags:":
+            if not written and mapping[1] in {"r--p", "r-xp"} and "".join(mapping[5:]).startswith("/"):
                 start, end = mapping[0].split("-")
                 yield int(start, 16), int(end, 16)
+        elif not words[0].endswith(":"):
+            mapping, written = words, 0

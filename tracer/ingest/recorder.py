@@ -168,7 +168,7 @@ class Rotating:
 
     next_file: gives the file of the next one. Counters begin at 0 in each, and its first reading is where the last one ended:
     this has the open connections, and is no part of the size that is given to due. It is one that has the kernel's counters
-    (one a second), so that the audit of each file is of all that the file has.
+    (one a second), so that the audit of a file is of all that it has, but for the last second of the last one.
     """
 
     def __init__(

@@ -56,8 +56,10 @@ class _Changes(NamedTuple):
 
     def where(self, netns: int, from_ns: int, to_ns: float) -> Iterable[tuple[int, int]]:
         """Return the services of a namespace that had some from one time up to another, and how many of each."""
-        here = (self.codes >> 16 + ROLE_BITS == netns).repeat(self.in_a_row)
-        there = here & (self.times >= max(from_ns, 0)) & (self.times <= to_ns)
+        here = self.codes >> 16 + ROLE_BITS == netns
+        if not np.count_nonzero(here):
+            return ()
+        there = here.repeat(self.in_a_row) & (self.times >= max(from_ns, 0)) & (self.times <= to_ns)
         codes = self.codes.repeat(self.in_a_row)[there]
         return _tally(codes) if self.numbers is None else zip(codes.tolist(), self.numbers[there].tolist(), strict=True)
 

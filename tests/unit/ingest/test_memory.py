@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.needs import ROOT
+from tracer.ingest.memory import unwritten
 
 BURST = """
 import sys
@@ -86,3 +87,32 @@ def test_what_was_written_before_it_could_only_be_read_is_kept(tmp_path: Path) -
     _, after, same = forgotten(tmp_path / "relocated", "written")
     assert after > 0
     assert same
+
+
+MAPPING = """
+7f5a40000000-7f5a40001000 {} 00000000 fe:00 131 {}
+Rss:                   4 kB
+Anonymous:             {} kB
+Swap:                  {} kB
+VmFlags: rd mr mw me
+"""
+
+
+@pytest.mark.parametrize(
+    ("protection", "path", "anonymous", "swap", "is_found"),
+    [
+        ("r--p", "/usr/lib/a file.so", 0, 0, True),
+        ("r-xp", "/usr/lib/a.so", 0, 0, True),
+        ("r--p", "/usr/lib/a.so", 4, 0, False),
+        ("r--p", "/usr/lib/a.so", 0, 4, False),
+        ("rw-p", "/usr/lib/a.so", 0, 0, False),
+        ("r--s", "/usr/lib/a.so", 0, 0, False),
+        ("r--p", "[vvar]", 0, 0, False),
+        ("r--p", "", 0, 0, False),
+    ],
+)
+def test_only_what_was_never_written_and_cannot_be_is_forgotten(
+    protection: str, path: str, anonymous: int, swap: int, is_found: bool
+) -> None:
+    smaps = MAPPING.format(protection, path, anonymous, swap).strip().splitlines() * 2
+    assert list(unwritten(smaps)) == [(0x7F5A40000000, 0x7F5A40001000)] * 2 * is_found
