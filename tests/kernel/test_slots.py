@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.asked import Asked, asked
 from tests.kernel.net import Namespace
 from tests.kernel.traffic import connect, listening
 from tests.kernel.unreached import Unreached
 from tests.kernel.until import until
-from tests.needs import LACKS
-from tracer.kernel.starter import SYSTEM_PYTHON
+from tests.needs import skip_for_lack_of
 from tracer.model.tcp import STATE
 
 pytestmark = pytest.mark.kernel
@@ -43,32 +41,21 @@ class Crowd:
 class Crowded:
     """Programs that run."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, programs: Asked) -> None:
+        self._programs = programs
 
     def now(self) -> Crowd:
         """Look."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return Crowd(**json.loads(self._process.stdout.readline()))
+        return Crowd(**self._programs.ask())
 
 
 @contextmanager
 def crowded(port: int) -> Iterator[Crowded]:
     """Yield programs with few slots, which are gone afterwards."""
-    command = [SYSTEM_PYTHON, "-I", str(Path(__file__).with_name("crowded.py")), str(ENTRIES), str(port)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        if (said := process.stdout.readline().strip()) != "attached":
-            process.kill()
-            pytest.skip(f"{LACKS} casts, without which there are no slots ({said})")
-        try:
-            yield Crowded(process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
+    with asked("crowded.py", ENTRIES, port) as programs:
+        if programs.first != "attached":
+            skip_for_lack_of(f"casts, without which there are no slots ({programs.first})")
+        yield Crowded(programs)
 
 
 @pytest.fixture

@@ -6,21 +6,17 @@ a program under way: each CPU's work is made the other's (receive packet steerin
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.kernel.asked import Asked, asked
 from tests.kernel.net import Namespace
 from tests.kernel.until import until
 from tests.needs import skip_for_lack_of
 from tracer.kernel.settings import Reads
-from tracer.kernel.starter import SYSTEM_PYTHON
 
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("gcc")]
 
@@ -45,34 +41,8 @@ class Runs:
         return self.passed_over - self.rescued
 
 
-class Programs:
-    """Programs that run. reads: how they read the kernel's memory."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.reads = self._line()
-
-    def now(self) -> Runs:
-        """Look."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return Runs(**json.loads(self._line()))
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
-@contextmanager
-def running(how: str) -> Iterator[Programs]:
-    """Yield programs that are gone afterwards."""
-    command = [SYSTEM_PYTHON, "-I", str(Path(__file__).with_name("passed_over.py")), how]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Programs(process)
-        finally:
-            process.kill()
+def runs_of(programs: Asked) -> Runs:
+    return Runs(**programs.ask())
 
 
 def make_connections(side: Namespace, churn: Path, service: int) -> None:
@@ -82,13 +52,13 @@ def make_connections(side: Namespace, churn: Path, service: int) -> None:
 
 
 def test_as_many_changes_are_made_up_for_as_were_passed_over(side: Namespace, churn: Path, service: int) -> None:
-    with running("count") as programs:
-        if programs.reads != Reads.CASTS:
+    with asked("passed_over.py", "count") as programs:
+        if programs.first != Reads.CASTS:
             skip_for_lack_of("bpf_rdonly_cast()")
-        before = programs.now()
+        before = runs_of(programs)
         make_connections(side, churn, service)
-        until(lambda: programs.now().unequal() == before.unequal(), "as many as were passed over")
-        runs = programs.now()
+        until(lambda: runs_of(programs).unequal() == before.unequal(), "as many as were passed over")
+        runs = runs_of(programs)
     assert not runs.noted
     assert runs.passed_over > before.passed_over or not SEVERAL_CPUS
 
@@ -96,11 +66,11 @@ def test_as_many_changes_are_made_up_for_as_were_passed_over(side: Namespace, ch
 def test_notes_make_up_for_them_where_the_kernel_does_not_tell_what_is_under_way(
     side: Namespace, churn: Path, service: int
 ) -> None:
-    with running("notes") as programs:
-        before = programs.now()
+    with asked("passed_over.py", "notes") as programs:
+        before = runs_of(programs)
         if before.passed_over < 0:
             skip_for_lack_of("a count of the runs that it passes over")
         make_connections(side, churn, service)
-        runs = programs.now()
+        runs = runs_of(programs)
     assert runs.noted
     assert abs(runs.unequal() - before.unequal()) <= 2 + (runs.passed_over - before.passed_over) // 10

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.ingest.figures import OPEN, Figures
-from tracer.ingest.hashes import share
+from tracer.ingest.hashes import hashed, share
 from tracer.ingest.openrows import OpenRows
 from tracer.ingest.snapshot import Dump
 from tracer.ingest.sockdiag import Sockets
@@ -27,13 +27,8 @@ Keys = NDArray[np.uint64]
 
 def ends_key(of: RecordColumns) -> Keys:
     """Return the namespace and both ends of records or sockets as one number each, shape (n,); recordings have them, too."""
-    keys = share(of["netns"], 0)
-    for place, column in enumerate((of["local_port"], of["remote_port"]), 1):
-        keys += share(column, place)
-    for place, word in enumerate((*words_of(of, "local_address"), *words_of(of, "remote_address")), 3):
-        if np.count_nonzero(word):  # the first words of IPv4's are 0, and add nothing
-            keys += share(word, place)
-    return keys
+    ends = (*words_of(of, "local_address"), *words_of(of, "remote_address"))
+    return hashed(of["netns"], of["local_port"], of["remote_port"], *ends)
 
 
 def place_key(of: RecordColumns, keys: Keys, *, server: bool) -> Keys:
