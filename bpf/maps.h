@@ -29,8 +29,8 @@ enum peer {
  * not every run asks for.
  */
 struct conn {
-	u64 socket;   /* in a slot (slots.h): whose it is, 0: nobody's */
-	u32 claims;   /* in a slot: how many want it, but for a moment 0 or 1 */
+	u64 socket;    /* in a slot (slots.h): whose it is, 0: nobody's */
+	u32 displaced; /* in a slot: 1: it is not the one that was tried first */
 	u32 away;     /* in a slot: displaced ones for which it was the first */
 	u64 since_ns; /* entry into the present state */
 	u64 start_ns;
@@ -168,16 +168,16 @@ BPF_F_TABLE("hash", u64, u8, bound, 2048, 0);
 BPF_F_TABLE("lru_hash", u64, struct conn, ended, 4096, 0);
 
 /*
- * Each CPU has two rows. The first is the first program's of state changes,
- * which counts more than all others: since Linux 6.1, and casts are younger,
- * none runs twice at once on a CPU, so that nobody comes in between. The others
- * share the second one by atomic additions, since a softirq can interrupt a
- * program between load and store, and run another one that counts in the same
- * cell.
+ * Each CPU has two rows. Row 0 is the first program's of state changes, which
+ * counts more than all others: since Linux 6.1, and casts are younger, none runs
+ * twice at once on a CPU, so that nobody comes in between. The others share row
+ * 1 by atomic additions, since a softirq can interrupt a program between load
+ * and store, and run another one that counts in the same cell.
  */
-#define ROW_ALONE 0
 #define ROW_SHARED 1
 #define COUNTS_ALONE (CASTS && OF_STATES && !IS_SECOND)
+/* The second program's number is that row's. */
+#define COUNTED_IN (CASTS && OF_STATES ? PROGRAM_NUMBER : ROW_SHARED)
 
 static __always_inline struct cells *counter_row(u32 which)
 {
@@ -188,7 +188,7 @@ static __always_inline struct cells *counter_row(u32 which)
 
 static __always_inline void count(u32 cell, u64 n)
 {
-	struct cells *row = counter_row(COUNTS_ALONE ? ROW_ALONE : ROW_SHARED);
+	struct cells *row = counter_row(COUNTED_IN);
 	u64 index = cell;
 
 	/* the compiler knows the limit and drops the check; Linux 5.10 does not */

@@ -38,8 +38,12 @@
 		(number) + (same_ - (unknown));                                \
 	})
 
+/* The compiler may move nothing that is read or written across this. */
+#define KEEP_ORDER() asm volatile("" : : : "memory")
+
 /* Each program's own: of two on one tracepoint, see twice.h. */
-#define IS_SECOND RARELY(CONSTANT(0))
+#define PROGRAM_NUMBER CONSTANT(0)
+#define IS_SECOND RARELY(PROGRAM_NUMBER)
 #define DISTANCE CONSTANT(1)
 
 #define PROGRAM(name) int on_##name(struct bpf_raw_tracepoint_args *ctx)

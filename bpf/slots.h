@@ -8,11 +8,9 @@
  * said by the address of the socket. Who finds that taken is displaced: it gets
  * another one, and a table says which.
  *
- * A slot is claimed by whom its count of claims makes the first. Addition alone
- * is atomic before Linux 5.12, and does not tell what was there; but who reads 1
- * behind its own addition is the only one. What others write is seen in its
- * order on x86-64; elsewhere, and where the verifier knows no casts, entries are
- * in a hash table, conns.
+ * A slot is claimed by one compare-and-swap, which BPF has since Linux 5.12, and
+ * casts since 6.2. What others write is seen in its order on x86-64; elsewhere,
+ * and where the verifier knows no casts, entries are in a hash table, conns.
  */
 #define SLOTS_TRIED 24
 #define NO_SLOT 0xffffffff
@@ -23,6 +21,15 @@ static __always_inline u32 slot_of(u64 socket, u64 tried)
 	u64 hash = (socket + tried) * HASH_FACTOR >> 32;
 
 	return hash * SLOTS >> 32;
+}
+
+/* The entry of a socket in the slot that is tried first, else NULL. */
+static __always_inline struct conn *conn_in_first_slot(u64 socket)
+{
+	u32 at = slot_of(socket, 0);
+	struct conn *first = slots.lookup(&at);
+
+	return first && first->socket == socket ? first : NULL;
 }
 
 /*
@@ -54,25 +61,21 @@ static __always_inline struct conn *lookup_conn(u64 socket)
 	return WITH_SLOTS ? conn_in_slot(socket) : conns.lookup(&socket);
 }
 
-static __always_inline void leave_slot(struct conn *conn)
+/* The same, quicker: it does not find a displaced one. */
+static __always_inline struct conn *usual_conn(u64 socket)
 {
-	*(volatile u64 *)&conn->socket = 0;
-	__sync_fetch_and_add(&conn->claims, -1);
+	return WITH_SLOTS ? conn_in_first_slot(socket) : conns.lookup(&socket);
 }
 
-static __always_inline bool claim_slot(u32 at, u64 socket)
+static __always_inline void leave_slot(struct conn *conn)
 {
-	struct conn *conn = slots.lookup(&at);
+	KEEP_ORDER(); /* it is another's at once */
+	*(volatile u64 *)&conn->socket = 0;
+}
 
-	if (!conn || conn->claims)
-		return false;
-	__sync_fetch_and_add(&conn->claims, 1);
-	if (*(volatile u32 *)&conn->claims == 1) {
-		conn->socket = socket;
-		return true;
-	}
-	__sync_fetch_and_add(&conn->claims, -1);
-	return false;
+static __always_inline bool claim_slot(struct conn *conn, u64 socket)
+{
+	return !__sync_val_compare_and_swap(&conn->socket, 0, socket);
 }
 
 /* A slot that is free for one whose first one is taken, NO_SLOT without any. */
@@ -85,7 +88,7 @@ static __always_inline u32 find_slot(u64 socket)
 	for (u64 tried = 1; tried < SLOTS_TRIED; tried++) {
 		at = slot_of(socket, tried);
 		conn = slots.lookup(&at);
-		if (conn && !conn->claims)
+		if (conn && !conn->socket)
 			return at;
 	}
 	return NO_SLOT;
@@ -94,17 +97,17 @@ static __always_inline u32 find_slot(u64 socket)
 static __always_inline u32 displace(u64 socket, struct conn *first)
 {
 	u32 at = find_slot(socket);
+	struct conn *conn = slots.lookup(&at);
 
-	if (!claim_slot(at, socket))
+	if (!conn || !claim_slot(conn, socket))
 		return NO_SLOT;
-	if (!displaced.update(&socket, &at)) {
-		__sync_fetch_and_add(&first->away, 1);
-		return at;
+	if (displaced.update(&socket, &at)) {
+		leave_slot(conn);
+		return NO_SLOT;
 	}
-	first = slots.lookup(&at);
-	if (first)
-		leave_slot(first);
-	return NO_SLOT;
+	conn->displaced = 1;
+	__sync_fetch_and_add(&first->away, 1);
+	return at;
 }
 
 static __always_inline struct conn *take_slot(u64 socket)
@@ -114,9 +117,22 @@ static __always_inline struct conn *take_slot(u64 socket)
 
 	if (!first)
 		return NULL;
-	if (!claim_slot(at, socket))
+	if (!claim_slot(first, socket))
 		at = displace(socket, first);
 	return slots.lookup(&at);
+}
+
+/*
+ * A socket's first slot, if that is free and the socket cannot have an entry
+ * elsewhere: nobody is displaced from it.
+ */
+static __always_inline struct conn *take_first_slot(u64 socket)
+{
+	u32 at = slot_of(socket, 0);
+	struct conn *first = slots.lookup(&at);
+
+	return first && !first->away && claim_slot(first, socket) ? first :
+								    NULL;
 }
 
 static __always_inline struct conn *add_conn(u64 socket)
@@ -137,12 +153,16 @@ static __always_inline struct conn *new_entry(u64 socket)
 
 static __always_inline void give_up_slot(u64 socket, struct conn *conn)
 {
-	u32 at = slot_of(socket, 0);
-	struct conn *first = slots.lookup(&at);
+	struct conn *first;
+	u32 at;
 
-	if (first && first->socket != socket) {
+	if (RARELY(conn->displaced)) {
+		at = slot_of(socket, 0);
+		first = slots.lookup(&at);
 		displaced.delete(&socket);
-		__sync_fetch_and_add(&first->away, -1);
+		if (first)
+			__sync_fetch_and_add(&first->away, -1);
+		conn->displaced = 0;
 	}
 	leave_slot(conn);
 }

@@ -125,9 +125,6 @@ static __always_inline void add_to(const struct stays *here,
 		 &tally->sum_ns[which], &tally->most_ns[which], ns);
 }
 
-/* The compiler may not move what is counted across this. */
-#define KEEP_ORDER() asm volatile("" : : : "memory")
-
 /*
  * What this CPU counts by; the reader sees that it does. Before Linux 6.1 a
  * softirq that comes in between finds it busy, and makes a record.

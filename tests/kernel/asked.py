@@ -19,10 +19,10 @@ class Asked:
         self._process = process
         self.first = self._line()
 
-    def ask(self) -> dict[str, Any]:
+    def ask(self, what: str = "") -> dict[str, Any]:
         """Return its next answer."""
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
         return dict(json.loads(self._line()))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.asked import Asked, asked
+from tests.kernel.ends import disconnect
 from tests.kernel.net import Namespace
 from tests.kernel.traffic import connect, listening
 from tests.kernel.unreached import Unreached
@@ -21,46 +22,52 @@ from tracer.model.tcp import STATE
 pytestmark = pytest.mark.kernel
 
 ENTRIES = 64
-SOME, TOO_MANY, MANY = 40, 100, 20_000
+FEW, SOME, TOO_MANY, MANY = 10, 40, 100, 20_000
 ROUNDS = 3
 
-ESTABLISHED, CLOSING = STATE["established"], {STATE["fin_wait1"], STATE["fin_wait2"]}
+ESTABLISHED, CLOSING = STATE["established"], {STATE["fin_wait1"], STATE["fin_wait2"], STATE["close_wait"]}
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """What is in the slots: states of entries, claims, and how many are displaced, by their first slots and by the table."""
+    """What is in the slots: states of entries, and how many entries are of a socket that has another one.
+
+    flagged, away, displaced: how many are not in their first slots, by themselves, by their first slots and by the table.
+    """
 
     states: list[int]
-    claims: int
+    flagged: int
     away: int
     displaced: int
+    twice: int
     untracked: int
+    unreached: int
 
 
 class Crowded:
-    """Programs that run."""
+    """Programs that run. sides: how many entries a connection has."""
 
-    def __init__(self, programs: Asked) -> None:
+    def __init__(self, programs: Asked, sides: int) -> None:
         self._programs = programs
+        self.sides = sides
 
-    def now(self) -> Crowd:
-        """Look."""
-        return Crowd(**self._programs.ask())
+    def now(self, what: str = "") -> Crowd:
+        """Look; before that, what: `miss` every change of state from now on, or `see` them again."""
+        return Crowd(**self._programs.ask(what))
 
 
 @contextmanager
-def crowded(port: int) -> Iterator[Crowded]:
-    """Yield programs with few slots, which are gone afterwards."""
-    with asked("crowded.py", ENTRIES, port) as programs:
+def crowded(side: Namespace, *ports: int) -> Iterator[Crowded]:
+    """Yield programs with few slots, which are gone afterwards: for all of a namespace, or for clients of a port."""
+    with asked("crowded.py", ENTRIES, Path(side.path).stat().st_ino, *ports) as programs:
         if programs.first != "attached":
             skip_for_lack_of(f"casts, without which there are no slots ({programs.first})")
-        yield Crowded(programs)
+        yield Crowded(programs, sides=1 if ports else 2)
 
 
-@pytest.fixture
-def slots(service: int) -> Iterator[Crowded]:
-    with crowded(service) as programs:
+@pytest.fixture(params=["clients", "all"])
+def slots(side: Namespace, service: int, request: pytest.FixtureRequest) -> Iterator[Crowded]:
+    with crowded(side, *[service] if request.param == "clients" else []) as programs:
         yield programs
 
 
@@ -71,8 +78,8 @@ def test_who_finds_its_first_slot_taken_has_another_until_its_end(
         unreached.forget()
         with ExitStack() as stack:
             listener = stack.enter_context(listening(side, "127.0.0.1", service))
-            clients = [stack.enter_context(connect(side, "127.0.0.1", service)) for _ in range(SOME)]
-            servers = [stack.enter_context(listener.accept()[0]) for _ in range(SOME)]
+            clients = [stack.enter_context(connect(side, "127.0.0.1", service)) for _ in range(SOME // slots.sides)]
+            servers = [stack.enter_context(listener.accept()[0]) for _ in clients]
             opened = slots.now()
             for client, server in zip(clients, servers, strict=True):
                 client.shutdown(socket.SHUT_WR)
@@ -82,12 +89,13 @@ def test_who_finds_its_first_slot_taken_has_another_until_its_end(
         left, missed = slots.now(), unreached.hits().at(service)
         if missed.every:  # then some entries are not as far as their sockets, or still there
             continue
-        assert opened == Crowd([ESTABLISHED] * SOME, SOME, opened.displaced, opened.displaced, 0)
-        assert opened.displaced > 0
+        n = opened.displaced
+        assert n > 0
+        assert opened == Crowd([ESTABLISHED] * SOME, n, n, n, 0, 0, 0)
         assert set(closing.states) <= CLOSING
-        assert closing == Crowd(closing.states, SOME, opened.displaced, opened.displaced, 0)
+        assert closing == Crowd(closing.states, n, n, n, 0, 0, 0)
         assert len(closing.states) == SOME
-        assert left == Crowd([], 0, 0, 0, 0)
+        assert left == Crowd([], 0, 0, 0, 0, 0, 0)
 
 
 def test_who_finds_no_slot_is_counted_once(side: Namespace, service: int, slots: Crowded, unreached: Unreached) -> None:
@@ -99,11 +107,38 @@ def test_who_finds_no_slot_is_counted_once(side: Namespace, service: int, slots:
         full = slots.now()
     until(lambda: side.open_sockets() == 0, "every connection has ended")
     left, missed = slots.now(), unreached.hits().at(service)
+    unseen = [missed.transitions[begun] for begun in (("close", "syn_sent"), ("listen", "syn_recv"))]
     assert ENTRIES / 2 < len(full.states) <= ENTRIES
-    assert full.claims == len(full.states)
-    assert full.untracked == TOO_MANY - len(full.states) - missed.transitions["close", "syn_sent"]
+    assert full.untracked == TOO_MANY * slots.sides - len(full.states) - sum(unseen[: slots.sides])
     assert left.untracked == full.untracked
     assert len(left.states) <= missed.ends()
+
+
+def test_a_socket_whose_end_was_missed_has_one_entry_when_it_connects_again(
+    side: Namespace, service: int, unreached: Unreached
+) -> None:
+    with crowded(side) as slots, ExitStack() as stack:
+        listener = stack.enter_context(listening(side, "127.0.0.1", service))
+        with ExitStack() as others:  # which have the first slots of some, and give them up
+            for _ in range(FEW):
+                others.enter_context(connect(side, "127.0.0.1", service))
+                others.enter_context(listener.accept()[0])
+            clients = [stack.enter_context(connect(side, "127.0.0.1", service)) for _ in range(FEW)]
+            for _ in clients:
+                stack.enter_context(listener.accept()[0])
+        until(lambda: side.open_sockets() == FEW * 2, "the others have ended")
+        slots.now("miss")
+        for client in clients:
+            disconnect(client)
+        missed = slots.now("see")
+        for client in clients:
+            client.connect(("127.0.0.1", service))
+        again = slots.now()
+    assert again.twice == 0
+    if not unreached.hits().at(service).every:
+        assert missed.states == [ESTABLISHED] * FEW * 2
+        assert again.unreached == FEW
+        assert again.states == [ESTABLISHED] * FEW * 3
 
 
 @pytest.mark.needs("gcc")
@@ -115,4 +150,4 @@ def test_slots_over_which_cpus_have_fought_are_free_again(
     left, missed = slots.now(), unreached.hits().at(service, service + 1)
     assert len(left.states) <= missed.ends()
     if not missed.ends():
-        assert left == Crowd([], 0, 0, 0, left.untracked)
+        assert left == Crowd([], 0, 0, 0, 0, left.untracked, 0)
