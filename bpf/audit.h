@@ -17,6 +17,12 @@ static __always_inline u32 audit_attempt(const void *sk, u8 to)
 		       COUNTER_SYN_LEFT;
 }
 
+static __always_inline void audit(u32 netns, u32 cell)
+{
+	if (netns == OWN_NETNS)
+		count(cell, 1);
+}
+
 static __always_inline void audit_transition(const void *sk, u8 from, u8 to)
 {
 	u32 cell = 0;
@@ -28,6 +34,6 @@ static __always_inline void audit_transition(const void *sk, u8 from, u8 to)
 	else if (to == STATE_CLOSE &&
 		 (from == STATE_ESTABLISHED || from == STATE_CLOSE_WAIT))
 		cell = COUNTER_ESTAB_RESETS;
-	if (cell && read_netns(sk) == OWN_NETNS)
-		count(cell, 1);
+	if (cell)
+		audit(read_netns(sk), cell);
 }

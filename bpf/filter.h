@@ -6,6 +6,14 @@
  * event, was the alternative.
  */
 
+/* All but FILTER_NETNS. */
+#if defined(FILTER_PORT) || defined(FILTER_ADDRESS) || defined(FILTER_ROLE) || \
+	defined(FILTER_PID) || defined(FILTER_CGROUP)
+#define FILTERED true
+#else
+#define FILTERED false
+#endif
+
 #ifndef FILTER_PORT
 #define FILTER_PORT(port) true
 #endif

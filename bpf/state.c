@@ -62,34 +62,6 @@ static __always_inline void emit_beginning(const void *sk, struct conn *conn,
 			   conn->start_ns);
 }
 
-/* What only CLOSE->SYN_SENT can tell of a client. */
-static __always_inline void note_opening(const void *sk, struct conn *conn,
-					 s32 descriptor)
-{
-	if (READ_BITS(sk, tcp_sock, fastopen_connect))
-		conn->flags |= FLAG_DEFERRED;
-	if (has_icmp_error(sk))
-		conn->began |= BEGAN_WITH_ERROR;
-	conn->first_error = READ(s32, sk, sock, sk_err);
-	conn->local_port = bpf_ntohs(READ(u16, sk, inet_sock, inet_sport));
-	if (READ(u16, sk, sock_common, skc_num)) {
-		conn->began |= BEGAN_WITH_PORT;
-		conn->flags |= FLAG_BOUND;
-	}
-	if (EMIT_FOLLOW)
-		conn->descriptor = descriptor;
-}
-
-/* The role of a connection that begins with this step, else ROLE_UNKNOWN. */
-static __always_inline u8 opening_role(u8 from, u8 to)
-{
-	if (to == STATE_SYN_SENT)
-		return ROLE_CLIENT;
-	if (from == STATE_LISTEN && to == STATE_SYN_RECV)
-		return ROLE_SERVER;
-	return ROLE_UNKNOWN;
-}
-
 /*
  * What a change of state says when it has a record, or else is counted as. A
  * socket that TCP_REPAIR restores is ESTABLISHED without a handshake.
@@ -133,49 +105,53 @@ static __always_inline void emit_step(const void *sk, u64 socket,
 }
 
 /*
- * A connection's change of state. Returns the listening socket that another
- * process owns from now on, mostly 0.
+ * The entry of a connection that begins, or that is not simply there. conn: what
+ * usual_conn() has found.
  */
-static __always_inline u64 change_connection(
-	struct bpf_raw_tracepoint_args *ctx, const void *sk, u64 socket)
+static __always_inline struct conn *meet_changing(
+	struct bpf_raw_tracepoint_args *ctx, const void *sk, u64 socket,
+	struct conn *conn, struct tuple *t, u64 *now_ns)
 {
 	u8 from = state_left(ctx), to = state_entered(ctx);
 	u8 role = opening_role(from, to);
-	struct tuple tuple;
-	s32 descriptor = -1;
-	struct conn *conn;
-	u64 owned, now_ns;
 
-	/* else the compiler takes what a register has, maybe a pointer */
-	if (EMIT_STATES)
-		__builtin_memset(&tuple, 0, sizeof(tuple));
-	/* connect() is in its caller's context at this change, and at no other */
-	if (EMIT_FOLLOW && to == STATE_SYN_SENT)
-		descriptor = find_descriptor(sk);
-	conn = lookup_conn(socket);
+	/* a listener that is destroyed from outside (tcp_abort) closes twice */
+	if (from == STATE_CLOSE && to == STATE_CLOSE)
+		return NULL;
+	if (WITH_SLOTS)
+		conn = lookup_conn(socket);
 	if (goes_on(conn, role)) {
-		now_ns = time_of_step(sk, conn, from, to);
+		*now_ns = time_of_step(sk, conn, from, to);
 		count(transition_cell(from, to), 1);
 	} else {
-		now_ns = bpf_ktime_get_ns();
-		locate(sk, &tuple, to);
-		conn = meet(sk, socket, conn, &tuple, role, now_ns,
+		*now_ns = bpf_ktime_get_ns();
+		locate(sk, t, to);
+		conn = meet(sk, socket, conn, t, role, *now_ns,
 			    transition_cell(from, to), milestone(sk, from, to),
 			    1);
 	}
 	if (!conn)
-		return 0;
-	from = state_left(ctx);
-	to = state_entered(ctx);
+		return NULL;
 	if (conn->peer == PEER_LEARNT)
-		emit_beginning(sk, conn, &tuple);
-	note_gap(conn, from);
+		emit_beginning(sk, conn, t);
+	note_gap(conn, state_left(ctx));
+	return conn;
+}
+
+/* Returns the listening socket that another process owns now, mostly 0. */
+static __always_inline u64 change_connection(
+	struct bpf_raw_tracepoint_args *ctx, const void *sk, u64 socket,
+	struct conn *conn, struct tuple *t, s32 descriptor, u64 now_ns)
+{
+	u8 from = state_left(ctx), to = state_entered(ctx);
+	u64 owned;
+
 	step(conn, from, to, now_ns);
 	note_beginning(sk, conn, from, to);
 	if (to == STATE_SYN_SENT)
 		note_opening(sk, conn, descriptor);
 	owned = note_closer(conn, from, to, now_ns);
-	emit_step(sk, socket, conn, &tuple, from, to, now_ns);
+	emit_step(sk, socket, conn, t, from, to, now_ns);
 	return owned;
 }
 
@@ -211,31 +187,56 @@ static __always_inline void emit_listening(const void *sk,
 	submit(e);
 }
 
+/* What every change of state ends with. owned: see change_connection(). */
+static __always_inline void finish_change(struct bpf_raw_tracepoint_args *ctx,
+					  const void *sk, const struct tuple *t,
+					  u64 owned)
+{
+	u8 from = state_left(ctx), to = state_entered(ctx);
+
+	audit_transition(sk, from, to);
+	if (owned)
+		note_descriptor(owned);
+	if (EMIT_STATES && to == STATE_LISTEN &&
+	    wanted(sk, t, ROLE_SERVER, read_netns(sk), false))
+		emit_listening(sk, t);
+}
+
 /* sk: tcp_socket() */
 static __always_inline void change_state(struct bpf_raw_tracepoint_args *ctx,
 					 const void *sk, u64 socket)
 {
 	u8 from = state_left(ctx), to = state_entered(ctx);
+	u64 owned = 0, now_ns = 0;
+	struct conn *conn;
+	s32 descriptor = -1;
 	struct tuple tuple;
-	u64 owned;
 
 	if (passes_on(ctx, sk, socket))
 		return;
-	/* a listener that is destroyed from outside (tcp_abort) closes twice */
-	if (from == STATE_CLOSE && to == STATE_CLOSE)
+	if (begins(ctx, sk, socket))
 		return;
-	if (is_listener(from, to)) {
+	/* connect() is in its caller's context at this change, and at no other */
+	if (EMIT_FOLLOW && to == STATE_SYN_SENT)
+		descriptor = find_descriptor(sk);
+	/* else the compiler takes what a register has, maybe a pointer */
+	if (EMIT_STATES)
+		__builtin_memset(&tuple, 0, sizeof(tuple));
+	conn = usual_conn(socket);
+	if (MOSTLY(continues(conn, from, to))) {
+		now_ns = time_of_step(sk, conn, from, to);
+		count(transition_cell(from, to), 1);
+	} else if (is_listener(from, to)) {
 		locate(sk, &tuple, to);
 		owned = listener(sk, &tuple, from, to);
+		conn = NULL;
 	} else {
-		owned = change_connection(ctx, sk, socket);
+		conn = meet_changing(ctx, sk, socket, conn, &tuple, &now_ns);
 	}
-	audit_transition(sk, from, to);
-	if (owned)
-		note_descriptor(owned);
-	if (EMIT_STATES && to == STATE_LISTEN &&
-	    wanted(sk, &tuple, ROLE_SERVER, read_netns(sk), false))
-		emit_listening(sk, &tuple);
+	if (conn)
+		owned = change_connection(ctx, sk, socket, conn, &tuple,
+					  descriptor, now_ns);
+	finish_change(ctx, sk, &tuple, owned);
 }
 
 /* MPTCP's and SCTP's own sockets come through here too */

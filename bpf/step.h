@@ -32,15 +32,20 @@ static __always_inline void note_gap(struct conn *conn, u8 from)
 		conn->flags |= FLAG_HANDSHAKE_UNKNOWN;
 }
 
+static __always_inline void enter(struct conn *conn, u8 from, u8 to, u64 now_ns)
+{
+	conn->since_ns = now_ns;
+	conn->state = to;
+	conn->visited |= 1 << (from & 15) | 1 << (to & 15);
+}
+
 static __always_inline void step(struct conn *conn, u8 from, u8 to, u64 now_ns)
 {
 	u32 left = from & 15; /* so that the verifier sees its limit */
 
 	if (left < 12)
 		conn->state_ns[left] += now_ns - conn->since_ns;
-	conn->since_ns = now_ns;
-	conn->state = to;
-	conn->visited |= 1 << (from & 15) | 1 << (to & 15);
+	enter(conn, from, to, now_ns);
 }
 
 /*
@@ -68,6 +73,13 @@ static __always_inline u64 time_of_step(const void *sk, const struct conn *conn,
 	return segment_ns > conn->since_ns ? segment_ns : bpf_ktime_get_ns();
 }
 
+/* Whether an entry needs no more than to be used, and no change was missed. */
+static __always_inline bool continues(const struct conn *conn, u8 from, u8 to)
+{
+	return conn && conn->state == from && conn->peer == PEER_KNOWN &&
+	       to != STATE_SYN_SENT;
+}
+
 /*
  * Half of all changes are steps from an open connection to its end of which
  * nothing is told but their time: what they need lies close together.
@@ -87,7 +99,7 @@ static __always_inline bool passes_on(struct bpf_raw_tracepoint_args *ctx,
 	if (EMIT_STATES || WITH_OWNERS || !(PASSED_FROM >> (from & 15) & 1) ||
 	    !(PASSED_TO >> (to & 15) & 1))
 		return false;
-	conn = lookup_conn(socket);
+	conn = usual_conn(socket);
 	if (!conn || conn->state != from ||
 	    !(conn->visited & 1 << STATE_ESTABLISHED))
 		return false;

@@ -38,6 +38,11 @@ HASHED = "slots (a hash table instead)"
 EMPTY = "all: two programs that return at once"
 
 PASSING = ("\tif (passes_on(ctx, sk, socket))\n\t\treturn;\n", "")
+BEGINNING = ("\tif (begins(ctx, sk, socket))\n\t\treturn;\n", "")
+NOBODY = (
+    "\tconn = usual_conn(socket);\n\tif (MOSTLY(continues(conn, from, to))) {\n",
+    "\tif (!is_listener(from, to)) {\n\t\tconn = NULL;\n\t} else if (false) {\n",
+)
 
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     NOTHING: (),
@@ -57,6 +62,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("\tif (row && (row->cell[COUNTER_EVENTS_SENT] & WAKE_MASK) < 4)\n", "\tif (0)\n"),
     ),
     "times that segments bring (the clock instead)": (("\tif (WHOLE_RECORDS || /*", "\tif (true || /*"),),
+    "beginnings of which nothing is asked, by themselves": (BEGINNING,),
     "steps on which nothing is told, by themselves": (PASSING,),
     "addresses and ports": (("\tread_tuple(sk, t);\n\tif (to", "\tt->family = 4;\n\tif (to"),),
     "end remembered for a reset": (("\tremember_end(sk, conn, t, from, ending);\n", ""),),
@@ -65,7 +71,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("\t\tif (was_handled(ctx))\n\t\t\treturn 0;\n", "\t\tif (true)\n\t\t\treturn 0;\n"),
     ),
     "that count of the kernel's (notes instead)": (("#define DISTANCE CONSTANT(1)\n", "#define DISTANCE 0\n"),),
-    "the connection (all but the audit)": (PASSING, ("\t\towned = change_connection(ctx, sk, socket);\n", "\t\towned = 0;\n")),
+    "the connection (all but the audit)": (PASSING, BEGINNING, NOBODY),
     EMPTY: (("PROGRAM(inet_sock_set_state)\n{\n", "PROGRAM(inet_sock_set_state)\n{\n\treturn 0;\n"),),
 }
 """What is taken out, and how: text of bpf/*.c and *.h, and what stands there instead. A part that is not found is an error."""

@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from tracer.kernel.btf import Btf
 from tracer.kernel.filters import Filters
 from tracer.kernel.handoff import Loaded
 from tracer.kernel.launch import load_programs
-from tracer.kernel.programs import TRACEPOINTS, program_text
+from tracer.kernel.programs import TRACEPOINTS, program_text, wanted_tracepoints
 from tracer.kernel.settings import Settings
 from tracer.kernel.sizes import MANY_CONNECTIONS
 
@@ -41,14 +42,24 @@ def verified_instructions(fd: int) -> int | None:
     return struct.unpack_from("=I", info, VERIFIED_AT)[0] if written >= VERIFIED_AT + 4 else None
 
 
-SETTINGS = Settings(Filters(), follow=True, segments=True, max_connections=MANY_CONNECTIONS)
+ALL = Settings(Filters(), follow=True, segments=True, max_connections=MANY_CONNECTIONS)
 """For all programs; with as many connections as have slots, however little memory there is."""
+
+RUN = replace(ALL, follow=False, segments=False, owners=False, counts=True)
+"""For `run`, where whatever is asked for no record has a shorter way of its own."""
+
+
+@pytest.fixture(name="settings", params=[ALL, RUN], ids=["all", "run"], scope="module")
+def fixture_settings(request: pytest.FixtureRequest) -> Settings:
+    """Return what programs are loaded with."""
+    assert isinstance(request.param, Settings)
+    return request.param
 
 
 @pytest.fixture(name="loaded", scope="module")
-def fixture_loaded() -> Iterator[Loaded]:
-    """Load all programs."""
-    loaded = load_programs(SETTINGS)
+def fixture_loaded(settings: Settings) -> Iterator[Loaded]:
+    """Load the programs."""
+    loaded = load_programs(settings)
     yield loaded
     for fd in (loaded.ring, loaded.counters, *loaded.held, *(fd for pair in loaded.programs.values() for fd in pair)):
         os.close(fd)
@@ -60,16 +71,16 @@ def fixture_figures(loaded: Loaded) -> dict[str, int | None]:
     return {name: verified_instructions(pair[0]) for name, pair in loaded.programs.items()}
 
 
-def test_every_program_of_every_command_loads(figures: dict[str, int | None]) -> None:
-    btf = Btf()
-    there = {point.name for point in TRACEPOINTS if btf.tracepoint_arguments(point.name) is not None}
-    btf.close()
-    assert figures.keys() == there
-
-
-def test_memory_is_read_in_the_fastest_way_for_which_the_kernel_has_functions(loaded: Loaded) -> None:
+def test_every_program_of_every_command_loads(figures: dict[str, int | None], settings: Settings) -> None:
     with closing(Btf()) as btf:
-        assert loaded.reads == program_text(btf, SETTINGS, loaded.own_netns, loaded.cpus).ways_to_read(btf)[0]
+        there = {point.name for point in TRACEPOINTS if btf.tracepoint_arguments(point.name) is not None}
+    wanted = {point.name for point in wanted_tracepoints(settings)} if settings is RUN else there
+    assert figures.keys() == there & wanted
+
+
+def test_memory_is_read_in_the_fastest_way_for_which_the_kernel_has_functions(loaded: Loaded, settings: Settings) -> None:
+    with closing(Btf()) as btf:
+        assert loaded.reads == program_text(btf, settings, loaded.own_netns, loaded.cpus).ways_to_read(btf)[0]
 
 
 def test_every_program_leaves_the_verifier_head_room(

@@ -43,6 +43,7 @@ HEADERS = (
     "audit.h",
     "twice.h",
     "step.h",
+    "begin.h",
 )
 TYPED = "state.c"
 ITERATORS = ("holders.c", "runs.c")
