@@ -158,6 +158,9 @@ static __always_inline struct conn *meet(const void *sk, u64 socket,
 	peerless = FORGET(peerless, now_ns);
 	conn = begin(sk, socket, conn, role, flags, netns, now_ns);
 	if (!conn) {
+		/* at its next change it is known whether it was asked for */
+		if (peerless && (FILTERED || !FILTER_NETNS(netns)))
+			return NULL;
 		if (peerless)
 			count(cell, 1);
 		note_untracked(sk, !flags, role, what, n);
