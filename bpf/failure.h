@@ -85,12 +85,17 @@ static __always_inline bool found_port(const struct conn *conn,
 
 /*
  * The range of ports of the socket's own (IP_LOCAL_PORT_RANGE), the highest in
- * the upper half and the lowest in the lower; 0: that of its namespace. A pair
- * of u16 before Linux 6.8, which little-endian machines read alike.
+ * the upper half and the lowest in the lower; 0: that of its namespace. It is a
+ * pair of u16 before Linux 6.8, of which the verifier lets nobody read two at
+ * once, and a number afterwards.
  */
 static __always_inline u32 read_port_range(const void *sk)
 {
-	return READ(u32, sk, inet_sock, local_port_range);
+	const int at = OFFSET(inet_sock, local_port_range);
+
+	if (!HAVE(inet_sock, local_port_range))
+		return 0;
+	return FETCH_FROM(u16, sk, at) | (u32)FETCH_FROM(u16, sk, at + 2) << 16;
 }
 
 static __always_inline void fill_failure(struct event *e, const void *sk,
