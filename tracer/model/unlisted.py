@@ -214,9 +214,12 @@ def _largest(counts: Counter[str]) -> list[tuple[str, int]]:
 
 
 def _uses(in_use: Counter[bytes]) -> tuple[tuple[PortUse, ...], int | None]:
-    """Return the destinations with most ports in use, each from the address with most, and the most of any other."""
+    """Return the destinations with most ports in use, each from the address with most, and the most of any other.
+
+    Of addresses with equally many it is the first.
+    """
     most: dict[tuple[int, str], PortUse] = {}
-    for place, number in in_use.items():
+    for place, number in sorted(in_use.items()):
         key = _netns(place), _service(place)
         if key not in most or most[key].used < number:
             local = address_text(_row(place)["local"].tobytes(), _netns(place))

@@ -46,6 +46,12 @@ def test_what_a_close_has_left_is_gone_after_a_minute_and_a_namespace_without_an
     assert told(opened(7), closed(7), at=63 * SECOND) == EventSockets()
 
 
+def test_of_addresses_with_equally_many_ports_the_first_is_told_whatever_came_first() -> None:
+    each = [opened(5, local_address=list(bytes(10) + b"\xff\xff\x0a\0\0" + bytes([last]))) for last in (1, 2, 3)]
+    (one,) = told(each[2], each[0], each[1]).ports
+    assert (one.local_address, one.used) == ("10.0.0.1", 5)
+
+
 def test_a_server_s_timewait_objects_are_by_its_address_and_use_no_port() -> None:
     found = told(closed(5, role="server", port=80, local_address=list(bytes(10) + b"\xff\xff\x0a\0\0\1")))
     assert found == EventSockets((OTHER_NETNS,), (("10.0.0.1:80", 5),))
