@@ -21,6 +21,7 @@ from tracer.ingest.decode import BEGINNING, Events
 from tracer.ingest.ring import HEADER, find
 from tracer.ingest.snapshot import Snapshot
 from tracer.ingest.transposed import Transposed
+from tracer.model.batch import ENOUGH
 from tracer.model.labelnames import OWNER_LABELS
 from tracer.model.totals import Model
 
@@ -29,6 +30,9 @@ RECORDS = 100_000
 
 FULL = 20_000
 """Records at a time as a reader finds them that is busy."""
+
+TEN = 10
+"""Records of a look on a quiet machine."""
 
 FEW = 40
 """Records of a batch whose cost is nearly all beyond them."""
@@ -123,17 +127,19 @@ def medians(rounds: int, records: Events, batch: int, labels: Sequence[str] = ()
 
 
 def by_size(rounds: int) -> None:
-    """Print it for several sizes of batches, and what a batch costs beyond its records."""
+    """Print it for several sizes of batches, and what a look and a counting cost beyond their records."""
     records = beginnings(traffic(RECORDS))
-    found = {batch: medians(rounds, records, batch) for batch in (10, 100, 2_000, FULL)}
-    add_ns = found[FULL][1]
+    found = {batch: medians(rounds, records, batch) for batch in (TEN, 100, 2_000, FULL)}
+    add_ns, each_ns = found[FULL][1:]
+    look_us = TEN * (found[TEN][2] - each_ns) / 1000
     beyond_us = median(batch_us(records) for _ in range(rounds)) - FEW * add_ns / 1000
     show(
         "Decode: nanoseconds of CPU per record",
         ["records at a time", *HEAD],
         [[f"{batch:,}", *(f"{ns:,.0f}" for ns in figures)] for batch, figures in found.items()],
         f"{1000 / add_ns:.1f} million records/s through the model, {FULL:,} at a time.",
-        f"A batch costs {beyond_us:,.0f} us beyond its records. Looks that find few are counted together.",
+        f"A look that finds {TEN} records costs {look_us:,.0f} us beyond them, with its share of the counting.",
+        f"To count costs {beyond_us:,.0f} us beyond the records, once for {ENOUGH:,} of them or once a second.",
     )
 
 
