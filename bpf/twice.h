@@ -22,9 +22,9 @@
  * one finds the note. Between the two, or while either is running, a softirq can
  * come in and leave notes of its own; so there is one for what runs on a task's
  * stack and one for what runs on the interrupt's. Softirqs do not interrupt each
- * other, and tracepoints are not preempted (but in a real-time kernel, where what
- * comes in that very moment may be told wrong): on either stack one event follows
- * the other.
+ * other, and tracepoints are not preempted (but in a real-time kernel and in Linux
+ * 7, where what comes in that very moment may be told twice, by the count as by
+ * notes): on either stack one event follows the other.
  *
  * A task's stack takes THREAD_BYTES from task->stack on, whether it is mapped
  * (VMAP_STACK) or not: 16 KiB on x86-64 and arm64, or a page where pages are
